@@ -1,0 +1,105 @@
+/*
+ * The get side of one queue in one mount: a pool of items that were fetched and not given yet,
+ * shared by all opens of `out` and `next` (`claim` comes later), readers that wait, and the
+ * settlements (acknowledged, given back) on their way to the service.
+ *
+ * A reader's read takes from the pool what it is given: many whole items for a read of 128 KiB or
+ * more, one for a smaller one. What it was given is acknowledged by its next read or close; what
+ * stays in the pool goes back, uncounted, when the last reader closes or when nobody has read for a
+ * moment, so that other mounts are not kept waiting. How much is fetched at a time grows while
+ * readers are quick to take it and falls back to what one read needs when they are not.
+ *
+ * Pure logic as producer.h: the caller holds the queue's lock and runs the effects.
+ */
+#ifndef QUEUEFS_CORE_CONSUMER_H
+#define QUEUEFS_CORE_CONSUMER_H
+
+#include "core/backend.h"
+#include "core/histogram.h"
+#include "core/op.h"
+#include "core/producer.h"
+
+/* A read of this many bytes or more gives as many items as fit. */
+#define CONSUMER_BULK_READ ((size_t)128 << 10)
+
+#define READER_UNLIMITED UINT64_MAX
+
+struct reader; /* one open of out or next */
+
+struct consumer_counters {
+    uint64_t total_gets; /* items given */
+    uint64_t batch_gets; /* GETs that brought items */
+    uint64_t batch_items;
+    uint64_t acks_late;
+    uint64_t waiting; /* reads parked */
+    uint64_t in_flight_settlements;
+    struct histogram latency; /* of GETs that brought items: request to answer */
+};
+
+struct consumer;
+
+struct consumer_options {
+    uint64_t queue;
+    struct producer_id session; /* of every request */
+    struct producer
+        *producer; /* of the same queue: what it has buffered is sent before an end of file */
+    const struct all_settings *settings;           /* live */
+    const struct queue_state *state;               /* live */
+    void (*request_done)(struct request *request); /* `done` and `owner` of every request */
+    void *request_owner;
+};
+
+int consumer_new(const struct consumer_options *options, struct consumer **consumer);
+void consumer_free(struct consumer *c); /* no reader, nothing in flight; takes NULL */
+
+/* limit: items until the end of file (READER_UNLIMITED). timeout_us: how long to wait for the
+ * first item, -1: the queue's get_timeout as it is at each read. */
+int reader_new(struct consumer *c, uint64_t limit, int64_t timeout_us, struct reader **reader);
+
+/*
+ * read(2) at op->offset of at most op->len bytes. Result: bytes, which lie in op->iov during
+ * done(); 0 end of file; -EAGAIN, -EINVAL (an offset that the last read did not give), -ETIMEDOUT
+ * (the service is away), -ENOENT, -ESHUTDOWN. Parks while it waits.
+ */
+void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
+                   struct effects *effects);
+
+/* close(2) of one descriptor (FUSE FLUSH): what was given is acknowledged, what nobody else will
+ * read goes back, and the op ends when the service has said so, after 1 s at most. An item that
+ * was given in part goes back too where op->pid is who read last, else at release. */
+void consumer_close(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
+                    struct effects *effects);
+
+/* The last close (FUSE RELEASE): as close, waiting for nothing. Frees the reader. */
+void consumer_release(struct consumer *c, struct reader *r, int64_t now_us,
+                      struct effects *effects);
+
+/* poll(2): whether a read would not wait. A poller parks until so; result 0. Leases nothing. */
+bool consumer_readable(const struct consumer *c, const struct reader *r);
+void consumer_poll(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
+                   struct effects *effects);
+
+/* A request of this module (GET, SETTLE, ARM) was answered. Releases and frees or reuses it. */
+void consumer_request_done(struct consumer *c, struct request *request, int64_t now_us,
+                           struct effects *effects);
+
+/* EVENT_READY came, or the state changed, or the producer's puts were acknowledged, or the service
+ * is another one (`rearm`): waiting readers look again. */
+void consumer_changed(struct consumer *c, bool rearm, int64_t now_us, struct effects *effects);
+
+/* Whether reads are parked: the producer then sends at once (producer_set_awaited by mqueue.c). */
+bool consumer_waited_for(const struct consumer *c);
+
+/* touch flush: the op ends when every settlement made before is answered. 0 or an error. */
+void consumer_flush(struct consumer *c, struct op *op, int64_t timeout_us, int64_t now_us,
+                    struct effects *effects);
+
+void consumer_tick(struct consumer *c, int64_t now_us, struct effects *effects);
+int64_t consumer_deadline(const struct consumer *c);
+
+/* As producer_end. With -ESHUTDOWN the pool goes back and settlements are still sent. */
+void consumer_end(struct consumer *c, int error, int64_t now_us, struct effects *effects);
+
+const struct consumer_counters *consumer_counters(const struct consumer *c);
+
+#endif

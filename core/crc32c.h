@@ -1,0 +1,11 @@
+/* CRC-32C (Castagnoli, RFC 3720 appendix B.4), by ISA-L: of batches on the wire and in stores. */
+#ifndef QUEUEFS_CORE_CRC32C_H
+#define QUEUEFS_CORE_CRC32C_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The checksum of len bytes; crc32c("123456789", 9) is 0xe3069283. */
+uint32_t crc32c(const void *data, size_t len);
+
+#endif

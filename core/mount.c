@@ -1,0 +1,234 @@
+/* The life of a mount: its lists of queues, its start and its end. mount_state.h has the locks. */
+#include "core/mount_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+RB_GENERATE(mqueue_by_name, mqueue, by_name, mqueue_compare_name)
+RB_GENERATE(mqueue_by_number, mqueue, by_number, mqueue_compare_number)
+
+int mqueue_compare_name(const struct mqueue *a, const struct mqueue *b)
+{
+    return strcmp(a->name, b->name);
+}
+
+int mqueue_compare_number(const struct mqueue *a, const struct mqueue *b)
+{
+    return (a->number > b->number) - (a->number < b->number);
+}
+
+int64_t mount_now(const struct mount *mount)
+{
+    return mount->clock->mono_us(mount->clock);
+}
+
+int mount_new(const struct mount_options *options, struct mount **mount)
+{
+    struct mount *m = calloc(1, sizeof(*m));
+    pthread_condattr_t monotonic;
+
+    if (!m)
+        return -ENOMEM;
+    m->backend = options->backend;
+    m->clock = options->clock;
+    m->id = options->id;
+    m->timeout_us = options->timeout_us;
+    m->started_us = mount_now(m);
+    m->defaults = options->defaults;
+    m->link_info = options->link_info;
+    m->link_arg = options->link_arg;
+    m->budget.limit_bytes = options->buffer_total;
+    if (options->n_queues) {
+        m->queues = malloc(options->n_queues * sizeof(*m->queues));
+        if (!m->queues)
+            goto free_mount;
+        memcpy(m->queues, options->queues, options->n_queues * sizeof(*m->queues));
+        m->n_queues = options->n_queues;
+    }
+    if (ticker_new(m->clock, &m->ticker))
+        goto free_mount;
+    RB_INIT(&m->by_name);
+    RB_INIT(&m->by_number);
+    op_list_init(&m->ops);
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&m->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    mount_follow_init(m);
+    mount_change_init(m);
+    *mount = m;
+    return 0;
+
+free_mount:
+    free(m->queues);
+    free(m);
+    return -ENOMEM;
+}
+
+void mount_free(struct mount *m)
+{
+    struct ticker_entry *entry;
+    struct mqueue *mq;
+
+    if (!m)
+        return;
+    ticker_stop(m->ticker);
+    while ((entry = ticker_take(m->ticker)))
+        if (entry->owner != m)
+            mqueue_unref(entry->owner);
+    ticker_free(m->ticker);
+    while ((mq = RB_ROOT(&m->by_number))) {
+        RB_REMOVE(mqueue_by_number, &m->by_number, mq);
+        mqueue_unref(mq);
+    }
+    pthread_cond_destroy(&m->changed);
+    pthread_mutex_destroy(&m->lock);
+    free(m->queues);
+    free(m);
+}
+
+/* Wait for news until `until_us`; false where that time has come. */
+static bool wait_changed_locked(struct mount *m, int64_t until_us)
+{
+    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
+
+    return pthread_cond_timedwait(&m->changed, &m->lock, &until) != ETIMEDOUT;
+}
+
+int mount_start(struct mount *m, int64_t wait_us)
+{
+    int64_t until_us = time_after(mount_now(m), wait_us);
+    int error = ticker_start(m->ticker);
+
+    if (error)
+        return error;
+    mount_sync(m);
+    mount_watch(m);
+    pthread_mutex_lock(&m->lock);
+    while (!m->synced && wait_changed_locked(m, until_us))
+        ;
+    error = m->synced ? 0 : -ETIMEDOUT;
+    pthread_mutex_unlock(&m->lock);
+    return error;
+}
+
+/* ---- the lists ---- */
+
+struct mqueue *mount_find(struct mount *m, const char *name)
+{
+    struct mqueue key, *mq;
+
+    if (!queue_name_valid(name))
+        return NULL;
+    strcpy(key.name, name);
+    pthread_mutex_lock(&m->lock);
+    mq = RB_FIND(mqueue_by_name, &m->by_name, &key);
+    if (mq)
+        mqueue_ref(mq);
+    pthread_mutex_unlock(&m->lock);
+    return mq;
+}
+
+struct mqueue *mount_next(struct mount *m, uint64_t after)
+{
+    struct mqueue key = {.number = after + 1}, *mq;
+
+    pthread_mutex_lock(&m->lock);
+    mq = RB_NFIND(mqueue_by_number, &m->by_number, &key);
+    if (mq)
+        mqueue_ref(mq);
+    pthread_mutex_unlock(&m->lock);
+    return mq;
+}
+
+struct mqueue **mount_all(struct mount *m, size_t *n)
+{
+    struct mqueue **all, *mq;
+    size_t i = 0;
+
+    pthread_mutex_lock(&m->lock);
+    all = malloc((m->n_mqueues + 1) * sizeof(struct mqueue *));
+    if (all)
+        RB_FOREACH (mq, mqueue_by_number, &m->by_number)
+            all[i++] = mqueue_ref(mq);
+    pthread_mutex_unlock(&m->lock);
+    *n = i;
+    return all;
+}
+
+void mount_all_free(struct mqueue **all, size_t n)
+{
+    while (n > 0)
+        mqueue_unref(all[--n]);
+    free(all);
+}
+
+const struct mount_queue *mount_configured(const struct mount *m, const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < m->n_queues; i++)
+        if (strcmp(m->queues[i].name, name) == 0)
+            return &m->queues[i];
+    return NULL;
+}
+
+void mount_space(struct mount *m, struct store_space *space, uint64_t *n_queues)
+{
+    pthread_mutex_lock(&m->lock);
+    *space = m->space;
+    *n_queues = m->n_mqueues;
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- the end ---- */
+
+static bool all_idle(struct mqueue **all, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (!mqueue_idle(all[i]))
+            return false;
+    return true;
+}
+
+static void count_rest(struct mqueue **all, size_t n, struct mount_rest *rest)
+{
+    size_t i;
+
+    *rest = (struct mount_rest){0};
+    for (i = 0; i < n; i++) {
+        pthread_mutex_lock(&all[i]->lock);
+        if (all[i]->producer) {
+            rest->n_items += producer_counters(all[i]->producer)->buffered_items;
+            rest->n_unfinished += producer_unfinished(all[i]->producer);
+        }
+        pthread_mutex_unlock(&all[i]->lock);
+    }
+}
+
+void mount_stop(struct mount *m, int64_t timeout_us, struct mount_rest *rest)
+{
+    int64_t until_us = time_after(mount_now(m), timeout_us);
+    struct mqueue **all;
+    size_t n, i;
+
+    pthread_mutex_lock(&m->lock);
+    m->stopping = true;
+    pthread_mutex_unlock(&m->lock);
+    mount_change_end(m);
+    all = mount_all(m, &n);
+    for (i = 0; i < n; i++)
+        mqueue_end(all[i], -ESHUTDOWN);
+    while (!all_idle(all, n) && mount_now(m) < until_us) {
+        pthread_mutex_lock(&m->lock);
+        wait_changed_locked(m, time_min(until_us, mount_now(m) + 2000));
+        pthread_mutex_unlock(&m->lock);
+    }
+    count_rest(all, n, rest);
+    mount_all_free(all, n);
+}

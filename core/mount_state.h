@@ -1,0 +1,149 @@
+/*
+ * What mount.c (life, ops on the mount), mqueue.c (one queue), follow.c (SYNC and WATCH),
+ * ticker.c (deadlines) and stats.c share. Nobody else includes this.
+ *
+ * Threads: any. Locks, in the order in which they may be taken: mount.lock, mqueue.lock,
+ * ticker.lock. No request is submitted and no op finished under any of them.
+ */
+#ifndef QUEUEFS_CORE_MOUNT_STATE_H
+#define QUEUEFS_CORE_MOUNT_STATE_H
+
+#include <bsd/sys/tree.h>
+#include <pthread.h>
+
+#include "core/mount.h"
+#include "core/ticker.h"
+
+struct mqueue {
+    struct mount *mount;
+    uint64_t number; /* these three never change */
+    char name[QUEUE_NAME_MAX + 1];
+    int64_t made_us;
+    _Atomic uint32_t refs;
+
+    /* Guarded by mount.lock. */
+    RB_ENTRY(mqueue) by_name, by_number;
+    bool listed;         /* stands in the two trees; they hold one reference */
+    uint32_t generation; /* of the last whole list that named it */
+
+    struct ticker_entry tick; /* ticker.h guards it */
+
+    pthread_mutex_t lock;
+    /* Guarded by lock. */
+    struct all_settings settings;
+    struct queue_state state;
+    int ended;        /* 0, -ENOENT (removed) or -ESHUTDOWN */
+    uint64_t retries; /* requests of this queue that were sent again */
+    /* Made by the first open of in or out: most of ten thousand queues never need them. */
+    struct producer *producer;
+    struct consumer *consumer;
+};
+
+RB_HEAD(mqueue_by_name, mqueue);
+RB_HEAD(mqueue_by_number, mqueue);
+
+struct mount {
+    struct backend *backend;
+    const struct clock *clock;
+    struct producer_id id;
+    int64_t timeout_us;
+    int64_t started_us;
+    struct all_settings defaults;
+    struct mount_queue *queues;
+    size_t n_queues;
+    void (*link_info)(void *arg, struct link_info *info);
+    void *link_arg;
+    struct buffer_budget budget;
+    struct ticker *ticker;
+    struct ticker_entry sync_tick, watch_tick, change_tick;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* a SYNC was answered, or something ended while stopping */
+    /* Guarded by lock. */
+    struct mqueue_by_name by_name;
+    struct mqueue_by_number by_number;
+    uint64_t n_mqueues;
+    struct op_list ops; /* parked on the mount itself: mkdir, rmdir, set, purge, flush */
+    bool stopping;
+    bool synced; /* a whole list has come */
+    bool sync_in_flight, sync_again, watch_in_flight;
+    bool listing;        /* the SYNC in flight is part of a whole list, begun with since 0 */
+    uint32_t generation; /* of that list */
+    uint64_t service;    /* id of the service's life */
+    uint64_t since;      /* of the next SYNC */
+    uint64_t watch_seen;
+    uint32_t n_mounts;
+    struct store_space space;
+    struct request sync_request, watch_request;
+};
+
+int mqueue_compare_name(const struct mqueue *a, const struct mqueue *b);
+int mqueue_compare_number(const struct mqueue *a, const struct mqueue *b);
+RB_PROTOTYPE(mqueue_by_name, mqueue, by_name, mqueue_compare_name)
+RB_PROTOTYPE(mqueue_by_number, mqueue, by_number, mqueue_compare_number)
+
+/* ---- mount.c ---- */
+
+int64_t mount_now(const struct mount *mount);
+
+/* References to all queues, in order of number; an array of *n and owned; NULL: out of memory or
+ * none (then *n is 0). */
+struct mqueue **mount_all(struct mount *mount, size_t *n);
+
+/* Unrefs what mount_all() gave and frees it. */
+void mount_all_free(struct mqueue **all, size_t n);
+
+/* What the file says of the queue `name`, or NULL. */
+const struct mount_queue *mount_configured(const struct mount *mount, const char *name);
+
+/* ---- mqueue.c ---- */
+
+/* With one reference. NULL: out of memory. */
+struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry);
+
+/* News of the queue from the service: settings (NULL: as before) and, where newer, state. */
+void mqueue_update(struct mqueue *mq, const struct queue_settings *own,
+                   const struct queue_state *state);
+
+/* Forget how new the state is: another life of the service counts anew. */
+void mqueue_forget_state(struct mqueue *mq);
+
+/* Something that the queue's ops may wait for has happened: enum event_kind. */
+void mqueue_event(struct mqueue *mq, uint32_t kinds, bool rearm);
+
+/* -ENOENT removed, -ESHUTDOWN the mount is ending. */
+void mqueue_end(struct mqueue *mq, int error);
+
+/* Nothing of this queue is on its way to the service. */
+bool mqueue_idle(struct mqueue *mq);
+
+/* Its own settings are stored: the mount's take effect. */
+void mqueue_apply(struct mqueue *mq, const struct all_settings *settings);
+
+/* Flush of puts and of settlements, each with an op of its own. */
+void mqueue_flush_puts(struct mqueue *mq, struct op *op);
+void mqueue_flush_settlements(struct mqueue *mq, struct op *op);
+
+/* ---- change.c ---- */
+
+void mount_change_init(struct mount *mount);
+
+/* Ends every op that is parked on the mount with -ESHUTDOWN; later ones do at once. */
+void mount_change_end(struct mount *mount);
+
+/* The queues of the settings file that the service does not have; a difference is one warning. */
+void mount_make_missing(struct mount *mount);
+
+/* ---- follow.c ---- */
+
+void mount_follow_init(struct mount *mount);
+
+/* Ask now. Harmless while one is on its way. */
+void mount_sync(struct mount *mount);
+void mount_watch(struct mount *mount);
+
+/* Take over what the service says of one queue: new, changed or gone. Out of memory: not listed
+ * until the next SYNC. */
+void mount_apply_entry(struct mount *mount, const struct queue_entry *entry);
+
+#endif

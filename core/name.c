@@ -1,0 +1,34 @@
+/*
+ * The one check of queue names. Names at the root that are ours now, or may become so, are
+ * reserved; later ones begin with `_`, which no queue's name does.
+ */
+#include "core/name.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static const char *const reserved[] = {"stats", "flush", "config", "metrics", "help"};
+
+/* isalnum() would follow the locale. */
+static bool letter_or_digit(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool queue_name_valid(const char *name)
+{
+    if (!letter_or_digit(name[0]))
+        return false;
+    size_t len = 1;
+    while (letter_or_digit(name[len]) || name[len] == '_' || name[len] == '-') {
+        if (++len > QUEUE_NAME_MAX)
+            return false;
+    }
+    if (name[len] != '\0')
+        return false;
+    for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
+        if (strcmp(name, reserved[i]) == 0)
+            return false;
+    }
+    return true;
+}

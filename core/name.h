@@ -1,0 +1,39 @@
+/* Names and ids as users see them. Pure functions, any thread. */
+#ifndef QUEUEFS_CORE_NAME_H
+#define QUEUEFS_CORE_NAME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define QUEUE_NAME_MAX 64
+
+/*
+ * Whether a queue may be called so: [A-Za-z0-9][A-Za-z0-9_-]{0,63}, and none of the reserved
+ * stats, flush, config, metrics, help. The only such check: mkdir, lookup, settings, the wire.
+ */
+bool queue_name_valid(const char *name);
+
+/*
+ * An item's id: batch number << 24 | index within its batch. 63 bits; rises in queue order.
+ * Batch numbers start at 1, so 0 is no item.
+ */
+#define ITEM_INDEX_BITS  24
+#define BATCH_ITEMS_MAX  (UINT32_C(1) << ITEM_INDEX_BITS)
+#define BATCH_NUMBER_MAX ((UINT64_C(1) << (63 - ITEM_INDEX_BITS)) - 1)
+
+static inline uint64_t item_id(uint64_t batch, uint32_t index)
+{
+    return batch << ITEM_INDEX_BITS | index;
+}
+
+static inline uint64_t item_batch(uint64_t id)
+{
+    return id >> ITEM_INDEX_BITS;
+}
+
+static inline uint32_t item_index(uint64_t id)
+{
+    return (uint32_t)(id & (BATCH_ITEMS_MAX - 1));
+}
+
+#endif

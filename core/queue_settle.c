@@ -1,0 +1,241 @@
+/*
+ * How leases end: acknowledged, given back, failed, buried; or go on. Only what is leased under
+ * the token is touched, everything else in the range is late and only counted. And how ready
+ * items are removed by a purge.
+ */
+#include "core/queue.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "core/clock.h"
+#include "core/session.h"
+
+#define RETRY_DELAY_MAX_US (INT64_C(600) * 1000000)
+
+/* A purge looks at so many batches in one round. */
+#define PURGE_BATCHES 64
+
+static uint32_t span_items(const struct span *span)
+{
+    return span->to - span->from;
+}
+
+/* The deliveries of a leased span, with and without the one that is under way. */
+static uint32_t counted(const struct span *span)
+{
+    return span->kind == GET_CLAIM ? span->deliveries : span->deliveries + 1;
+}
+
+static uint32_t uncounted(const struct span *span)
+{
+    return span->kind == GET_CLAIM ? span->deliveries - 1 : span->deliveries;
+}
+
+/* The lease of the span ends and it becomes `to`. */
+static void end_lease(struct touched *t, uint32_t pos, const struct span *to)
+{
+    const struct span *span = &t->mark.spans[pos];
+
+    if (span->session)
+        span->session->n_leased -= span_items(span);
+    /* Given back uncounted, a stream's items are in the store what they were before. */
+    if (span->kind == GET_CLAIM || to->state != ITEM_READY || to->deliveries != span->deliveries)
+        touched_dirty(t);
+    if (to->when_us != TIME_FOREVER)
+        touched_timer(t, to->when_us);
+    queue_changed(t->queue);
+    mark_change(&t->mark, pos, to);
+}
+
+/* How long an item rests that failed `deliveries` times. */
+static int64_t retry_delay_us(const struct queue_settings *settings, uint32_t deliveries)
+{
+    int64_t delay_us = settings->retry_delay_us;
+
+    if (deliveries < 2)
+        return 0;
+    for (uint32_t i = 2; i < deliveries && delay_us < RETRY_DELAY_MAX_US; i++)
+        delay_us *= 2;
+    return time_min(delay_us, RETRY_DELAY_MAX_US);
+}
+
+void touched_fail(struct touched *t, uint32_t pos)
+{
+    const struct queue_settings *settings = &t->queue->record.settings;
+    struct span to = {.deliveries = counted(&t->mark.spans[pos]), .when_us = TIME_FOREVER};
+    int64_t delay_us = retry_delay_us(settings, to.deliveries);
+
+    if (to.deliveries >= settings->max_deliveries) {
+        to.state = ITEM_DEAD;
+    } else if (delay_us > 0) {
+        to.state = ITEM_DELAYED;
+        to.when_us = time_after(t->queue->shared->now_us, delay_us);
+    }
+    end_lease(t, pos, &to);
+}
+
+static void span_return(struct touched *t, uint32_t pos)
+{
+    const struct span *span = &t->mark.spans[pos];
+    struct span to = {.deliveries = uncounted(span), .when_us = TIME_FOREVER};
+    struct queue_record *record = &t->queue->record;
+
+    t->queue->loose = true;
+    record->total_gets -= span_items(span);
+    record->redelivered -= to.deliveries > 0 ? span_items(span) : 0;
+    end_lease(t, pos, &to);
+}
+
+static void span_renew(struct touched *t, uint32_t pos)
+{
+    const struct queue_settings *settings = &t->queue->record.settings;
+    struct span to = t->mark.spans[pos];
+
+    if (to.kind != GET_CLAIM)
+        return;
+    to.when_us = time_min(time_after(t->queue->shared->now_us, settings->lease_us),
+                          time_after(to.first_us, settings->lease_max_us));
+    touched_timer(t, to.when_us);
+    mark_change(&t->mark, pos, &to);
+}
+
+static void settle_span(struct touched *t, uint32_t pos, enum settle_verb verb)
+{
+    struct span to = {.state = ITEM_DONE, .when_us = TIME_FOREVER};
+
+    switch (verb) {
+    case SETTLE_ACK:
+        end_lease(t, pos, &to);
+        break;
+    case SETTLE_RETURN:
+        span_return(t, pos);
+        break;
+    case SETTLE_NACK:
+        touched_fail(t, pos);
+        break;
+    case SETTLE_RENEW:
+        span_renew(t, pos);
+        break;
+    case SETTLE_BURY:
+        to.state = ITEM_DEAD;
+        to.deliveries = counted(&t->mark.spans[pos]);
+        end_lease(t, pos, &to);
+        break;
+    }
+}
+
+static bool is_held(const struct touched *t, uint32_t index, uint64_t token)
+{
+    const struct span *span = &t->mark.spans[mark_find(&t->mark, index)];
+
+    return span->state == ITEM_LEASED && span->token == token;
+}
+
+/* Cut where the range begins and ends, if a lease of the token goes beyond it. */
+static int cut_ends(struct touched *t, const struct settlement *s)
+{
+    int rc = 0;
+
+    if (is_held(t, s->from, s->token))
+        rc = touched_cut(t, s->from);
+    if (rc == 0 && is_held(t, s->to - 1, s->token))
+        rc = touched_cut(t, s->to);
+    return rc;
+}
+
+/* Items of [from, to) that the span covers. */
+static uint32_t overlap(const struct span *span, uint32_t from, uint32_t to)
+{
+    uint32_t low = span->from > from ? span->from : from;
+    uint32_t high = span->to < to ? span->to : to;
+
+    return high - low;
+}
+
+static void settle_range(struct touched *t, const struct settlement *s, uint64_t *n_late)
+{
+    uint32_t first = mark_find(&t->mark, s->from), pos;
+
+    for (pos = first; pos < t->mark.n_spans && t->mark.spans[pos].from < s->to; pos++) {
+        const struct span *span = &t->mark.spans[pos];
+
+        if (span->state == ITEM_LEASED && span->token == s->token)
+            settle_span(t, pos, s->verb);
+        else
+            *n_late += overlap(span, s->from, s->to);
+    }
+    mark_merge(&t->mark, first, pos - 1);
+}
+
+int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late)
+{
+    struct touched *t = touched_find(q, settlement->batch);
+    int rc;
+
+    assert(settlement->from < settlement->to);
+    if (!t || settlement->to > t->mark.n_items) {
+        *n_late += settlement->to - settlement->from;
+        return 0;
+    }
+    rc = cut_ends(t, settlement);
+    if (rc < 0)
+        return rc;
+    touched_open(t);
+    settle_range(t, settlement, n_late);
+    touched_close(t);
+    return 0;
+}
+
+/* ---- purge ---- */
+
+/* Takes the batch open and closes it. */
+static void purge_touched(struct touched *t, uint64_t *n_items)
+{
+    struct span done = {.state = ITEM_DONE, .when_us = TIME_FOREVER};
+
+    for (uint32_t pos = 0; pos < t->mark.n_spans; pos++) {
+        if (t->mark.spans[pos].state != ITEM_READY)
+            continue;
+        *n_items += span_items(&t->mark.spans[pos]);
+        mark_change(&t->mark, pos, &done);
+    }
+    mark_merge(&t->mark, 0, t->mark.n_spans - 1);
+    touched_dirty(t);
+    touched_close(t);
+}
+
+/* A batch that cannot be read is removed whole. */
+static int purge_damaged(struct queue *q)
+{
+    while (q->n_damaged > 0) {
+        struct queue_front front = {.batch = q->damaged[q->n_damaged - 1]};
+        struct touched *t;
+        int rc = touched_new(q, &front, &t);
+
+        if (rc < 0)
+            return rc;
+        touched_dirty(t);
+        touched_close(t);
+        q->n_damaged--;
+    }
+    q->record.n_items -= q->n_unreachable;
+    q->record.n_bytes -= q->unreachable_bytes;
+    q->n_unreachable = q->unreachable_bytes = 0;
+    return 0;
+}
+
+int queue_purge(struct queue *q, uint64_t below, uint64_t *n_items)
+{
+    for (int i = 0; i < PURGE_BATCHES; i++) {
+        struct touched *t;
+        int rc = queue_lowest(q, below, &t);
+
+        if (rc < 0)
+            return rc;
+        if (!t)
+            return purge_damaged(q);
+        purge_touched(t, n_items);
+    }
+    return PURGE_MORE;
+}

@@ -1,0 +1,295 @@
+/*
+ * What one read is given. A reader's position is the offset behind the last byte it was given; a
+ * read there gets new items and thereby acknowledges what was given before, one inside the
+ * last portion gets those bytes again.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/consumer_state.h"
+
+/* A portion of so few bytes is a copy, so that it does not keep a whole answer in memory. */
+#define COPY_BYTES 4096
+
+/* ---- portions ---- */
+
+static struct portion *portion_new(size_t n_ranges, size_t n_copy)
+{
+    size_t head = sizeof(struct portion) + n_ranges * sizeof(struct settlement);
+    struct portion *portion = malloc(head + n_copy);
+
+    if (!portion)
+        return NULL;
+    atomic_init(&portion->refs, 1);
+    portion->len = 0;
+    portion->n_iov = portion->n_chunks = 0;
+    portion->settled = false;
+    portion->n_ranges = n_ranges;
+    return portion;
+}
+
+static void portion_unref(struct portion *portion)
+{
+    size_t i;
+
+    if (!portion || atomic_fetch_sub_explicit(&portion->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (i = 0; i < portion->n_chunks; i++)
+        chunk_unref(portion->chunks[i]);
+    free(portion);
+}
+
+static void portion_unhold(void *portion)
+{
+    portion_unref(portion);
+}
+
+/* Takes the reference of `chunk`; `copy` is room behind the ranges, or NULL. */
+static void portion_add(struct portion *portion, struct chunk *chunk, const uint8_t *data,
+                        size_t len, uint8_t *copy)
+{
+    struct iovec *iov = &portion->iov[portion->n_iov++];
+
+    iov->iov_len = len;
+    portion->len += len;
+    if (copy) {
+        memcpy(copy, data, len);
+        iov->iov_base = copy;
+        chunk_unref(chunk);
+        return;
+    }
+    iov->iov_base = (void *)(uintptr_t)data;
+    portion->chunks[portion->n_chunks++] = chunk;
+}
+
+/* Answer with the portion's bytes from `skip` on, as many as the read has room for. */
+static void portion_answer(struct portion *portion, size_t skip, struct op *op,
+                           struct effects *effects)
+{
+    size_t i, given = 0;
+
+    op->n_iov = 0;
+    for (i = 0; i < portion->n_iov && given < op->len; i++) {
+        struct iovec part = portion->iov[i];
+
+        if (skip >= part.iov_len) {
+            skip -= part.iov_len;
+            continue;
+        }
+        part.iov_base = (uint8_t *)part.iov_base + skip;
+        part.iov_len -= skip;
+        skip = 0;
+        if (part.iov_len > op->len - given)
+            part.iov_len = op->len - given;
+        given += part.iov_len;
+        op->iov[op->n_iov++] = part;
+    }
+    atomic_fetch_add_explicit(&portion->refs, 1, memory_order_relaxed);
+    op->hold = portion;
+    op->unhold = portion_unhold;
+    effects_finish_locked(effects, op, (ssize_t)given);
+}
+
+/* ---- settling ---- */
+
+void reader_acknowledge(struct reader *r, int64_t now_us)
+{
+    struct portion *portion = r->last;
+    size_t i;
+
+    if (!portion || portion->settled)
+        return;
+    portion->settled = true;
+    for (i = 0; i < portion->n_ranges; i++)
+        settler_add(&r->consumer->settler, &portion->ranges[i], now_us);
+}
+
+void reader_return_partial(struct reader *r, int64_t now_us)
+{
+    struct consumer *c = r->consumer;
+
+    if (!r->partial.chunk)
+        return;
+    r->partial.range.verb = SETTLE_RETURN;
+    settler_add(&c->settler, &r->partial.range, now_us);
+    c->given_back = settler_mark(&c->settler);
+    c->discard = true;
+    c->armed = false;
+    chunk_unref(r->partial.chunk);
+    r->partial.chunk = NULL;
+    if (r->left != READER_UNLIMITED)
+        r->left++;
+}
+
+void reader_free(struct reader *r)
+{
+    portion_unref(r->last);
+    chunk_unref(r->partial.chunk);
+    free(r);
+}
+
+/* ---- giving ---- */
+
+int64_t reader_timeout(const struct reader *r)
+{
+    if (r->timeout_us >= 0)
+        return r->timeout_us;
+    return r->consumer->options.settings->mount.get_timeout_us;
+}
+
+bool reader_at_end(const struct reader *r)
+{
+    return !r->partial.chunk && (r->ended || r->left == 0);
+}
+
+static void give(struct reader *r, struct portion *portion, struct op *op, struct effects *effects)
+{
+    portion_unref(r->last);
+    r->last = portion;
+    r->pos += (int64_t)portion->len;
+    r->pid = op->pid;
+    portion_answer(portion, 0, op, effects);
+}
+
+/* The next bytes of an item that is larger than a read; its end carries the acknowledgement. */
+static void give_partial(struct reader *r, struct op *op, struct effects *effects)
+{
+    size_t len = r->partial.len < op->len ? r->partial.len : op->len;
+    bool whole = len == r->partial.len;
+    bool copies = len <= COPY_BYTES;
+    struct portion *portion = portion_new(whole, copies ? len : 0);
+
+    if (!portion) {
+        effects_finish_locked(effects, op, -ENOMEM);
+        return;
+    }
+    chunk_ref(r->partial.chunk);
+    portion_add(portion, r->partial.chunk, r->partial.data, len,
+                copies ? (uint8_t *)&portion->ranges[portion->n_ranges] : NULL);
+    r->partial.data += len;
+    r->partial.len -= len;
+    if (whole) {
+        portion->ranges[0] = r->partial.range;
+        chunk_unref(r->partial.chunk);
+        r->partial.chunk = NULL;
+        r->ended = r->ended || r->partial.file;
+        r->consumer->counters.total_gets++;
+    }
+    give(r, portion, op, effects);
+}
+
+static void begin_partial(struct reader *r, const struct cut *cut)
+{
+    const struct cut_piece *piece = &cut->pieces[0];
+
+    pool_take(&r->consumer->pool, cut);
+    r->partial.chunk = piece->chunk;
+    r->partial.data = piece->data;
+    r->partial.len = piece->len;
+    r->partial.file = cut->file;
+    r->partial.range = piece_range(piece, 0, SETTLE_ACK);
+    if (r->left != READER_UNLIMITED)
+        r->left--;
+}
+
+static void give_cut(struct reader *r, const struct cut *cut, struct portion *portion,
+                     struct op *op, struct effects *effects)
+{
+    bool copies = cut->len <= COPY_BYTES && cut->n_pieces == 1;
+    size_t i, j, n_ranges = 0;
+
+    pool_take(&r->consumer->pool, cut);
+    for (i = 0; i < cut->n_pieces; i++) {
+        const struct cut_piece *piece = &cut->pieces[i];
+
+        for (j = 0; j < piece_n_ranges(piece); j++)
+            portion->ranges[n_ranges++] = piece_range(piece, j, SETTLE_ACK);
+        portion_add(portion, piece->chunk, piece->data, piece->len,
+                    copies ? (uint8_t *)&portion->ranges[portion->n_ranges] : NULL);
+    }
+    r->ended = r->ended || cut->file;
+    r->consumer->counters.total_gets += cut->n_items;
+    if (r->left != READER_UNLIMITED)
+        r->left -= cut->n_items;
+    give(r, portion, op, effects);
+}
+
+/* Carry out a cut that is not empty. */
+static void give_from_pool(struct reader *r, const struct cut *cut, struct op *op, int64_t now_us,
+                           struct effects *effects)
+{
+    struct consumer *c = r->consumer;
+    bool large = op->len >= CONSUMER_BULK_READ;
+    bool copies = cut->len <= COPY_BYTES && cut->n_pieces == 1;
+
+    if (cut->len > op->len) {
+        begin_partial(r, cut);
+        give_partial(r, op, effects);
+    } else {
+        struct portion *portion = portion_new(cut->n_ranges, copies ? cut->len : 0);
+
+        if (!portion) {
+            settler_unreserve(&c->settler, cut->n_ranges);
+            effects_finish_locked(effects, op, -ENOMEM);
+            return;
+        }
+        give_cut(r, cut, portion, op, effects);
+    }
+    c->streaming = large && !cut->file && r->left == READER_UNLIMITED;
+    if (!large && now_us - c->touched_us > SETTLER_LINGER_US)
+        c->growth = 1;
+    c->touched_us = now_us;
+}
+
+/* New bytes. False: the pool has none, or settlements must be answered before more is lent. */
+static bool read_on(struct reader *r, struct op *op, int64_t now_us, struct effects *effects)
+{
+    struct consumer *c = r->consumer;
+    uint64_t max_items = op->len >= CONSUMER_BULK_READ ? r->left : 1;
+    struct cut cut;
+    int error;
+
+    if (r->partial.chunk) {
+        give_partial(r, op, effects);
+        return true;
+    }
+    pool_cut(&c->pool, op->len, max_items, &cut);
+    if (cut.n_items == 0 || c->returning)
+        return false;
+    error = settler_reserve(&c->settler, cut.n_ranges);
+    if (error == -EAGAIN) {
+        settler_hurry(&c->settler);
+        return false;
+    }
+    if (error)
+        effects_finish_locked(effects, op, error);
+    else
+        give_from_pool(r, &cut, op, now_us, effects);
+    return true;
+}
+
+bool reader_read(struct reader *r, struct op *op, int64_t now_us, struct effects *effects)
+{
+    int64_t last = r->pos - (r->last ? (int64_t)r->last->len : 0);
+
+    if (op->len == 0) {
+        effects_finish_locked(effects, op, 0);
+        return true;
+    }
+    if (op->offset >= last && op->offset < r->pos) {
+        portion_answer(r->last, (size_t)(op->offset - last), op, effects);
+        return true;
+    }
+    if (op->offset != r->pos) {
+        effects_finish_locked(effects, op, -EINVAL);
+        return true;
+    }
+    reader_acknowledge(r, now_us);
+    if (reader_at_end(r)) {
+        effects_finish_locked(effects, op, 0);
+        return true;
+    }
+    return read_on(r, op, now_us, effects);
+}

@@ -1,0 +1,128 @@
+/*
+ * The inside of the queue service, for its own files and its tests. One thread owns all of it but
+ * the inbox. A round: what time has brought, then the requests that have gathered, one commit,
+ * then gets of streams, which change memory only, then revisions and events, then all answers.
+ *
+ * A request that needs the commit waits in `waiting` (replies) or `puts`; what needs no commit, or
+ * has had it, stands in `finished` or `answers`. done() is called at the end, with no lock held.
+ */
+#ifndef QUEUEFS_CORE_SERVICE_STATE_H
+#define QUEUEFS_CORE_SERVICE_STATE_H
+
+#include <pthread.h>
+
+#include "core/queue.h"
+#include "core/sequence.h"
+#include "core/service.h"
+#include "core/session.h"
+
+#define SERVICE_RETRY_US       INT64_C(1000000)          /* of a commit that found no space */
+#define SERVICE_SWEEP_US       (INT64_C(3600) * 1000000) /* of old producers */
+#define SERVICE_GROUP_BYTES    ((size_t)64 << 20) /* a group with more is committed at once */
+#define SERVICE_TOMBSTONES_MAX 4096
+#define SERVICE_TOMBSTONE_US   (INT64_C(600) * 1000000)
+
+RB_HEAD(queue_by_number, queue);
+RB_HEAD(queue_by_name, queue);
+
+/* A batch that the next commit stores. */
+struct staged_put {
+    struct staged_put *next;
+    struct queue *queue;
+    struct queue_front batch;
+    struct batch_view view; /* in the request's memory, or in `owned` */
+    uint8_t *owned;
+};
+
+struct service {
+    struct backend backend; /* first: the backend is the service */
+    struct service_options options;
+
+    struct queue_shared shared;
+    struct sessions sessions;
+    struct queue_by_number by_number;
+    struct queue_by_name by_name;
+    uint64_t last_number;
+
+    TAILQ_HEAD(listed_list, listed) listed; /* by revision, removed queues too */
+    size_t n_tombstones;
+    uint64_t revision;
+    uint64_t forgotten; /* a mount that knows less than this must ask for everything */
+
+    /* Of the round. */
+    struct answers answers, puts, syncs, arms;
+    struct reply_list streams, waiting, finished, purges;
+    struct staged_put *staged, **staged_end;
+    size_t staged_bytes;
+    bool space_known, space_full;
+
+    int64_t retry_us; /* when to commit again; TIME_FOREVER: nothing is left uncommitted */
+    int64_t sweep_us;
+    int failed; /* negative: the store is of no use any more */
+    bool fatal_told;
+    uint8_t *scratch; /* a mark's stored form; owned */
+    size_t scratch_size;
+
+    pthread_t thread;
+    bool started; /* thread is there; of the owner's thread */
+
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    /* Guarded by lock. */
+    struct answers inbox; /* a list of requests like the others, not answered yet */
+    bool stopping, stopped;
+};
+
+/* ---- service_round.c ---- */
+
+/* One round with what is in the inbox; answers are given when it returns. */
+void service_round(struct service *s);
+/* When the next one is due though nothing comes in. */
+int64_t service_deadline(const struct service *s);
+/* Everything taken and not answered is answered with `status`; sessions are forgotten. */
+void service_answer_all(struct service *s, int status);
+
+/* ---- service_group.c ---- */
+
+/*
+ * Write what has gathered, and what waited for it is finished. Where the store has no space, puts
+ * are answered so and the rest is tried without them. 0, or the error that keeps the rest waiting:
+ * then it is tried again each second, or never (s->failed).
+ */
+int service_commit(struct service *s);
+/* The staged puts will not be: their requests are answered with status. */
+void service_drop_puts(struct service *s, int status);
+/* Forget producers that were not heard of for a day. */
+void service_sweep(struct service *s);
+
+/* ---- service_put.c ---- */
+
+void service_put(struct service *s, struct session *session, struct request *put);
+/* Puts held back for too long, or (any) all of them, are answered as far as they got. */
+void service_end_holds(struct service *s, bool any, int status);
+
+/* ---- service_admin.c ---- */
+
+struct queue *service_find(struct service *s, uint64_t number);
+struct queue *service_find_name(struct service *s, const char *name);
+void service_list_queue(struct service *s, struct queue *q); /* at start and when made */
+void service_make(struct service *s, struct reply *reply);
+void service_remove(struct service *s, struct reply *reply);
+void service_set(struct service *s, struct reply *reply);
+/* 0, -EINVAL, -ENOMEM, or of service_commit(). */
+int service_make_queue(struct service *s, const char *name, const struct queue_settings *settings,
+                       struct queue **queue);
+int service_set_queue(struct service *s, struct queue *q, const struct queue_settings *settings);
+
+/* ---- service_sync.c ---- */
+
+/* Changed queues get new revisions, and who waited for them is told. */
+void service_publish(struct service *s);
+/* A queue leaves; `tomb` (the caller's until now) stands for it. */
+void service_unlist(struct service *s, struct queue *q, struct listed *tomb);
+int service_sync(struct service *s, struct request *sync);
+
+RB_PROTOTYPE(queue_by_number, queue, by_number, queue_number_compare)
+RB_PROTOTYPE(queue_by_name, queue, by_name, queue_name_compare)
+
+#endif

@@ -1,0 +1,117 @@
+/*
+ * What the files of the LMDB engine share: lmdb.c (open, transactions), lmdb_rows.c (the four
+ * tables) and lmdb_space.c (how full it is).
+ *
+ * One write transaction at a time, from begin to commit. Reads outside of it go through one read
+ * transaction, which is renewed by the first read after a commit and reset before the next begin,
+ * so that it never keeps a writer from using old pages again.
+ */
+#ifndef QUEUEFS_CORE_STORE_LMDB_PRIVATE_H
+#define QUEUEFS_CORE_STORE_LMDB_PRIVATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <lmdb.h>
+
+#include "core/store.h"
+
+enum lmdb_table {
+    LMDB_META,
+    LMDB_QUEUES,
+    LMDB_BATCHES,
+    LMDB_MARKS,
+    LMDB_SEQUENCES,
+    LMDB_TABLES,
+};
+
+extern const char *const lmdb_table_names[LMDB_TABLES];
+
+enum lmdb_transaction { LMDB_NONE, LMDB_OPEN, LMDB_FAILED };
+
+#define LMDB_VERIFIED 256
+
+struct lmdb_store {
+    struct store base;
+    char *dir;
+    int dir_fd;
+    uint64_t max_bytes, min_free_bytes;
+
+    MDB_env *env;
+    MDB_dbi tables[LMDB_TABLES];
+    MDB_txn *write, *read;
+    bool reading; /* `read` holds a snapshot */
+    enum lmdb_transaction transaction;
+    int error;          /* why it failed */
+    uint64_t put_bytes; /* of batches, in the open transaction */
+
+    /* How full it is, see lmdb_space.c. */
+    bool counted;
+    uint64_t counted_at;  /* the transaction as of which the next two are */
+    uint64_t used_bytes;  /* pages that are not free */
+    uint64_t fresh_bytes; /* freed by that very transaction: the next one can't use them yet */
+    uint64_t put_since;   /* at most this was put since */
+    uint64_t count_every; /* count anew after as many transactions */
+
+    /* Batches whose data was verified since the store was opened; a batch never changes. */
+    struct {
+        uint64_t queue, batch;
+    } verified[LMDB_VERIFIED];
+};
+
+static inline struct lmdb_store *lmdb_of(struct store *store)
+{
+    return (struct lmdb_store *)store;
+}
+
+/* LMDB's codes as negative errno; the only such place. */
+int lmdb_error(int code);
+
+/* The transaction to read through. */
+int lmdb_reader(struct lmdb_store *lmdb, MDB_txn **txn);
+
+/* 0 where changes may be made, or why the transaction has failed before. */
+int lmdb_writer(struct lmdb_store *lmdb);
+
+/* A change failed: the transaction is gone. Returns lmdb_error(code). */
+int lmdb_fail(struct lmdb_store *lmdb, int code);
+
+/* The store's own rows, of LMDB_META. An absent number is 0. */
+int lmdb_meta_get(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint64_t *value);
+int lmdb_meta_put(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint64_t value);
+
+/* store_ops of lmdb_rows.c */
+int lmdb_queue_put(struct store *store, const struct queue_record *record);
+int lmdb_queue_remove(struct store *store, uint64_t queue);
+int lmdb_queue_next(struct store *store, uint64_t from, struct queue_record *record);
+int lmdb_queue_last_number(struct store *store, uint64_t *number);
+int lmdb_batch_put(struct store *store, uint64_t queue, uint64_t batch,
+                   const struct batch_view *view);
+int lmdb_batch_remove(struct store *store, uint64_t queue, uint64_t batch);
+int lmdb_batch_get(struct store *store, uint64_t queue, uint64_t batch, struct batch_view *view);
+int lmdb_batch_next(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
+                    struct batch_view *view);
+int lmdb_mark_put(struct store *store, uint64_t queue, uint64_t batch, const void *data,
+                  size_t len);
+int lmdb_mark_remove(struct store *store, uint64_t queue, uint64_t batch);
+int lmdb_mark_next(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
+                   const void **data, size_t *len);
+int lmdb_sequence_put(struct store *store, uint64_t queue, const struct sequence_record *record);
+int lmdb_sequence_remove(struct store *store, uint64_t queue, const struct producer_id *producer);
+int lmdb_sequence_next(struct store *store, uint64_t queue, const struct producer_id *after,
+                       struct sequence_record *record);
+
+/* lmdb_space.c */
+int lmdb_space(struct store *store, struct store_space *space);
+
+/* Before a write transaction: near the limit, see to it that what was freed last can be used. */
+int lmdb_space_prepare(struct lmdb_store *lmdb);
+
+/* Reserve room for a batch; -ENOSPC where deletes would then have too little to commit. */
+int lmdb_space_reserve(struct lmdb_store *lmdb, size_t len);
+
+/* Whether the disk has not even `need` bytes left. */
+bool lmdb_disk_short(const struct lmdb_store *lmdb, uint64_t need);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * Rows as bytes on disk: little-endian, a version first, a CRC-32C last (of a batch: one of its
+ * header here, one of its data in the header). Only rows are checked here; whether what they say
+ * makes sense is for whoever asked for them. Pure functions, any thread.
+ *
+ * Decoding gives 0, or -EBADMSG for a row that is damaged or of a version not known.
+ */
+#ifndef QUEUEFS_CORE_STORE_RECORD_H
+#define QUEUEFS_CORE_STORE_RECORD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/store.h"
+
+#define RECORD_VERSION 1
+
+/* version, name's length, name, settings and counters as 64-bit numbers, crc */
+#define RECORD_QUEUE_NUMBERS 20
+#define RECORD_QUEUE_BYTES   (1 + 1 + QUEUE_NAME_MAX + 8 * RECORD_QUEUE_NUMBERS + 4)
+
+/* version, epoch, last, last use, crc; the producer is in the key */
+#define RECORD_SEQUENCE_BYTES (1 + 8 * 3 + 4)
+
+/* version, framing, 2 bytes 0, n_items, length, crc of the data, time of put, 4 bytes 0, crc of
+ * all this; the data follows, on a multiple of 8 */
+#define RECORD_BATCH_BYTES 32
+
+void record_queue_encode(const struct queue_record *record, uint8_t row[RECORD_QUEUE_BYTES]);
+/* The number is the caller's to fill in: it is in the key. */
+int record_queue_decode(struct queue_record *record, const void *row, size_t len);
+
+void record_sequence_encode(const struct sequence_record *record,
+                            uint8_t row[RECORD_SEQUENCE_BYTES]);
+/* The producer is the caller's to fill in: it is in the key. */
+int record_sequence_decode(struct sequence_record *record, const void *row, size_t len);
+
+/* The header alone. */
+void record_batch_encode(const struct batch_view *view, uint8_t row[RECORD_BATCH_BYTES]);
+/* The view borrows from the row, whose header and length are checked, not its data. */
+int record_batch_decode(struct batch_view *view, const void *row, size_t len);
+
+#endif

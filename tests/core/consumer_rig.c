@@ -1,0 +1,500 @@
+#include "tests/core/consumer_rig.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the producer ---- */
+
+uint64_t producer_push(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    (void)now_us;
+    (void)effects;
+    p->n_pushes++;
+    return p->last;
+}
+
+uint64_t producer_acked(const struct producer *p)
+{
+    return p->acked;
+}
+
+/* ---- effects ---- */
+
+static void request_done(struct request *request)
+{
+    (void)request; /* answers come by rig_answer() */
+}
+
+static void note(struct rig *rig, struct request *request)
+{
+    rig->n_gets += request->kind == REQUEST_GET;
+    rig->n_settles += request->kind == REQUEST_SETTLE;
+    rig->n_arms += request->kind == REQUEST_ARM;
+    cr_assert_lt(rig->n_sent, 64);
+    rig->sent[rig->n_sent++] = request;
+}
+
+static void enter(struct rig *rig)
+{
+    effects_init(&rig->effects);
+    pthread_mutex_lock(&rig->lock);
+}
+
+static void leave(struct rig *rig)
+{
+    struct request *request = rig->effects.requests, *next;
+    struct op *op;
+
+    pthread_mutex_unlock(&rig->lock);
+    for (; request; request = next) {
+        next = request->next;
+        note(rig, request);
+    }
+    while ((op = TAILQ_FIRST(&rig->effects.finished.ops))) {
+        TAILQ_REMOVE(&rig->effects.finished.ops, op, link);
+        op_finish(op, op->result);
+    }
+}
+
+/* ---- life ---- */
+
+void rig_init(struct rig *rig)
+{
+    struct consumer_options options = {
+        .queue = 7,
+        .producer = &rig->producer,
+        .settings = &rig->settings,
+        .state = &rig->state,
+        .request_done = request_done,
+        .request_owner = rig,
+    };
+
+    memset(rig, 0, sizeof(*rig));
+    pthread_mutex_init(&rig->lock, NULL);
+    rig->now_us = 1000000;
+    cr_assert_eq(consumer_new(&options, &rig->c), 0);
+}
+
+void rig_fini(struct rig *rig)
+{
+    size_t i;
+
+    rig_end(rig, -ENOENT);
+    rig_settle_down(rig);
+    cr_assert(TAILQ_EMPTY(&rig->c->readers));
+    cr_assert_eq(consumer_counters(rig->c)->in_flight_settlements, 0);
+    consumer_free(rig->c);
+    for (i = 0; i < rig->n_items; i++)
+        free(rig->items[i].data);
+    free(rig->items);
+    pthread_mutex_destroy(&rig->lock);
+}
+
+/* ---- the service's queue ---- */
+
+static void count_state(struct rig *rig)
+{
+    rig->state.revision++;
+    rig->state.depth = rig_count(rig, ITEM_READY);
+    rig->state.leased = rig_count(rig, ITEM_LEASED);
+}
+
+static void add_item(struct rig *rig, struct item item, const void *data)
+{
+    if (rig->n_items == rig->cap_items) {
+        rig->cap_items = rig->cap_items ? rig->cap_items * 2 : 64;
+        rig->items = realloc(rig->items, rig->cap_items * sizeof(*rig->items));
+        cr_assert_not_null(rig->items);
+    }
+    item.data = malloc(item.len + 1);
+    cr_assert_not_null(item.data);
+    memcpy(item.data, data, item.len);
+    rig->items[rig->n_items++] = item;
+    rig->state.depth++;
+}
+
+void rig_put(struct rig *rig, uint64_t batch, enum framing framing, const char *text)
+{
+    struct item item = {.batch = batch, .framing = framing};
+    const char *end;
+
+    if (framing == FRAMING_FILE) {
+        item.len = strlen(text);
+        while (rig->n_items > 0 && rig->items[rig->n_items - 1].batch == batch &&
+               item.index <= rig->items[rig->n_items - 1].index)
+            item.index++;
+        add_item(rig, item, text);
+        return;
+    }
+    for (; *text; text = end, item.index++) {
+        end = strchr(text, '\n') + 1;
+        item.len = (size_t)(end - text);
+        add_item(rig, item, text);
+        if (framing == FRAMING_NUL)
+            rig->items[rig->n_items - 1].data[item.len - 1] = '\0';
+    }
+}
+
+void rig_put_many(struct rig *rig, uint64_t batch, uint32_t n, size_t len)
+{
+    struct item item = {.batch = batch, .framing = FRAMING_LINE, .len = len};
+    char *line = malloc(len + 64);
+
+    cr_assert_not_null(line);
+    for (item.index = 0; item.index < n; item.index++) {
+        memset(line, '.', len);
+        line[snprintf(line, len, "%lu:%u", (unsigned long)batch, item.index)] = '.';
+        line[len - 1] = '\n';
+        add_item(rig, item, line);
+    }
+    free(line);
+}
+
+size_t rig_count(const struct rig *rig, enum item_state state)
+{
+    size_t i, n = 0;
+
+    for (i = 0; i < rig->n_items; i++)
+        n += rig->items[i].state == state;
+    return n;
+}
+
+/* ---- answers ---- */
+
+struct answer {
+    struct grant *grants;
+    uint8_t *data;
+};
+
+static void answer_free(struct request *request)
+{
+    struct answer *answer = request->reply_memory;
+
+    free(answer->grants);
+    free(answer->data);
+    free(answer);
+}
+
+static void lease(struct rig *rig, struct request *request)
+{
+    size_t i, bytes = 0;
+    uint32_t n = 0;
+
+    rig->token++;
+    for (i = 0; i < rig->n_items && n < request->in.get.max_items; i++) {
+        struct item *item = &rig->items[i];
+
+        if (item->state != ITEM_READY)
+            continue;
+        if (n > 0 && bytes + item->len > request->in.get.max_bytes)
+            break;
+        bytes += item->len;
+        n++;
+        item->state = ITEM_LEASED;
+        item->token = rig->token;
+        item->holder = request;
+        item->n_leases++;
+    }
+    if (n == 0)
+        rig->armed = rig->armed || request->in.get.arm;
+}
+
+static bool continues(const struct grant *grant, const struct item *item)
+{
+    return grant->batch == item->batch && grant->to == item->index &&
+           grant->framing == item->framing;
+}
+
+/* Framing file: the table stands before the items, so its grants are of one item each. */
+static void lay_out(struct answer *answer, struct request *request, const struct item *item)
+{
+    size_t n = request->out.get.n_grants;
+    struct grant *grant = n > 0 ? &answer->grants[n - 1] : NULL;
+    bool file = item->framing == FRAMING_FILE;
+    uint8_t table[4] = {(uint8_t)item->len, (uint8_t)(item->len >> 8), (uint8_t)(item->len >> 16),
+                        (uint8_t)(item->len >> 24)};
+
+    if (!grant || file || !continues(grant, item)) {
+        grant = &answer->grants[request->out.get.n_grants++];
+        *grant = (struct grant){.batch = item->batch,
+                                .from = item->index,
+                                .to = item->index,
+                                .token = item->token,
+                                .framing = item->framing,
+                                .offset = request->out.get.len};
+    }
+    if (file) {
+        memcpy(answer->data + request->out.get.len, table, 4);
+        request->out.get.len += 4;
+    }
+    memcpy(answer->data + request->out.get.len, item->data, item->len);
+    request->out.get.len += item->len;
+    grant->to++;
+    grant->len = request->out.get.len - grant->offset;
+}
+
+static void get(struct rig *rig, struct request *request)
+{
+    struct answer *answer = calloc(1, sizeof(*answer));
+    size_t i, n = 0, bytes = 0;
+    bool before = false;
+
+    cr_assert_not_null(answer);
+    for (i = 0; i < rig->n_items; i++)
+        before = before || rig->items[i].holder == request;
+    if (!before)
+        lease(rig, request);
+    for (i = 0; i < rig->n_items; i++)
+        if (rig->items[i].holder == request) {
+            n++;
+            bytes += rig->items[i].len + 4;
+        }
+    answer->grants = calloc(n + 1, sizeof(*answer->grants));
+    answer->data = malloc(bytes + 1);
+    request->out.get.n_grants = request->out.get.len = 0;
+    for (i = 0; i < rig->n_items; i++)
+        if (rig->items[i].holder == request)
+            lay_out(answer, request, &rig->items[i]);
+    request->out.get.grants = answer->grants;
+    request->out.get.data = answer->data;
+    request->reply_memory = answer;
+    request->reply_free = answer_free;
+}
+
+static void settle(struct rig *rig, struct request *request)
+{
+    size_t i, j;
+
+    cr_assert_geq(request->in.settle.n_items, 1);
+    cr_assert_leq(request->in.settle.n_items, REQUEST_SETTLEMENTS_MAX);
+    request->out.settle.n_late = 0;
+    for (j = 0; j < request->in.settle.n_items; j++) {
+        const struct settlement *s = &request->in.settle.items[j];
+        uint32_t n = 0;
+
+        cr_assert_lt(s->from, s->to);
+        for (i = 0; i < rig->n_items; i++) {
+            struct item *item = &rig->items[i];
+
+            if (item->batch != s->batch || item->index < s->from || item->index >= s->to)
+                continue;
+            n++;
+            if (item->state != ITEM_LEASED || item->token != s->token) {
+                request->out.settle.n_late++;
+                continue;
+            }
+            item->state = s->verb == SETTLE_ACK ? ITEM_DONE : ITEM_READY;
+            item->holder = NULL;
+        }
+        cr_assert_eq(n, s->to - s->from);
+    }
+    rig->n_late += request->out.settle.n_late;
+}
+
+static void execute(struct rig *rig, struct request *request)
+{
+    if (request->kind == REQUEST_GET)
+        get(rig, request);
+    else if (request->kind == REQUEST_SETTLE)
+        settle(rig, request);
+    else if (rig_count(rig, ITEM_READY) > 0)
+        request->out.arm.kinds = EVENT_READY;
+    else
+        rig->armed = true;
+    count_state(rig);
+}
+
+void rig_answer(struct rig *rig, size_t i, int status, bool run)
+{
+    struct request *request = rig->sent[i];
+
+    cr_assert_lt(i, rig->n_sent);
+    memmove(&rig->sent[i], &rig->sent[i + 1], (--rig->n_sent - i) * sizeof(rig->sent[0]));
+    if (run)
+        execute(rig, request);
+    if (status) {
+        request_release(request);
+        memset(&request->out, 0, sizeof(request->out));
+    }
+    request->status = status;
+    enter(rig);
+    consumer_request_done(rig->c, request, rig->now_us, &rig->effects);
+    leave(rig);
+}
+
+void rig_settle_down(struct rig *rig)
+{
+    while (rig->n_sent > 0)
+        rig_answer(rig, 0, 0, true);
+}
+
+void rig_tell(struct rig *rig)
+{
+    if (!rig->armed)
+        return;
+    rig->armed = false;
+    rig_changed(rig, false);
+}
+
+void rig_pass(struct rig *rig, int64_t us)
+{
+    int64_t until_us = rig->now_us + us, due_us;
+
+    while ((due_us = consumer_deadline(rig->c)) <= until_us) {
+        rig->now_us = due_us > rig->now_us ? due_us : rig->now_us;
+        enter(rig);
+        consumer_tick(rig->c, rig->now_us, &rig->effects);
+        leave(rig);
+        cr_assert_gt(consumer_deadline(rig->c), rig->now_us, "a tick leaves something due");
+    }
+    rig->now_us = until_us;
+}
+
+int rig_find(const struct rig *rig, enum request_kind kind)
+{
+    size_t i;
+
+    for (i = 0; i < rig->n_sent; i++)
+        if (rig->sent[i]->kind == kind)
+            return (int)i;
+    return -1;
+}
+
+/* ---- calls ---- */
+
+static void call_done(struct op *op, ssize_t result)
+{
+    struct call *call = op->owner;
+    size_t len = 0;
+    int i;
+
+    cr_assert(!call->done, "finished twice");
+    call->done = true;
+    call->result = result;
+    call->serial = ++call->rig->n_ended;
+    call->bytes = malloc(result > 0 ? (size_t)result + 1 : 1);
+    cr_assert_not_null(call->bytes);
+    for (i = 0; i < op->n_iov; i++) {
+        memcpy(call->bytes + len, op->iov[i].iov_base, op->iov[i].iov_len);
+        len += op->iov[i].iov_len;
+    }
+    if (op->n_iov > 0)
+        cr_assert_eq((ssize_t)len, result);
+    call->bytes[len] = '\0';
+}
+
+void call_init(struct call *call, struct rig *rig)
+{
+    memset(call, 0, sizeof(*call));
+    op_init(&call->op, call_done, call);
+    call->op.pid = 1;
+    call->rig = rig;
+    atomic_store(&call->op.lock, &rig->lock);
+}
+
+void call_fini(struct call *call)
+{
+    free(call->bytes);
+    call->bytes = NULL;
+}
+
+void rig_read(struct rig *rig, struct reader *r, struct call *call, size_t len, int64_t offset)
+{
+    call->op.len = len;
+    call->op.offset = offset;
+    enter(rig);
+    consumer_read(rig->c, r, &call->op, rig->now_us, &rig->effects);
+    leave(rig);
+}
+
+void rig_close(struct rig *rig, struct reader *r, struct call *call)
+{
+    enter(rig);
+    consumer_close(rig->c, r, &call->op, rig->now_us, &rig->effects);
+    leave(rig);
+}
+
+void rig_poll(struct rig *rig, struct reader *r, struct call *call)
+{
+    enter(rig);
+    consumer_poll(rig->c, r, &call->op, rig->now_us, &rig->effects);
+    leave(rig);
+}
+
+void rig_flush(struct rig *rig, struct call *call, int64_t timeout_us)
+{
+    enter(rig);
+    consumer_flush(rig->c, &call->op, timeout_us, rig->now_us, &rig->effects);
+    leave(rig);
+}
+
+void rig_release(struct rig *rig, struct reader *r)
+{
+    enter(rig);
+    consumer_release(rig->c, r, rig->now_us, &rig->effects);
+    leave(rig);
+}
+
+void rig_changed(struct rig *rig, bool rearm)
+{
+    enter(rig);
+    consumer_changed(rig->c, rearm, rig->now_us, &rig->effects);
+    leave(rig);
+}
+
+void rig_end(struct rig *rig, int error)
+{
+    enter(rig);
+    consumer_end(rig->c, error, rig->now_us, &rig->effects);
+    leave(rig);
+}
+
+struct reader *rig_reader(struct rig *rig, uint64_t limit, int64_t timeout_us)
+{
+    struct reader *r = NULL;
+
+    cr_assert_eq(reader_new(rig->c, limit, timeout_us, &r), 0);
+    return r;
+}
+
+void rig_expect(struct rig *rig, struct reader *r, size_t len, const char *text)
+{
+    struct call call;
+
+    call_init(&call, rig);
+    rig_read(rig, r, &call, len, r->pos);
+    rig_settle_down(rig);
+    cr_assert(call.done);
+    cr_assert_eq(call.result, (ssize_t)strlen(text), "got %zd, expected \"%s\"", call.result, text);
+    cr_assert_str_eq(call.bytes, text);
+    call_fini(&call);
+}
+
+void rig_expect_error(struct rig *rig, struct reader *r, size_t len, int64_t offset, int error)
+{
+    struct call call;
+
+    call_init(&call, rig);
+    rig_read(rig, r, &call, len, offset);
+    rig_settle_down(rig);
+    cr_assert(call.done);
+    cr_assert_eq(call.result, error);
+    call_fini(&call);
+}
+
+void rig_leave(struct rig *rig, struct reader *r)
+{
+    struct call call;
+
+    call_init(&call, rig);
+    rig_close(rig, r, &call);
+    rig_settle_down(rig);
+    cr_assert(call.done);
+    cr_assert_eq(call.result, 0);
+    call_fini(&call);
+    rig_release(rig, r);
+    rig_settle_down(rig);
+}

@@ -1,0 +1,60 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "core/name.h"
+
+static void name_of(char *name, size_t len)
+{
+    memset(name, 'a', len);
+    name[len] = '\0';
+}
+
+Test(name, accepts_letters_digits_underscore_and_hyphen, .timeout = 5)
+{
+    const char *const good[] = {"a", "Z", "0", "jobs", "Jobs-2_b", "9-", "a_", "Stats", "stats1"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        cr_assert(queue_name_valid(good[i]), "%s", good[i]);
+}
+
+Test(name, refuses_a_bad_first_character, .timeout = 5)
+{
+    const char *const bad[] = {"", "_a", "-a", ".", "..", ".a", "/a", " a"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        cr_assert(!queue_name_valid(bad[i]), "%s", bad[i]);
+}
+
+Test(name, refuses_every_other_byte, .timeout = 5)
+{
+    for (int c = 1; c < 256; c++) {
+        char name[] = {'a', (char)c, 'b', '\0'};
+        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                    c == '_' || c == '-';
+        cr_assert_eq(queue_name_valid(name), good, "%d", c);
+    }
+}
+
+Test(name, may_have_64_bytes_and_not_65, .timeout = 5)
+{
+    char name[QUEUE_NAME_MAX + 2];
+    name_of(name, QUEUE_NAME_MAX);
+    cr_assert(queue_name_valid(name));
+    name_of(name, QUEUE_NAME_MAX + 1);
+    cr_assert(!queue_name_valid(name));
+}
+
+Test(name, refuses_the_reserved, .timeout = 5)
+{
+    const char *const bad[] = {"stats", "flush", "config", "metrics", "help"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        cr_assert(!queue_name_valid(bad[i]), "%s", bad[i]);
+}
+
+Test(name, item_ids_hold_both_limits, .timeout = 5)
+{
+    uint64_t last = item_id(BATCH_NUMBER_MAX, BATCH_ITEMS_MAX - 1);
+    cr_assert_eq(last, (uint64_t)INT64_MAX);
+    cr_assert_eq(item_batch(last), BATCH_NUMBER_MAX);
+    cr_assert_eq(item_index(last), BATCH_ITEMS_MAX - 1);
+    cr_assert_eq(item_id(1, 0), UINT64_C(1) << ITEM_INDEX_BITS);
+    cr_assert_lt(item_id(1, BATCH_ITEMS_MAX - 1), item_id(2, 0));
+}

@@ -1,0 +1,424 @@
+/*
+ * The service against a model that keeps every item by itself and does the obvious: random puts,
+ * gets, settlements, pauses, restarts. After each step the counters must be the model's, each get
+ * must bring exactly the lowest ready items, and in the end nothing is lost or doubled.
+ */
+#include "service_rig.h"
+
+#include "core/clock.h"
+
+#define SESSIONS    4
+#define ITEMS_MAX   60000
+#define GRANTS_KEPT 64
+#define STEPS       6000
+
+struct item {
+    uint64_t batch;
+    uint32_t index;
+    unsigned serial;
+    size_t len;
+    enum item_state state;
+    uint32_t deliveries; /* finished ones without acknowledgement */
+    enum get_kind kind;
+    uint64_t token;
+    uint8_t session;
+    int64_t when_us, first_us;
+};
+
+static struct rig rig;
+static uint64_t queue;
+static struct queue_settings settings;
+static struct item items[ITEMS_MAX];
+static unsigned n_items, first_live;
+static unsigned n_serials;
+static uint64_t next_batch = 1, last_of[SESSIONS];
+static int64_t heard_us[SESSIONS];
+static struct settlement kept[GRANTS_KEPT];
+
+static unsigned rnd(unsigned below)
+{
+    return (unsigned)random() % below;
+}
+
+/* ---- the model ---- */
+
+static void model_fail(struct item *item)
+{
+    int64_t delay_us = settings.retry_delay_us;
+
+    item->deliveries++;
+    item->state = ITEM_READY;
+    if (item->deliveries >= settings.max_deliveries) {
+        item->state = ITEM_DEAD;
+    } else if (item->deliveries >= 2 && delay_us > 0) {
+        for (uint32_t i = 2; i < item->deliveries && delay_us < 600 * SECOND; i++)
+            delay_us *= 2;
+        item->state = ITEM_DELAYED;
+        item->when_us = rig.now_us + time_min(delay_us, 600 * SECOND);
+    }
+}
+
+static void model_tick(void)
+{
+    for (unsigned i = first_live; i < n_items; i++) {
+        struct item *item = &items[i];
+        bool claimed = item->state == ITEM_LEASED && item->kind == GET_CLAIM;
+        bool streamed = item->state == ITEM_LEASED && item->kind == GET_STREAM;
+
+        if (item->state == ITEM_DELAYED && item->when_us <= rig.now_us)
+            item->state = ITEM_READY;
+        else if (claimed && item->when_us <= rig.now_us)
+            model_fail(item);
+        else if (streamed && rig.now_us - heard_us[item->session] >= SESSION_LIFE_US)
+            model_fail(item);
+    }
+    while (first_live < n_items && items[first_live].state == ITEM_DONE)
+        first_live++;
+}
+
+static void model_restart(int64_t before_us, int64_t down_us)
+{
+    for (unsigned i = first_live; i < n_items; i++) {
+        struct item *item = &items[i];
+
+        if (item->state == ITEM_DELAYED) {
+            int64_t left_us = item->when_us - before_us - down_us;
+
+            item->when_us = rig.now_us + (left_us > 0 ? left_us : 0);
+        } else if (item->state == ITEM_LEASED && item->kind == GET_STREAM) {
+            item->state = ITEM_READY;
+        } else if (item->state == ITEM_LEASED) {
+            item->when_us = rig.now_us + settings.lease_us;
+            item->first_us = rig.now_us;
+        }
+    }
+}
+
+static void model_settle(struct item *item, enum settle_verb verb)
+{
+    switch (verb) {
+    case SETTLE_ACK:
+        item->state = ITEM_DONE;
+        break;
+    case SETTLE_RETURN:
+        item->state = ITEM_READY;
+        break;
+    case SETTLE_NACK:
+        model_fail(item);
+        break;
+    case SETTLE_RENEW:
+        if (item->kind == GET_CLAIM)
+            item->when_us =
+                time_min(rig.now_us + settings.lease_us, item->first_us + settings.lease_max_us);
+        break;
+    case SETTLE_BURY:
+        item->deliveries++;
+        item->state = ITEM_DEAD;
+        break;
+    }
+}
+
+static void check_counters(void)
+{
+    uint64_t n[ITEM_STATES] = {0}, bytes[ITEM_STATES] = {0};
+    struct queue_state state = rig_state(&rig, queue);
+    struct queue *q = service_find(rig.service, queue);
+
+    for (unsigned i = first_live; i < n_items; i++) {
+        n[items[i].state]++;
+        bytes[items[i].state] += items[i].len;
+    }
+    cr_assert_eq(state.depth, n[ITEM_READY]);
+    cr_assert_eq(state.depth_bytes, bytes[ITEM_READY]);
+    cr_assert_eq(state.leased, n[ITEM_LEASED]);
+    cr_assert_eq(state.delayed, n[ITEM_DELAYED]);
+    cr_assert_eq(state.dead, n[ITEM_DEAD]);
+    cr_assert_eq(queue_has_ready(q), n[ITEM_READY] > 0);
+    cr_assert_eq(q->n_unreachable, 0);
+}
+
+/* ---- steps ---- */
+
+static void heard(uint8_t session)
+{
+    heard_us[session] = rig.now_us;
+}
+
+static size_t print_item(char *out, unsigned serial)
+{
+    return (size_t)sprintf(out, "%0*u", (int)(5 + serial % 7), serial);
+}
+
+/* Some of the text may be a repeat of what was put before: then its bytes do not matter. */
+static void step_put(void)
+{
+    uint8_t session = (uint8_t)rnd(SESSIONS);
+    unsigned n = 1 + rnd(20), repeats = rnd(4) == 0 ? rnd(5) : 0, stored, live = 0;
+    char text[512], *at = text;
+    struct call put;
+
+    if (repeats > last_of[session])
+        repeats = (unsigned)last_of[session];
+    for (unsigned i = 0; i < n; i++) {
+        at += print_item(at, i < repeats ? 0 : n_serials + i - repeats);
+        *at++ = '\n';
+    }
+    *at = '\0';
+    call_put(&put, queue, session, last_of[session] + 1 - repeats, text);
+    rig.faulty.put_error = rnd(10) == 0 ? -ENOSPC : 0;
+    model_tick();
+    heard(session);
+    call_run(&rig, &put);
+
+    for (unsigned i = first_live; i < n_items; i++)
+        live += items[i].state < ITEM_DEAD;
+    stored = repeats < n ? n - repeats : 0;
+    if (settings.maxsize && live + stored > settings.maxsize)
+        stored = live < settings.maxsize ? (unsigned)settings.maxsize - live : 0;
+    if (stored && rig.faulty.put_error) {
+        cr_assert_eq(put.request.status, -ENOSPC);
+        stored = 0;
+    } else {
+        cr_assert_eq(put.request.status, 0);
+        cr_assert_eq(put.request.out.put.last, last_of[session] + stored);
+    }
+    rig.faulty.put_error = 0;
+    for (unsigned i = 0; i < stored; i++, n_serials++) {
+        char printed[32];
+
+        cr_assert_lt(n_items, ITEMS_MAX);
+        items[n_items++] = (struct item){.batch = next_batch,
+                                         .index = i,
+                                         .serial = n_serials,
+                                         .len = print_item(printed, n_serials)};
+    }
+    next_batch += stored > 0;
+    last_of[session] += stored;
+}
+
+static struct item *find_item(uint64_t batch, uint32_t index)
+{
+    for (unsigned i = first_live; i < n_items; i++) {
+        if (items[i].batch == batch && items[i].index == index)
+            return &items[i];
+    }
+    return NULL;
+}
+
+/* What the model would give next within these limits. */
+static struct item *model_next(unsigned *at, unsigned given, uint32_t max_items, size_t *room)
+{
+    if (given == max_items)
+        return NULL;
+    for (; *at < n_items; ++*at) {
+        struct item *item = &items[*at];
+
+        if (item->state != ITEM_READY)
+            continue;
+        if (given > 0 && item->len + 1 > *room)
+            return NULL;
+        *room -= item->len + 1 < *room ? item->len + 1 : *room;
+        return item;
+    }
+    return NULL;
+}
+
+static void model_lease(struct item *item, const struct grant *grant, enum get_kind kind,
+                        uint8_t session)
+{
+    cr_assert_eq(grant->deliveries, item->deliveries);
+    item->state = ITEM_LEASED;
+    item->kind = kind;
+    item->token = grant->token;
+    item->session = session;
+    item->when_us = rig.now_us + settings.lease_us;
+    item->first_us = rig.now_us;
+}
+
+static void step_get(void)
+{
+    uint8_t session = (uint8_t)rnd(SESSIONS);
+    uint32_t max_items = 1 + rnd(40);
+    size_t room = rnd(2) ? rnd(200) : 100000;
+    enum get_kind kind = rnd(2) ? GET_STREAM : GET_CLAIM;
+    unsigned at, given = 0;
+    struct call get;
+
+    call_get(&get, kind, queue, session, max_items);
+    get.request.in.get.max_bytes = room;
+    model_tick();
+    heard(session);
+    cr_assert_eq(call_run(&rig, &get), 0);
+    at = first_live;
+    for (size_t g = 0; g < get.request.out.get.n_grants; g++) {
+        const struct grant *grant = &get.request.out.get.grants[g];
+        const char *bytes = (const char *)get.request.out.get.data + grant->offset;
+
+        for (uint32_t i = grant->from; i < grant->to; i++, given++) {
+            struct item *item = model_next(&at, given, max_items, &room);
+            char printed[32];
+
+            cr_assert(item && item->batch == grant->batch && item->index == i);
+            print_item(printed, item->serial);
+            cr_assert_eq(memcmp(bytes, printed, item->len), 0);
+            cr_assert_eq(bytes[item->len], '\n');
+            bytes += item->len + 1;
+            model_lease(item, grant, kind, session);
+        }
+        kept[rnd(GRANTS_KEPT)] = settlement_of(SETTLE_ACK, grant);
+    }
+    cr_assert_null(model_next(&at, given, max_items, &room));
+    call_fini(&get);
+}
+
+static void step_settle(void)
+{
+    struct settlement s = kept[rnd(GRANTS_KEPT)];
+    int64_t n_late = 0;
+
+    if (s.batch == 0)
+        return;
+    s.verb = rnd(3) ? SETTLE_ACK : (enum settle_verb)rnd(SETTLE_BURY + 1);
+    if (rnd(3) == 0) {
+        s.from += rnd(s.to - s.from);
+        s.to = s.from + 1 + rnd(s.to - s.from);
+    }
+    model_tick();
+    heard(1); /* who asks in rig_settle_one */
+    for (uint32_t i = s.from; i < s.to; i++) {
+        struct item *item = find_item(s.batch, i);
+
+        if (item && item->state == ITEM_LEASED && item->token == s.token)
+            model_settle(item, s.verb);
+        else
+            n_late++;
+    }
+    cr_assert_eq(rig_settle_one(&rig, queue, s), n_late);
+}
+
+static void step_pause(void)
+{
+    int64_t us = (int64_t)rnd(10) < 9 ? (int64_t)rnd(3000000) : (int64_t)rnd(40) * SECOND;
+
+    rig_advance(&rig, us);
+    model_tick();
+}
+
+static void step_restart(void)
+{
+    int64_t before_us = rig.now_us, down_us = (int64_t)rnd(5) * SECOND;
+
+    rig_restart(&rig, down_us);
+    memset(heard_us, 0, sizeof(heard_us));
+    model_restart(before_us, down_us);
+    rig_advance(&rig, 0);
+    model_tick();
+}
+
+static void step_purge(void)
+{
+    struct call purge;
+    uint64_t n = 0;
+
+    model_tick();
+    heard(1);
+    for (unsigned i = first_live; i < n_items; i++) {
+        if (items[i].state != ITEM_READY)
+            continue;
+        items[i].state = ITEM_DONE;
+        n++;
+    }
+    call_init(&purge, REQUEST_PURGE, queue, 1);
+    call_submit(&rig, &purge);
+    while (!purge.n_done)
+        service_round(rig.service);
+    cr_assert_eq(purge.request.status, 0);
+    cr_assert_eq(purge.request.out.purge.n_items, n);
+}
+
+static void step_maxsize(void)
+{
+    settings.maxsize = rnd(2) ? 0 : 300;
+    service_set_queue(rig.service, service_find(rig.service, queue), &settings);
+}
+
+static void step(void)
+{
+    unsigned what = rnd(1000);
+
+    if (what < 300)
+        step_put();
+    else if (what < 550)
+        step_get();
+    else if (what < 900)
+        step_settle();
+    else if (what < 980)
+        step_pause();
+    else if (what < 992)
+        step_restart();
+    else if (what < 998)
+        step_maxsize();
+    else
+        step_purge();
+    check_counters();
+}
+
+/* Everything that is not dead comes out, once and in order. */
+static void drain(void)
+{
+    step_restart();
+    rig_advance(&rig, 700 * SECOND);
+    model_tick();
+    rig_advance(&rig, 700 * SECOND);
+    model_tick();
+    for (unsigned i = 0; i < 20000 && rig_state(&rig, queue).depth > 0; i++) {
+        struct call get;
+        unsigned at = first_live, given = 0;
+        size_t room = 1 << 20;
+
+        call_get(&get, GET_STREAM, queue, 1, 10);
+        cr_assert_eq(call_run(&rig, &get), 0);
+        for (size_t g = 0; g < get.request.out.get.n_grants; g++) {
+            const struct grant *grant = &get.request.out.get.grants[g];
+
+            for (uint32_t k = grant->from; k < grant->to; k++, given++) {
+                struct item *item = model_next(&at, given, 10, &room);
+
+                cr_assert(item && item->batch == grant->batch && item->index == k);
+                item->state = ITEM_DONE;
+            }
+        }
+        rig_settle(&rig, &get, SETTLE_ACK);
+        model_tick();
+    }
+    check_counters();
+}
+
+static void run(unsigned seed)
+{
+    srandom(seed);
+    rig_init(&rig);
+    settings = rig_settings();
+    settings.lease_us = 2 * SECOND;
+    settings.lease_max_us = 2 * SECOND + SECOND / 2;
+    queue = rig_make(&rig, "q", &settings);
+    for (int i = 0; i < STEPS; i++)
+        step();
+    drain();
+    rig_fini(&rig);
+}
+
+Test(service_model, random_steps_agree_seed_1, .timeout = 120)
+{
+    run(1);
+}
+
+Test(service_model, random_steps_agree_seed_2, .timeout = 120)
+{
+    run(2);
+}
+
+Test(service_model, random_steps_agree_seed_3, .timeout = 120)
+{
+    run(3);
+}
