@@ -1,0 +1,602 @@
+/*
+ * Frames there and back; cut, mutated and lying frames. Each is decoded from a block of exactly
+ * its size, so that a sanitizer sees every byte read beyond it.
+ */
+#include "transport/wire.h"
+
+#include <criterion/criterion.h>
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/transport/samples.h"
+
+TestSuite(wire, .timeout = 60);
+
+#define FUZZ_ROUNDS 100000
+
+/* Where fields lie in a request. */
+#define AT_KIND      4
+#define AT_BODY      48
+#define AT_PUT_BASE  (AT_BODY + 8)
+#define AT_PUT_ITEMS (AT_BODY + 20)
+#define AT_PUT_LEN   (AT_BODY + 32)
+
+struct frame {
+    uint8_t *bytes;
+    size_t len;
+};
+
+static struct frame request_frame(const struct request *request)
+{
+    struct frame frame = {.len = wire_request_size(request)};
+
+    frame.bytes = malloc(frame.len);
+    wire_request_encode(request, frame.bytes);
+    return frame;
+}
+
+static struct frame reply_frame(const struct request *request)
+{
+    struct frame frame = {.len = wire_reply_size(request)};
+
+    frame.bytes = malloc(frame.len);
+    wire_reply_encode(request, frame.bytes, false);
+    return frame;
+}
+
+static struct frame sample_frame(enum request_kind kind)
+{
+    struct request request;
+
+    sample_request(&request, kind);
+    return request_frame(&request);
+}
+
+static void put32(struct frame *frame, size_t at, uint32_t value)
+{
+    value = htole32(value);
+    memcpy(frame->bytes + at, &value, sizeof(value));
+}
+
+static void put64(struct frame *frame, size_t at, uint64_t value)
+{
+    value = htole64(value);
+    memcpy(frame->bytes + at, &value, sizeof(value));
+}
+
+static int decode_request(const struct frame *frame)
+{
+    struct wire_request decoded;
+    int rc = wire_request_decode(frame->bytes, frame->len, &decoded);
+
+    wire_request_fini(&decoded);
+    return rc;
+}
+
+/* Decode a copy of the first `len` bytes, as the answer to `asked` or, without, as a request. */
+static int decode_copy(const uint8_t *bytes, size_t len, const struct request *asked)
+{
+    struct frame copy = {malloc(len ? len : 1), len};
+    struct request request;
+    void *memory = NULL;
+    int rc;
+
+    memcpy(copy.bytes, bytes, len);
+    if (asked) {
+        request = *asked;
+        rc = wire_reply_decode(copy.bytes, len, &request, &memory);
+        free(memory);
+    } else {
+        rc = decode_request(&copy);
+    }
+    free(copy.bytes);
+    return rc;
+}
+
+Test(wire, request_of_each_kind_comes_back)
+{
+    for (enum request_kind kind = 0; kind < REQUEST_KINDS; kind++) {
+        struct request request;
+        struct wire_request decoded;
+        struct frame frame;
+
+        sample_request(&request, kind);
+        frame = request_frame(&request);
+        cr_assert_eq(wire_request_decode(frame.bytes, frame.len, &decoded), 0, "kind %d", kind);
+        cr_assert(sample_same_request(&request, &decoded.request), "kind %d", kind);
+        wire_request_fini(&decoded);
+        free(frame.bytes);
+    }
+}
+
+Test(wire, answer_of_each_kind_comes_back)
+{
+    for (enum request_kind kind = 0; kind < REQUEST_KINDS; kind++) {
+        struct request request, decoded;
+        struct frame frame;
+        void *memory;
+
+        sample_request(&request, kind);
+        decoded = request;
+        sample_answer(&request);
+        frame = reply_frame(&request);
+        cr_assert_eq(wire_reply_decode(frame.bytes, frame.len, &decoded, &memory), 0, "kind %d",
+                     kind);
+        cr_assert(sample_same_answer(&request, &decoded), "kind %d", kind);
+        free(memory);
+        free(frame.bytes);
+    }
+}
+
+Test(wire, empty_answers_come_back)
+{
+    for (enum request_kind kind = 0; kind < REQUEST_KINDS; kind++) {
+        struct request request, decoded;
+        struct frame frame;
+        void *memory;
+
+        if (kind == REQUEST_MAKE || kind == REQUEST_SET)
+            continue;
+        sample_request(&request, kind);
+        decoded = request;
+        frame = reply_frame(&request);
+        cr_assert_eq(wire_reply_decode(frame.bytes, frame.len, &decoded, &memory), 0);
+        cr_assert(sample_same_answer(&request, &decoded));
+        cr_assert_null(memory);
+        free(frame.bytes);
+    }
+}
+
+Test(wire, every_status_comes_back)
+{
+    static const int statuses[] = {0,       -ENOENT, -ETIMEDOUT, -ESHUTDOWN, -ENOMEM, -EPROTO,
+                                   -EIO,    -ENOSPC, -EMSGSIZE,  -EBADMSG,   -ESTALE, -EEXIST,
+                                   -EINVAL, -EAGAIN, -ENOTEMPTY, -EBUSY,     -EPERM,  -EACCES};
+
+    for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
+        struct request request, decoded;
+        struct frame frame;
+        void *memory;
+
+        sample_request(&request, REQUEST_PUT);
+        decoded = request;
+        sample_answer(&request);
+        request.status = statuses[i];
+        frame = reply_frame(&request);
+        cr_assert_eq(wire_reply_decode(frame.bytes, frame.len, &decoded, &memory), 0);
+        cr_assert_eq(decoded.status, statuses[i]);
+        cr_assert_eq(decoded.out.put.last, request.out.put.last);
+        free(frame.bytes);
+    }
+}
+
+Test(wire, status_without_a_number_is_eio)
+{
+    struct request request, decoded;
+    struct frame frame;
+    void *memory;
+
+    sample_request(&request, REQUEST_REMOVE);
+    decoded = request;
+    request.status = -EXDEV;
+    frame = reply_frame(&request);
+    cr_assert_eq(wire_reply_decode(frame.bytes, frame.len, &decoded, &memory), 0);
+    cr_assert_eq(decoded.status, -EIO);
+    put32(&frame, 16, 1000);
+    cr_assert_eq(wire_reply_decode(frame.bytes, frame.len, &decoded, &memory), -EPROTO);
+    free(frame.bytes);
+}
+
+Test(wire, failed_answer_has_no_lists)
+{
+    struct request request, decoded;
+    struct frame frame;
+    void *memory;
+
+    sample_request(&request, REQUEST_GET);
+    decoded = request;
+    sample_answer(&request);
+    request.status = -ENOENT;
+    frame = reply_frame(&request);
+    cr_assert_eq(wire_reply_decode(frame.bytes, frame.len, &decoded, &memory), 0);
+    cr_assert_eq(decoded.status, -ENOENT);
+    cr_assert_eq(decoded.out.get.n_grants, 0);
+    cr_assert_null(decoded.out.get.data);
+    free(frame.bytes);
+}
+
+Test(wire, data_laid_before_is_left_there)
+{
+    struct request request, decoded;
+    struct frame frame;
+    void *memory;
+
+    sample_request(&request, REQUEST_GET);
+    decoded = request;
+    sample_answer(&request);
+    frame.len = wire_reply_size(&request);
+    frame.bytes = malloc(frame.len);
+    memcpy(frame.bytes + WIRE_REPLY_DATA, request.out.get.data, request.out.get.len);
+    wire_reply_encode(&request, frame.bytes, true);
+    cr_assert_eq(wire_reply_decode(frame.bytes, frame.len, &decoded, &memory), 0);
+    cr_assert(sample_same_answer(&request, &decoded));
+    cr_assert_eq(decoded.out.get.data, frame.bytes + WIRE_REPLY_DATA);
+    free(memory);
+    free(frame.bytes);
+}
+
+Test(wire, answer_to_another_request_is_refused)
+{
+    struct request request, other;
+    struct frame frame;
+    void *memory;
+
+    sample_request(&request, REQUEST_PURGE);
+    sample_answer(&request);
+    frame = reply_frame(&request);
+    sample_request(&other, REQUEST_PURGE);
+    other.number++;
+    cr_assert_eq(wire_reply_decode(frame.bytes, frame.len, &other, &memory), -EPROTO);
+    sample_request(&other, REQUEST_SETTLE);
+    cr_assert_eq(wire_reply_decode(frame.bytes, frame.len, &other, &memory), -EPROTO);
+    free(frame.bytes);
+}
+
+Test(wire, request_cut_at_any_length_is_refused)
+{
+    for (enum request_kind kind = 0; kind < REQUEST_KINDS; kind++) {
+        struct frame frame = sample_frame(kind);
+
+        for (size_t len = 0; len < frame.len; len++)
+            cr_assert_neq(decode_copy(frame.bytes, len, NULL), 0, "kind %d len %zu", kind, len);
+        free(frame.bytes);
+    }
+}
+
+Test(wire, answer_cut_at_any_length_is_refused)
+{
+    for (enum request_kind kind = 0; kind < REQUEST_KINDS; kind++) {
+        struct request request;
+        struct frame frame;
+
+        sample_request(&request, kind);
+        sample_answer(&request);
+        frame = reply_frame(&request);
+        for (size_t len = 0; len < frame.len; len++)
+            cr_assert_neq(decode_copy(frame.bytes, len, &request), 0, "kind %d len %zu", kind, len);
+        free(frame.bytes);
+    }
+}
+
+Test(wire, frame_with_a_tail_is_refused)
+{
+    for (enum request_kind kind = 0; kind < REQUEST_KINDS; kind++) {
+        struct frame frame = sample_frame(kind);
+
+        frame.bytes = realloc(frame.bytes, frame.len + 1);
+        frame.bytes[frame.len] = 0;
+        cr_assert_eq(decode_copy(frame.bytes, frame.len + 1, NULL), -EPROTO, "kind %d", kind);
+        free(frame.bytes);
+    }
+}
+
+Test(wire, other_version_and_foreign_frames_are_told_apart)
+{
+    struct frame frame = sample_frame(REQUEST_PURGE);
+
+    frame.bytes[3] = WIRE_VERSION + 1;
+    cr_assert_eq(decode_request(&frame), WIRE_OTHER_VERSION);
+    cr_assert_eq(wire_version(frame.bytes), WIRE_VERSION + 1);
+    cr_assert_eq(decode_copy(frame.bytes, 4, NULL), WIRE_OTHER_VERSION);
+    frame.bytes[0] = 'Q';
+    cr_assert_eq(decode_request(&frame), WIRE_FOREIGN);
+    free(frame.bytes);
+}
+
+Test(wire, unknown_kind_is_refused)
+{
+    struct frame frame = sample_frame(REQUEST_PURGE);
+
+    frame.bytes[AT_KIND] = REQUEST_KINDS;
+    cr_assert_eq(decode_request(&frame), -EPROTO);
+    frame.bytes[AT_KIND] = 255;
+    cr_assert_eq(decode_request(&frame), -EPROTO);
+    free(frame.bytes);
+}
+
+Test(wire, put_lengths_that_lie_are_refused)
+{
+    static const uint64_t lies[] = {0,
+                                    13,
+                                    15,
+                                    UINT64_C(1) << 31,
+                                    (UINT64_C(1) << 32) + 14,
+                                    UINT64_C(1) << 63,
+                                    UINT64_MAX,
+                                    UINT64_MAX - 87,
+                                    BATCH_BYTES_MAX,
+                                    BATCH_BYTES_MAX + 1};
+    struct frame frame = sample_frame(REQUEST_PUT);
+
+    for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+        put64(&frame, AT_PUT_LEN, lies[i]);
+        cr_assert_eq(decode_request(&frame), -EPROTO, "length %zu", (size_t)lies[i]);
+    }
+    free(frame.bytes);
+}
+
+Test(wire, put_counts_have_limits)
+{
+    struct frame frame = sample_frame(REQUEST_PUT);
+
+    put32(&frame, AT_PUT_ITEMS, 0);
+    cr_assert_eq(decode_request(&frame), -EPROTO);
+    put32(&frame, AT_PUT_ITEMS, BATCH_ITEMS_MAX + 1);
+    cr_assert_eq(decode_request(&frame), -EPROTO);
+    put32(&frame, AT_PUT_ITEMS, BATCH_ITEMS_MAX);
+    cr_assert_eq(decode_request(&frame), 0);
+    put64(&frame, AT_PUT_BASE, UINT64_MAX - BATCH_ITEMS_MAX);
+    cr_assert_eq(decode_request(&frame), 0);
+    put64(&frame, AT_PUT_BASE, UINT64_MAX - BATCH_ITEMS_MAX + 1);
+    cr_assert_eq(decode_request(&frame), -EPROTO);
+    put64(&frame, AT_PUT_BASE, 0);
+    cr_assert_eq(decode_request(&frame), -EPROTO);
+    free(frame.bytes);
+}
+
+Test(wire, largest_put_comes_back)
+{
+    struct request request;
+    struct wire_request decoded;
+    struct frame frame;
+    uint8_t *bytes = calloc(1, BATCH_BYTES_MAX);
+
+    sample_request(&request, REQUEST_PUT);
+    request.in.put.batch.data = bytes;
+    request.in.put.batch.len = BATCH_BYTES_MAX;
+    frame = request_frame(&request);
+    cr_assert_leq(frame.len, WIRE_FRAME_MAX);
+    cr_assert_eq(wire_request_decode(frame.bytes, frame.len, &decoded), 0);
+    cr_assert_eq(decoded.request.in.put.batch.len, BATCH_BYTES_MAX);
+    wire_request_fini(&decoded);
+    free(frame.bytes);
+    free(bytes);
+}
+
+Test(wire, settle_counts_have_limits)
+{
+    static const uint32_t lies[] = {0,         4, 6, REQUEST_SETTLEMENTS_MAX + 1, UINT32_C(1) << 31,
+                                    UINT32_MAX};
+    struct frame frame = sample_frame(REQUEST_SETTLE);
+
+    for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+        put32(&frame, AT_BODY, lies[i]);
+        cr_assert_eq(decode_request(&frame), -EPROTO, "count %u", lies[i]);
+    }
+    free(frame.bytes);
+}
+
+Test(wire, most_settlements_come_back)
+{
+    struct settlement *items = calloc(REQUEST_SETTLEMENTS_MAX, sizeof(*items));
+    struct request request;
+    struct wire_request decoded;
+    struct frame frame;
+
+    for (uint32_t i = 0; i < REQUEST_SETTLEMENTS_MAX; i++)
+        items[i] = (struct settlement){SETTLE_NACK, i + 1, i, i + 1, i};
+    sample_request(&request, REQUEST_SETTLE);
+    request.in.settle.items = items;
+    request.in.settle.n_items = REQUEST_SETTLEMENTS_MAX;
+    frame = request_frame(&request);
+    cr_assert_eq(wire_request_decode(frame.bytes, frame.len, &decoded), 0);
+    cr_assert(sample_same_request(&request, &decoded.request));
+    wire_request_fini(&decoded);
+    free(frame.bytes);
+    free(items);
+}
+
+static int settle_range(uint64_t batch, uint32_t from, uint32_t to)
+{
+    struct settlement item = {SETTLE_ACK, batch, from, to, 1};
+    struct request request;
+    struct frame frame;
+    int rc;
+
+    sample_request(&request, REQUEST_SETTLE);
+    request.in.settle.items = &item;
+    request.in.settle.n_items = 1;
+    frame = request_frame(&request);
+    rc = decode_request(&frame);
+    free(frame.bytes);
+    return rc;
+}
+
+Test(wire, ranges_of_items_have_limits)
+{
+    cr_assert_eq(settle_range(1, 0, 1), 0);
+    cr_assert_eq(settle_range(BATCH_NUMBER_MAX, 0, BATCH_ITEMS_MAX), 0);
+    cr_assert_eq(settle_range(0, 0, 1), -EPROTO);
+    cr_assert_eq(settle_range(BATCH_NUMBER_MAX + 1, 0, 1), -EPROTO);
+    cr_assert_eq(settle_range(1, 1, 1), -EPROTO);
+    cr_assert_eq(settle_range(1, 2, 1), -EPROTO);
+    cr_assert_eq(settle_range(1, 0, BATCH_ITEMS_MAX + 1), -EPROTO);
+    cr_assert_eq(settle_range(1, 0, UINT32_MAX), -EPROTO);
+}
+
+static int make_named(const char *name)
+{
+    struct request request;
+    struct frame frame;
+    int rc;
+
+    sample_request(&request, REQUEST_MAKE);
+    request.in.make.name = name;
+    frame = request_frame(&request);
+    rc = decode_request(&frame);
+    free(frame.bytes);
+    return rc;
+}
+
+Test(wire, names_that_are_not_allowed_are_einval)
+{
+    char longest[QUEUE_NAME_MAX + 1] = {0};
+    struct frame frame = sample_frame(REQUEST_MAKE);
+
+    memset(longest, 'x', QUEUE_NAME_MAX);
+    cr_assert_eq(make_named(longest), 0);
+    cr_assert_eq(make_named("a/b"), -EINVAL);
+    cr_assert_eq(make_named(""), -EINVAL);
+    cr_assert_eq(make_named("stats"), -EINVAL);
+    frame.bytes[AT_BODY + 3] = '\0';
+    cr_assert_eq(decode_request(&frame), -EINVAL);
+    frame.bytes[AT_BODY + 1] = QUEUE_NAME_MAX + 1;
+    cr_assert_eq(decode_request(&frame), -EPROTO);
+    free(frame.bytes);
+}
+
+Test(wire, settings_that_are_not_allowed_are_einval)
+{
+    struct frame frame = sample_frame(REQUEST_SET);
+
+    put64(&frame, AT_BODY + 16, 3);
+    cr_assert_eq(decode_request(&frame), -EINVAL);
+    put64(&frame, AT_BODY + 16, UINT64_MAX);
+    cr_assert_eq(decode_request(&frame), -EINVAL);
+    free(frame.bytes);
+}
+
+Test(wire, choices_have_limits)
+{
+    static const struct {
+        enum request_kind kind;
+        size_t at;
+        uint8_t value;
+    } wrong[] = {
+        {REQUEST_GET, AT_BODY, GET_CLAIM + 1},
+        {REQUEST_GET, AT_BODY + 1, 2},
+        {REQUEST_GET, AT_BODY + 2, 1},
+        {REQUEST_GET, AT_BODY + 15, 1},
+        {REQUEST_PUT, AT_BODY + 16, FRAMING_FILE + 1},
+        {REQUEST_PUT, AT_BODY + 17, 1},
+        {REQUEST_SETTLE, AT_BODY + 4 + 24, SETTLE_BURY + 1},
+        {REQUEST_MAKE, AT_BODY, 2},
+        {REQUEST_ARM, AT_BODY, 0},
+        {REQUEST_ARM, AT_BODY, EVENT_QUEUES},
+        {REQUEST_ARM, AT_BODY + 3, 1},
+        {REQUEST_WATCH, AT_BODY + 15, 0x80},
+        {REQUEST_PURGE, 5, 1},
+    };
+
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct frame frame = sample_frame(wrong[i].kind);
+
+        frame.bytes[wrong[i].at] = wrong[i].value;
+        cr_assert_eq(decode_request(&frame), -EPROTO, "row %zu", i);
+        free(frame.bytes);
+    }
+}
+
+Test(wire, get_wants_at_least_one_item)
+{
+    struct frame frame = sample_frame(REQUEST_GET);
+
+    put32(&frame, AT_BODY + 4, 0);
+    cr_assert_eq(decode_request(&frame), -EPROTO);
+    free(frame.bytes);
+}
+
+Test(wire, get_asks_for_no_more_than_a_frame_holds)
+{
+    struct request request;
+    struct wire_request decoded;
+    struct frame frame;
+
+    sample_request(&request, REQUEST_GET);
+    request.in.get.max_bytes = SIZE_MAX;
+    frame = request_frame(&request);
+    cr_assert_eq(wire_request_decode(frame.bytes, frame.len, &decoded), 0);
+    cr_assert_eq(decoded.request.in.get.max_bytes, BATCH_BYTES_MAX);
+    wire_request_fini(&decoded);
+    free(frame.bytes);
+}
+
+static int get_answer(size_t offset, size_t len, uint64_t data_len, uint32_t n_grants)
+{
+    struct grant grant = {1, 0, 1, 1, FRAMING_LINE, 0, offset, len, 0, 0};
+    struct request request;
+    struct frame frame;
+    int rc;
+
+    sample_request(&request, REQUEST_GET);
+    sample_answer(&request);
+    request.out.get.grants = &grant;
+    request.out.get.n_grants = 1;
+    frame = reply_frame(&request);
+    put64(&frame, 128, data_len);
+    put32(&frame, 136, n_grants);
+    rc = decode_copy(frame.bytes, frame.len, &request);
+    free(frame.bytes);
+    return rc;
+}
+
+Test(wire, grants_lie_within_the_data)
+{
+    cr_assert_eq(get_answer(0, 14, 14, 1), 0);
+    cr_assert_eq(get_answer(14, 0, 14, 1), 0);
+    cr_assert_eq(get_answer(0, 15, 14, 1), -EPROTO);
+    cr_assert_eq(get_answer(15, 0, 14, 1), -EPROTO);
+    cr_assert_eq(get_answer(SIZE_MAX, 14, 14, 1), -EPROTO);
+    cr_assert_eq(get_answer(14, SIZE_MAX - 13, 14, 1), -EPROTO);
+    cr_assert_eq(get_answer(0, 14, 13, 1), -EPROTO);
+    cr_assert_eq(get_answer(0, 14, UINT64_MAX, 1), -EPROTO);
+    cr_assert_eq(get_answer(0, 14, UINT64_C(1) << 63, 1), -EPROTO);
+    cr_assert_eq(get_answer(0, 14, UINT64_C(1) << 31, 1), -EPROTO);
+    cr_assert_eq(get_answer(0, 14, 14, 2), -EPROTO);
+    cr_assert_eq(get_answer(0, 14, 14, UINT32_MAX), -EPROTO);
+    cr_assert_eq(get_answer(0, 14, 78, 0), 0);
+}
+
+/* Change some bytes, and now and then the length. */
+static size_t mutate(uint8_t *bytes, size_t len)
+{
+    int n = 1 + rand() % 4;
+
+    while (n-- > 0)
+        bytes[(size_t)rand() % len] = (uint8_t)rand();
+    return rand() % 4 == 0 ? (size_t)rand() % (len + 1) : len;
+}
+
+Test(wire, mutated_requests_harm_nothing)
+{
+    srand(20240229);
+    for (int round = 0; round < FUZZ_ROUNDS; round++) {
+        struct frame frame = sample_frame((enum request_kind)(rand() % REQUEST_KINDS));
+        size_t len = mutate(frame.bytes, frame.len);
+        int rc = decode_copy(frame.bytes, len, NULL);
+
+        cr_assert(rc == 0 || rc == -EPROTO || rc == -EINVAL || rc > 0, "rc %d", rc);
+        free(frame.bytes);
+    }
+}
+
+Test(wire, mutated_answers_harm_nothing)
+{
+    srand(20250301);
+    for (int round = 0; round < FUZZ_ROUNDS; round++) {
+        struct request request;
+        struct frame frame;
+        size_t len;
+        int rc;
+
+        sample_request(&request, (enum request_kind)(rand() % REQUEST_KINDS));
+        sample_answer(&request);
+        frame = reply_frame(&request);
+        len = mutate(frame.bytes, frame.len);
+        rc = decode_copy(frame.bytes, len, &request);
+        cr_assert(rc == 0 || rc == -EPROTO || rc > 0, "rc %d", rc);
+        free(frame.bytes);
+    }
+}

@@ -1,0 +1,111 @@
+/*
+ * The client's parts, private to client*.c.
+ *
+ *   client.c       requests come in, get a number and a slot, or queue up for one; start and stop
+ *   client_slot.c  a slot: one request in flight, over and over until it is answered
+ *   client_link.c  the connection: a thread that dials the addresses in turn
+ *
+ * A slot owns an NNG context. Its request travels  send -> receive -> done,  and where no answer
+ * comes  pause -> send  again. Each arrow is an aio's callback, on any of NNG's threads; the slot
+ * belongs to whoever runs it. An operation is started only between client_begin() and client_end():
+ * stopping waits for those, so that no operation starts on an aio that is being stopped.
+ */
+#ifndef QUEUEFS_TRANSPORT_CLIENT_INTERNAL_H
+#define QUEUEFS_TRANSPORT_CLIENT_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <nng/nng.h>
+#include <nng/supplemental/tls/tls.h>
+
+#include "transport/address.h"
+#include "transport/client.h"
+
+#define CLIENT_SLOTS        256
+#define CLIENT_WATCH_SLOTS  16
+#define CLIENT_ALL_SLOTS    (CLIENT_SLOTS + CLIENT_WATCH_SLOTS)
+#define CLIENT_PAUSE_MS     50 /* doubled each time, up to ... */
+#define CLIENT_PAUSE_MAX_MS 2000
+#define CLIENT_CONNECT_MS   5000 /* a dial that takes longer has failed */
+#define CLIENT_CLOSE_MS     1000 /* how long to wait for a connection to be gone */
+
+struct slot {
+    struct client *client;
+    struct lane *lane;
+    size_t index;
+    nng_ctx ctx;
+    bool opened;
+    /* One each: in NNG 1.5 an aio that has slept takes every later timeout for success. */
+    nng_aio *send_aio, *receive_aio, *pause_aio;
+    int64_t sent_us; /* handed to a connection */
+    nng_duration pause_ms;
+    struct request *request; /* NULL: idle */
+    struct slot *next;       /* of lane.idle */
+};
+
+/* Requests of one class: watches have a lane of their own, so that they keep nobody waiting. */
+struct lane {
+    struct slot *idle;
+    struct request *first, **last; /* without a slot yet, by number */
+};
+
+struct target {
+    char *url;
+    struct address address;
+    nng_tls_config *tls;
+};
+
+struct client {
+    struct backend backend; /* first: the backend is the client */
+    const struct clock *clock;
+    int64_t answer_timeout_us;
+    struct target *targets;
+    size_t n_targets;
+    nng_socket socket;
+    bool opened;
+    struct slot *slots; /* CLIENT_ALL_SLOTS of them, once opened */
+    pthread_t link;
+    bool link_runs;
+    _Atomic int64_t heard_us; /* when the last answer came */
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* anything below */
+    struct lane lanes[2];
+    uint64_t busy[CLIENT_ALL_SLOTS]; /* numbers in the slots; UINT64_MAX: idle */
+    uint64_t last_number;
+    size_t n_starting; /* between client_begin() and client_end() */
+    bool stopping;
+    /* The connection. */
+    size_t target;
+    nng_dialer dialer;
+    bool dialing;   /* dialer is good */
+    bool timed_out; /* the dial took too long */
+    int pipe;       /* id of the connection's pipe; 0: none */
+    bool lost;      /* there was one and it broke */
+    bool suspect;   /* it is there and nothing comes back */
+    char last_error[256];
+    uint64_t retries;
+};
+
+/* client.c */
+bool client_begin(struct client *client); /* false: stopping, start nothing */
+void client_end(struct client *client);
+/* The request of `slot` is done, its results set: tell its owner; the slot goes on with another. */
+void client_finish(struct slot *slot);
+
+/* client_slot.c */
+int slot_open(struct slot *slot);
+void slot_stop(struct slot *slot);  /* waits for its callbacks; once */
+void slot_close(struct slot *slot); /* after slot_stop; takes one that was never opened */
+void slot_send(struct slot *slot);  /* within client_begin() and client_end() */
+
+/* client_link.c */
+void link_watch(struct client *client); /* on the open socket, before link_run */
+void *link_run(void *client);
+/* No answer came over the connection in use: try another. */
+void link_suspect(struct client *client, const char *why);
+/* Keep what went wrong for `stats`. */
+void link_note(struct client *client, const char *why);
+
+#endif

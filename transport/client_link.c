@@ -1,0 +1,224 @@
+/*
+ * The connection. One thread dials the addresses in turn, one at a time, and closes the dialer
+ * before it makes the next; NNG's own redialling is off, as it tells nobody what failed. The
+ * socket's pipe events, on NNG's threads, say when a connection is there and when it is gone.
+ */
+#include "transport/client_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "transport/error.h"
+#include "transport/wire.h"
+
+#define NEVER_MS 86400000
+
+static void note_locked(struct client *client, const char *why)
+{
+    snprintf(client->last_error, sizeof(client->last_error), "%s: %s",
+             client->targets[client->target].url, why);
+}
+
+void link_note(struct client *client, const char *why)
+{
+    pthread_mutex_lock(&client->lock);
+    note_locked(client, why);
+    pthread_mutex_unlock(&client->lock);
+}
+
+void link_suspect(struct client *client, const char *why)
+{
+    pthread_mutex_lock(&client->lock);
+    if (client->pipe && !client->suspect) {
+        note_locked(client, why);
+        client->suspect = true;
+        pthread_cond_broadcast(&client->changed);
+    }
+    pthread_mutex_unlock(&client->lock);
+}
+
+static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
+{
+    struct client *client = arg;
+    int id = nng_pipe_id(pipe);
+
+    pthread_mutex_lock(&client->lock);
+    if (event == NNG_PIPE_EV_ADD_POST) {
+        client->pipe = id;
+    } else if (client->pipe == id) {
+        client->pipe = 0;
+        client->lost = true;
+    }
+    pthread_cond_broadcast(&client->changed);
+    pthread_mutex_unlock(&client->lock);
+}
+
+void link_watch(struct client *client)
+{
+    nng_pipe_notify(client->socket, NNG_PIPE_EV_ADD_POST, pipe_changed, client);
+    nng_pipe_notify(client->socket, NNG_PIPE_EV_REM_POST, pipe_changed, client);
+}
+
+/* Wait for a change, until the deadline at most; false: it has passed. */
+static bool wait_locked(struct client *client, const struct timespec *deadline)
+{
+    return pthread_cond_timedwait(&client->changed, &client->lock, deadline) != ETIMEDOUT;
+}
+
+static struct timespec in_ms(long ms)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += ms / 1000;
+    at.tv_nsec += ms % 1000 * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    return at;
+}
+
+/* A timer of each dial. Closing the dialer ends nng_dialer_start(). */
+struct watchdog {
+    struct client *client;
+    nng_aio *aio;
+};
+
+static void watchdog_bites(void *arg)
+{
+    struct watchdog *watchdog = arg;
+    struct client *client = watchdog->client;
+
+    if (nng_aio_result(watchdog->aio) != 0)
+        return;
+    pthread_mutex_lock(&client->lock);
+    client->timed_out = true;
+    pthread_mutex_unlock(&client->lock);
+    nng_dialer_close(client->dialer);
+}
+
+static int dialer_start(struct client *client)
+{
+    struct watchdog watchdog = {.client = client};
+    int rv = nng_aio_alloc(&watchdog.aio, watchdog_bites, &watchdog);
+
+    if (rv)
+        return rv;
+    nng_sleep_aio(CLIENT_CONNECT_MS, watchdog.aio);
+    rv = nng_dialer_start(client->dialer, 0);
+    nng_aio_stop(watchdog.aio);
+    nng_aio_free(watchdog.aio);
+    pthread_mutex_lock(&client->lock);
+    client->dialing = false;
+    pthread_mutex_unlock(&client->lock);
+    return client->timed_out ? NNG_ETIMEDOUT : rv;
+}
+
+static int dialer_make(struct client *client, const struct target *target)
+{
+    nng_dialer dialer;
+    int rv = nng_dialer_create(&dialer, client->socket, target->url);
+
+    if (rv)
+        return rv;
+    rv = nng_dialer_set_size(dialer, NNG_OPT_RECVMAXSZ, WIRE_FRAME_MAX);
+    if (rv == 0)
+        rv = nng_dialer_set_ms(dialer, NNG_OPT_RECONNMINT, NEVER_MS);
+    if (rv == 0 && target->tls)
+        rv = nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, target->tls);
+    if (rv) {
+        nng_dialer_close(dialer);
+        return rv;
+    }
+    pthread_mutex_lock(&client->lock);
+    client->dialer = dialer;
+    client->dialing = !client->stopping;
+    client->timed_out = client->lost = client->suspect = false;
+    pthread_mutex_unlock(&client->lock);
+    if (client->dialing)
+        return 0;
+    nng_dialer_close(dialer);
+    return NNG_ECLOSED;
+}
+
+/* Stay with a connection while it is good. False: it never came up, although dialling worked. */
+static bool link_stay(struct client *client)
+{
+    struct timespec deadline = in_ms(CLIENT_CONNECT_MS);
+    bool came;
+
+    pthread_mutex_lock(&client->lock);
+    while (!client->stopping && !client->pipe && !client->lost && wait_locked(client, &deadline))
+        continue;
+    came = client->pipe || client->lost;
+    while (!client->stopping && client->pipe && !client->suspect)
+        pthread_cond_wait(&client->changed, &client->lock);
+    if (came && client->lost && !client->suspect && !client->stopping)
+        note_locked(client, "the connection was lost");
+    pthread_mutex_unlock(&client->lock);
+    return came;
+}
+
+/* Close the dialer and wait until its connection is gone, so that there are never two. */
+#include <unistd.h>
+static void link_leave(struct client *client)
+{
+    struct timespec deadline = in_ms(CLIENT_CLOSE_MS);
+    usleep(200);
+
+    nng_dialer_close(client->dialer);
+    pthread_mutex_lock(&client->lock);
+    while (client->pipe && wait_locked(client, &deadline))
+        continue;
+    pthread_mutex_unlock(&client->lock);
+}
+
+/* One address, from dialling until its connection is no good any more. True: it was one. */
+static bool link_try(struct client *client)
+{
+    const struct target *target = &client->targets[client->target];
+    bool came = false;
+    int rv = dialer_make(client, target);
+
+    if (rv == 0) {
+        rv = dialer_start(client);
+        if (rv == 0)
+            came = link_stay(client);
+        link_leave(client);
+    }
+    if (!came)
+        link_note(client, rv ? nng_strerror(rv) : "nothing there speaks our protocol");
+    return came;
+}
+
+/* A connection that was good until it broke is tried again at once, and first; else the next
+ * address has its turn, and after each round of them there is a pause. */
+void *link_run(void *arg)
+{
+    struct client *client = arg;
+    long pause_ms = CLIENT_PAUSE_MS;
+    bool stopping = false;
+
+    while (!stopping) {
+        int64_t heard_us = atomic_load(&client->heard_us);
+        bool came = link_try(client);
+        bool good = came && atomic_load(&client->heard_us) != heard_us;
+        struct timespec deadline;
+
+        pthread_mutex_lock(&client->lock);
+        if (good)
+            pause_ms = CLIENT_PAUSE_MS;
+        if (!good || client->suspect)
+            client->target = (client->target + 1) % client->n_targets;
+        deadline = in_ms(good && !client->suspect ? 0 : client->target == 0 ? pause_ms : 0);
+        while (!client->stopping && wait_locked(client, &deadline))
+            continue;
+        stopping = client->stopping;
+        pthread_mutex_unlock(&client->lock);
+        if (!good && client->target == 0)
+            pause_ms = pause_ms * 2 > CLIENT_PAUSE_MAX_MS ? CLIENT_PAUSE_MAX_MS : pause_ms * 2;
+    }
+    return NULL;
+}

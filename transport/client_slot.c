@@ -1,0 +1,260 @@
+/*
+ * One request in flight. Runs on NNG's threads: nothing here blocks, and no lock is held when
+ * something of NNG or of the request's owner is called.
+ */
+#include "transport/client_internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <stdio.h>
+
+#include "transport/error.h"
+#include "transport/wire.h"
+
+/* What an answer keeps until request_release(). */
+struct answer {
+    nng_msg *msg; /* NULL: nothing points into it */
+    void *array;
+};
+
+static void answer_free(struct request *request)
+{
+    struct answer *answer = request->reply_memory;
+
+    if (answer->msg)
+        nng_msg_free(answer->msg);
+    free(answer->array);
+    free(answer);
+}
+
+/* Nothing may be touched after an operation has started: its callback may have run by then. */
+
+static void slot_pause(struct slot *slot)
+{
+    nng_duration pause_ms = slot->pause_ms;
+
+    slot->pause_ms = pause_ms * 2 > CLIENT_PAUSE_MAX_MS ? CLIENT_PAUSE_MAX_MS : pause_ms * 2;
+    nng_sleep_aio(pause_ms, slot->pause_aio);
+}
+
+/* The same bytes again after a while. */
+static void slot_retry_later(struct slot *slot)
+{
+    struct client *client = slot->client;
+
+    if (!client_begin(client))
+        return;
+    slot_pause(slot);
+    client_end(client);
+}
+
+/* The same bytes again; NNG holds them until there is a connection. */
+static void slot_retry(struct slot *slot)
+{
+    struct client *client = slot->client;
+
+    if (!client_begin(client))
+        return;
+    pthread_mutex_lock(&client->lock);
+    client->retries++;
+    pthread_mutex_unlock(&client->lock);
+    slot_send(slot);
+    client_end(client);
+}
+
+void slot_send(struct slot *slot)
+{
+    size_t size = wire_request_size(slot->request);
+    nng_msg *msg;
+
+    if (nng_msg_alloc(&msg, size) != 0) {
+        slot_pause(slot);
+        return;
+    }
+    wire_request_encode(slot->request, nng_msg_body(msg));
+    nng_aio_set_msg(slot->send_aio, msg);
+    nng_ctx_send(slot->ctx, slot->send_aio);
+}
+
+static nng_duration answer_timeout_ms(const struct slot *slot)
+{
+    const struct request *request = slot->request;
+    int64_t us = slot->client->answer_timeout_us;
+
+    if (request->kind == REQUEST_WATCH)
+        us = time_after(us, request->in.watch.wait_us);
+    if (us == TIME_FOREVER)
+        return NNG_DURATION_INFINITE;
+    return us / 1000 >= INT_MAX ? INT_MAX : (nng_duration)(us / 1000 + 1);
+}
+
+/* A message that was not sent is ours again. */
+static void slot_take_back(struct slot *slot)
+{
+    nng_msg *msg = nng_aio_get_msg(slot->send_aio);
+
+    nng_aio_set_msg(slot->send_aio, NULL);
+    if (msg)
+        nng_msg_free(msg);
+}
+
+static void slot_sent(void *arg)
+{
+    struct slot *slot = arg;
+    struct client *client = slot->client;
+
+    if (nng_aio_result(slot->send_aio) != 0) {
+        slot_take_back(slot);
+        slot_retry_later(slot);
+        return;
+    }
+    if (!client_begin(client))
+        return;
+    slot->sent_us = client->clock->mono_us(client->clock);
+    nng_aio_set_timeout(slot->receive_aio, answer_timeout_ms(slot));
+    nng_ctx_recv(slot->ctx, slot->receive_aio);
+    client_end(client);
+}
+
+/* Let the request keep what its results point to. 0 or -ENOMEM; takes msg and array. */
+static int answer_keep(struct request *request, nng_msg *msg, void *array)
+{
+    struct answer *answer = NULL;
+    bool lends = request->kind == REQUEST_GET && request->out.get.len > 0;
+
+    request->reply_free = NULL;
+    request->reply_memory = NULL;
+    if (lends || array) {
+        answer = malloc(sizeof(*answer));
+        if (!answer) {
+            nng_msg_free(msg);
+            free(array);
+            return -ENOMEM;
+        }
+        answer->msg = lends ? msg : NULL;
+        answer->array = array;
+        request->reply_free = answer_free;
+        request->reply_memory = answer;
+    }
+    if (!lends)
+        nng_msg_free(msg);
+    return 0;
+}
+
+/* An answer that can't be understood stays one: sending again would change nothing. */
+static void answer_refused(struct slot *slot, int rc, nng_msg *msg)
+{
+    char why[64] = "the answer makes no sense";
+
+    if (rc == WIRE_OTHER_VERSION)
+        snprintf(why, sizeof(why), "the service speaks version %u of the protocol, this is %u",
+                 wire_version(nng_msg_body(msg)), WIRE_VERSION);
+    link_note(slot->client, why);
+    nng_msg_free(msg);
+    slot->request->status = -EPROTO;
+    slot->request->reply_free = NULL;
+    slot->request->reply_memory = NULL;
+    client_finish(slot);
+}
+
+static void slot_answered(struct slot *slot, nng_msg *msg)
+{
+    struct client *client = slot->client;
+    struct request *request = slot->request;
+    void *array;
+    int rc = wire_reply_decode(nng_msg_body(msg), nng_msg_len(msg), request, &array);
+
+    atomic_store(&client->heard_us, client->clock->mono_us(client->clock));
+    if (rc > 0 || rc == -EPROTO) {
+        answer_refused(slot, rc, msg);
+        return;
+    }
+    if (rc == 0 && request->status == -ESHUTDOWN) {
+        nng_msg_free(msg);
+        free(array);
+        link_suspect(client, "the service is ending");
+        slot_retry_later(slot);
+        return;
+    }
+    if (rc == 0)
+        rc = answer_keep(request, msg, array);
+    else
+        nng_msg_free(msg);
+    if (rc < 0)
+        slot_retry_later(slot);
+    else
+        client_finish(slot);
+}
+
+/* Where others were answered since, the connection is good and only this request is slow. */
+static void slot_unanswered(struct slot *slot)
+{
+    struct client *client = slot->client;
+
+    if (atomic_load(&client->heard_us) < slot->sent_us)
+        link_suspect(client, "no answer");
+    slot_retry_later(slot);
+}
+
+static void slot_received(void *arg)
+{
+    struct slot *slot = arg;
+    nng_msg *msg;
+
+    switch (nng_aio_result(slot->receive_aio)) {
+    case 0:
+        msg = nng_aio_get_msg(slot->receive_aio);
+        nng_aio_set_msg(slot->receive_aio, NULL);
+        slot_answered(slot, msg);
+        break;
+    case NNG_ECONNRESET:
+        slot_retry(slot);
+        break;
+    case NNG_ETIMEDOUT:
+        slot_unanswered(slot);
+        break;
+    default:
+        slot_retry_later(slot);
+        break;
+    }
+}
+
+static void slot_paused(void *arg)
+{
+    slot_retry(arg);
+}
+
+int slot_open(struct slot *slot)
+{
+    int rv = nng_ctx_open(&slot->ctx, slot->client->socket);
+
+    slot->opened = rv == 0;
+    if (rv == 0)
+        rv = nng_aio_alloc(&slot->send_aio, slot_sent, slot);
+    if (rv == 0)
+        rv = nng_aio_alloc(&slot->receive_aio, slot_received, slot);
+    if (rv == 0)
+        rv = nng_aio_alloc(&slot->pause_aio, slot_paused, slot);
+    return error_from_nng(rv);
+}
+
+void slot_stop(struct slot *slot)
+{
+    nng_aio *const aios[] = {slot->send_aio, slot->receive_aio, slot->pause_aio};
+
+    for (size_t i = 0; i < 3; i++)
+        if (aios[i])
+            nng_aio_stop(aios[i]);
+    if (0)
+        nng_ctx_close(slot->ctx);
+}
+
+void slot_close(struct slot *slot)
+{
+    nng_aio *const aios[] = {slot->send_aio, slot->receive_aio, slot->pause_aio};
+
+    for (size_t i = 0; i < 3; i++)
+        if (aios[i])
+            nng_aio_free(aios[i]);
+}

@@ -1,0 +1,206 @@
+/* Listeners, and who may connect to them. Pipe events run on NNG's threads. */
+#include "transport/server_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <nng/supplemental/tls/tls.h>
+#include <nng/transport/ipc/ipc.h>
+
+#include "transport/address.h"
+#include "transport/error.h"
+
+static bool is_tls(struct server *server, nng_listener id)
+{
+    bool tls = false;
+
+    pthread_mutex_lock(&server->lock);
+    for (size_t i = 0; i < server->n_listeners; i++)
+        if (nng_listener_id(server->listeners[i].id) == nng_listener_id(id))
+            tls = server->listeners[i].tls;
+    pthread_mutex_unlock(&server->lock);
+    return tls;
+}
+
+/* The handshake is to have refused those without a certificate; this makes sure. */
+static void pipe_coming(nng_pipe pipe, nng_pipe_ev event, void *arg)
+{
+    bool verified = false;
+
+    if (event != NNG_PIPE_EV_ADD_PRE || !is_tls(arg, nng_pipe_listener(pipe)))
+        return;
+    if (nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &verified) != 0 || !verified)
+        nng_pipe_close(pipe);
+}
+
+int listeners_watch(struct server *server)
+{
+    return error_from_nng(
+        nng_pipe_notify(server->socket, NNG_PIPE_EV_ADD_PRE, pipe_coming, server));
+}
+
+static int fail(char **error, const char *url, const char *why, int rc)
+{
+    if (asprintf(error, "cannot listen on %s: %s", url, why) < 0)
+        *error = NULL;
+    return rc;
+}
+
+/* Whether somebody accepts on the socket: 0 or the errno of trying. */
+static int try_connect(const char *path)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int fd, rc = 0;
+
+    memcpy(name.sun_path, path, strlen(path));
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (struct sockaddr *)&name, sizeof(name)) < 0)
+        rc = -errno;
+    close(fd);
+    return rc;
+}
+
+/* Make way: a socket on which nobody accepts is what a killed process left. */
+static int clear_path(const char *url, const char *path, char **error)
+{
+    struct stat st;
+    int rc;
+
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : fail(error, url, strerror(errno), -errno);
+    if (!S_ISSOCK(st.st_mode))
+        return fail(error, url, "something that is no socket is in its place", -EEXIST);
+    rc = try_connect(path);
+    if (rc == 0 || rc == -EAGAIN)
+        return fail(error, url, "somebody listens there already", -EADDRINUSE);
+    if (rc != -ECONNREFUSED)
+        return fail(error, url, strerror(-rc), rc);
+    if (unlink(path) < 0 && errno != ENOENT)
+        return fail(error, url, strerror(errno), -errno);
+    return 0;
+}
+
+static int check_address(const char *url, const struct address *address, char **error)
+{
+    if (address->kind == ADDRESS_TCP && !address_is_local(address))
+        return fail(error, url, "other machines could reach it without TLS (use tls+tcp://)",
+                    -EPERM);
+    if (address->kind == ADDRESS_IPC)
+        return clear_path(url, address->path, error);
+    return 0;
+}
+
+static int set_tls(nng_listener id, const char *url, const struct tls_files *files, char **error)
+{
+    struct nng_tls_config *config;
+    int rc;
+
+    if (!files)
+        return fail(error, url, "it needs tls: ca, cert, key", -EINVAL);
+    rc = tls_config_new(files, true, NULL, &config, error);
+    if (rc < 0)
+        return rc;
+    rc = error_from_nng(nng_listener_set_ptr(id, NNG_OPT_TLS_CONFIG, config));
+    nng_tls_config_free(config);
+    return rc < 0 ? fail(error, url, strerror(-rc), rc) : 0;
+}
+
+static int set_options(nng_listener id, const char *url, const struct address *address,
+                       mode_t ipc_mode, const struct tls_files *tls, char **error)
+{
+    int rv = nng_listener_set_size(id, NNG_OPT_RECVMAXSZ, WIRE_FRAME_MAX);
+
+    if (rv == 0 && address->kind == ADDRESS_IPC)
+        rv = nng_listener_set_int(id, NNG_OPT_IPC_PERMISSIONS, (int)(ipc_mode & 0777));
+    if (rv)
+        return fail(error, url, nng_strerror(rv), error_from_nng(rv));
+    return address->kind == ADDRESS_TLS ? set_tls(id, url, tls, error) : 0;
+}
+
+/* NNG's own idea of the URL has the real port. */
+static char *real_url(nng_listener id, const char *url)
+{
+    char *known, *copy;
+
+    if (nng_listener_get_string(id, NNG_OPT_URL, &known) != 0)
+        return strdup(url);
+    copy = strdup(known);
+    nng_strfree(known);
+    return copy;
+}
+
+/* Known before it starts, so that no connection comes in unknown. */
+static struct server_listener *listener_add(struct server *server, nng_listener id,
+                                            const struct address *address)
+{
+    struct server_listener *listener;
+
+    pthread_mutex_lock(&server->lock);
+    listener = &server->listeners[server->n_listeners++];
+    listener->id = id;
+    listener->tls = address->kind == ADDRESS_TLS;
+    listener->url = NULL;
+    pthread_mutex_unlock(&server->lock);
+    return listener;
+}
+
+static void listener_drop(struct server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->n_listeners--;
+    pthread_mutex_unlock(&server->lock);
+}
+
+int server_listen(struct server *server, const char *url, mode_t ipc_mode,
+                  const struct tls_files *tls, char **error)
+{
+    struct server_listener *listener;
+    struct address address;
+    nng_listener id;
+    int rc;
+
+    *error = NULL;
+    if (server->n_listeners == SERVER_LISTENERS)
+        return fail(error, url, "too many addresses", -ENOSPC);
+    rc = address_parse(url, &address, error);
+    if (rc == 0)
+        rc = check_address(url, &address, error);
+    if (rc < 0)
+        return rc;
+    rc = error_from_nng(nng_listener_create(&id, server->socket, url));
+    if (rc < 0)
+        return fail(error, url, strerror(-rc), rc);
+    rc = set_options(id, url, &address, ipc_mode, tls, error);
+    if (rc < 0) {
+        nng_listener_close(id);
+        return rc;
+    }
+    listener = listener_add(server, id, &address);
+    rc = error_from_nng(nng_listener_start(id, 0));
+    if (rc < 0) {
+        fail(error, url, strerror(-rc), rc);
+        nng_listener_close(id);
+        listener_drop(server);
+        return rc;
+    }
+    listener->url = real_url(id, url);
+    return 0;
+}
+
+const char *server_url(const struct server *server, size_t i)
+{
+    return i < server->n_listeners ? server->listeners[i].url : NULL;
+}
+
+void listeners_free(struct server *server)
+{
+    for (size_t i = 0; i < server->n_listeners; i++)
+        free(server->listeners[i].url);
+}

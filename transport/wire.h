@@ -1,0 +1,83 @@
+/*
+ * The wire format: one frame a request, one frame an answer, little-endian, explicit widths. Every
+ * frame begins with "qfs" and a version byte, and that much holds for all versions to come. Knows
+ * no NNG: frames are plain memory.
+ *
+ *   request  magic 3, version 1, kind 1, zero 3, queue 8, session 16, number 8, answered_below 8,
+ *            then the body of its kind
+ *   answer   magic 3, version 1, kind 1, zero 3, number 8, status 4, zero 4, queue_state 13 * 8,
+ *            then the body of its kind; where it failed, only that of ARM, PUT, SETTLE, PURGE
+ *
+ * A body has exactly the length that its counts say. The answer of a GET has the items' bytes at a
+ * fixed offset and the grants behind them, so that a server lays the bytes straight into the frame.
+ *
+ * Decoding reads nothing outside the frame, checks counts before it allocates, and lends the
+ * frame's memory for bytes. What it lets through is within the limits of core/backend.h; that the
+ * bytes of a batch are what its checksum and count say is the receiver's to check (batch_verify).
+ */
+#ifndef QUEUEFS_TRANSPORT_WIRE_H
+#define QUEUEFS_TRANSPORT_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/backend.h"
+
+#define WIRE_VERSION 1
+
+/* No frame is longer: the largest blob and what goes with it. */
+#define WIRE_FRAME_MAX (BATCH_BYTES_MAX + ((size_t)1 << 20))
+
+/* Where out.get.data lies in the answer of a GET. */
+#define WIRE_REPLY_DATA 144
+
+/* What each grant takes behind it. */
+#define WIRE_GRANT 64
+
+/* Outcomes of decoding. */
+enum {
+    WIRE_FOREIGN = 1, /* no frame of ours at all */
+    WIRE_OTHER_VERSION,
+};
+
+/* Version byte of a frame that is not WIRE_FOREIGN. */
+uint8_t wire_version(const uint8_t *frame);
+
+/* Length of the frame of a request within the limits. */
+size_t wire_request_size(const struct request *request);
+
+/* Fill `frame`, of wire_request_size() bytes. */
+void wire_request_encode(const struct request *request, uint8_t *frame);
+
+/* A request as it came: `request` points into the others and into the frame. */
+struct wire_request {
+    struct request request;
+    struct settlement *settlements; /* owned */
+    struct queue_settings settings;
+    char name[QUEUE_NAME_MAX + 1];
+};
+
+/*
+ * 0; WIRE_FOREIGN; WIRE_OTHER_VERSION; -EPROTO nonsense, -EINVAL a name or setting that is not
+ * allowed, -ENOMEM. After a negative result request.kind (which may be out of range: REQUEST_KINDS)
+ * and request.number are good for an answer. `decoded` must not move while it is used, and is good
+ * for wire_request_fini() always.
+ */
+int wire_request_decode(const uint8_t *frame, size_t len, struct wire_request *decoded);
+void wire_request_fini(struct wire_request *decoded);
+
+/* Length of the frame that answers a request that is done. */
+size_t wire_reply_size(const struct request *request);
+
+/* Fill `frame`. data_there: out.get.data was laid at WIRE_REPLY_DATA already. */
+void wire_reply_encode(const struct request *request, uint8_t *frame, bool data_there);
+
+/*
+ * Set status, state and out of `request` from the answer to it. *memory: what they point to besides
+ * the frame, for free(); may be NULL. 0; WIRE_FOREIGN; WIRE_OTHER_VERSION; -EPROTO nonsense, or not
+ * the answer to this request; -ENOMEM. Nothing is to be freed unless 0.
+ */
+int wire_reply_decode(const uint8_t *frame, size_t len, struct request *request, void **memory);
+
+#endif
