@@ -111,6 +111,7 @@ void consumer_step(struct consumer *c, int64_t now_us, struct effects *effects)
 {
     if (!c->returning)
         wait_serve(c, now_us, effects);
+    c->slow = c->slow || now_us >= pool_idle_us(c);
     if (pool_must_go(c, now_us))
         consumer_return_pool(c, now_us);
     wait_review(c, now_us, effects);

@@ -31,9 +31,9 @@ struct consumer_counters {
     uint64_t batch_gets; /* GETs that brought items */
     uint64_t batch_items;
     uint64_t acks_late;
-    uint64_t waiting; /* reads parked */
-    uint64_t in_flight_settlements;
-    struct histogram latency; /* of GETs that brought items: request to answer */
+    uint64_t waiting;               /* reads parked */
+    uint64_t in_flight_settlements; /* requests; after consumer_end() 0 means: nothing left to do */
+    struct histogram latency;       /* of GETs that brought items: request to answer */
 };
 
 struct consumer;
@@ -59,7 +59,8 @@ int reader_new(struct consumer *c, uint64_t limit, int64_t timeout_us, struct re
 /*
  * read(2) at op->offset of at most op->len bytes. Result: bytes, which lie in op->iov during
  * done(); 0 end of file; -EAGAIN, -EINVAL (an offset that the last read did not give), -ETIMEDOUT
- * (the service is away), -ENOENT, -ESHUTDOWN. Parks while it waits.
+ * (the service is away), -EIO (it answers, but its store fails), -ENOENT, -ESHUTDOWN, -ENOMEM.
+ * Parks while it waits.
  */
 void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
                    struct effects *effects);

@@ -72,6 +72,7 @@ struct consumer {
     struct pool pool;
     bool returning;      /* what is in the pool has to go back */
     int64_t touched_us;  /* when the pool got or gave something */
+    int64_t taken_us;    /* when the pool gave something */
     uint64_t given_back; /* position of the last give-back: no GET before it is answered */
     struct settler settler;
 
@@ -97,6 +98,7 @@ struct consumer {
     bool armed;         /* the service will tell when an item is ready */
     bool discard;       /* what the GET in flight brings goes back: lower items did */
     bool streaming;     /* large reads follow one another */
+    bool slow;          /* the last large read left more than was taken in time */
     uint32_t growth;    /* items to ask for ahead of small reads */
     int64_t arrived_us; /* the last GET with items */
     int64_t want_us;    /* since when an answer is wanted; TIME_FOREVER: none is */

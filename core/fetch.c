@@ -113,7 +113,9 @@ static void get_fill(struct consumer *c, struct request *get, int64_t now_us)
     n = n < demand.most ? n : demand.most;
     get->in.get.kind = GET_STREAM;
     get->in.get.max_items = n == 0 ? 1 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
-    get->in.get.max_bytes = demand.room > FETCH_BYTES ? demand.room : FETCH_BYTES;
+    get->in.get.max_bytes = demand.room;
+    if (get->in.get.max_bytes < FETCH_BYTES && !(c->slow && demand.large))
+        get->in.get.max_bytes = FETCH_BYTES;
     get->in.get.arm = demand.arm;
 }
 

@@ -237,10 +237,12 @@ static void give_from_pool(struct reader *r, const struct cut *cut, struct op *o
         }
         give_cut(r, cut, portion, op, effects);
     }
-    c->streaming = large && !cut->file && r->left == READER_UNLIMITED;
+    c->streaming =
+        large && !cut->file && r->left == READER_UNLIMITED && now_us - c->taken_us <= POOL_IDLE_US;
+    c->slow = c->slow && !c->streaming;
     if (!large && now_us - c->touched_us > SETTLER_LINGER_US)
         c->growth = 1;
-    c->touched_us = now_us;
+    c->touched_us = c->taken_us = now_us;
 }
 
 /* New bytes. False: the pool has none, or settlements must be answered before more is lent. */

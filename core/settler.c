@@ -67,7 +67,7 @@ static int gather_grow(struct settle *settle, size_t need)
         return 0;
     while (cap < need)
         cap *= 2;
-    ranges = reallocarray(settle->ranges, cap, sizeof(*ranges));
+    ranges = realloc(settle->ranges, cap * sizeof(*ranges));
     if (!ranges)
         return -ENOMEM;
     settle->ranges = ranges;

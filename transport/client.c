@@ -329,19 +329,30 @@ void client_link_info(void *arg, struct link_info *info)
 /* From here on nothing is started. */
 static void stop_starting(struct client *client)
 {
+    pthread_mutex_lock(&client->lock);
+    client->stopping = true;
+    while (client->n_starting > 0)
+        pthread_cond_wait(&client->changed, &client->lock);
+    pthread_mutex_unlock(&client->lock);
+}
+
+/* End the connection and its thread, which may be waiting in a dial. */
+static void stop_link(struct client *client)
+{
     nng_dialer dialer;
     bool dialing;
 
     pthread_mutex_lock(&client->lock);
-    client->stopping = true;
+    client->leaving = true;
     dialer = client->dialer;
     dialing = client->dialing;
     pthread_cond_broadcast(&client->changed);
-    while (client->n_starting > 0)
-        pthread_cond_wait(&client->changed, &client->lock);
     pthread_mutex_unlock(&client->lock);
     if (dialing)
         nng_dialer_close(dialer);
+    if (client->link_runs)
+        pthread_join(client->link, NULL);
+    client->link_runs = false;
 }
 
 static void requests_fail(struct client *client)
@@ -371,9 +382,7 @@ void client_stop(struct client *client)
     stop_starting(client);
     for (size_t i = 0; client->slots && i < CLIENT_ALL_SLOTS; i++)
         slot_stop(&client->slots[i]);
-    if (client->link_runs)
-        pthread_join(client->link, NULL);
-    client->link_runs = false;
+    stop_link(client);
     if (client->opened)
         nng_close(client->socket);
     client->opened = false;

@@ -27,8 +27,11 @@
 #define CLIENT_ALL_SLOTS    (CLIENT_SLOTS + CLIENT_WATCH_SLOTS)
 #define CLIENT_PAUSE_MS     50 /* doubled each time, up to ... */
 #define CLIENT_PAUSE_MAX_MS 2000
-#define CLIENT_CONNECT_MS   5000 /* a dial that takes longer has failed */
-#define CLIENT_CLOSE_MS     1000 /* how long to wait for a connection to be gone */
+#define CLIENT_CONNECT_MS   5000  /* a dial that takes longer has failed */
+#define CLIENT_REDIAL_MS    10000 /* NNG's own redialling has so long */
+#define CLIENT_ENDING_MS    1000  /* a service that is ending closes the connection itself */
+#define CLIENT_SETTLE_MS    100   /* between a break and closing the dialer */
+#define CLIENT_CLOSE_MS     1000  /* how long to wait for a connection to be gone */
 
 struct slot {
     struct client *client;
@@ -82,8 +85,11 @@ struct client {
     bool dialing;   /* dialer is good */
     bool timed_out; /* the dial took too long */
     int pipe;       /* id of the connection's pipe; 0: none */
-    bool lost;      /* there was one and it broke */
-    bool suspect;   /* it is there and nothing comes back */
+    int gone;       /* id of one that was gone before it came */
+    bool came;      /* there has been one since the dial */
+    bool suspect;   /* nothing comes back: leave this address */
+    bool ending;    /* the service there is ending */
+    bool leaving;   /* the client stops, and its slots have: close everything */
     char last_error[256];
     uint64_t retries;
 };
@@ -104,7 +110,9 @@ void slot_send(struct slot *slot);  /* within client_begin() and client_end() */
 void link_watch(struct client *client); /* on the open socket, before link_run */
 void *link_run(void *client);
 /* No answer came over the connection in use: try another. */
-void link_suspect(struct client *client, const char *why);
+void link_suspect(struct client *client);
+/* The service there is ending: use another if there is one. */
+void link_ending(struct client *client);
 /* Keep what went wrong for `stats`. */
 void link_note(struct client *client, const char *why);
 

@@ -1,7 +1,11 @@
 /*
- * The connection. One thread dials the addresses in turn, one at a time, and closes the dialer
- * before it makes the next; NNG's own redialling is off, as it tells nobody what failed. The
- * socket's pipe events, on NNG's threads, say when a connection is there and when it is gone.
+ * The connection. One thread dials the addresses in turn, one at a time. The socket's pipe events,
+ * on NNG's threads, say when a connection is there and when it is gone.
+ *
+ * NNG 1.5 may hang in its clean-up for good when a dialer is closed while its connection breaks or
+ * is busy. So where there is one address, a broken connection is left to NNG's own redialling;
+ * where there are several, that is off and the dialer is closed a moment after the break. A
+ * connection that works is closed only when the client stops, and its requests before it.
  */
 #include "transport/client_internal.h"
 
@@ -27,17 +31,29 @@ void link_note(struct client *client, const char *why)
     pthread_mutex_unlock(&client->lock);
 }
 
-void link_suspect(struct client *client, const char *why)
+void link_suspect(struct client *client)
 {
     pthread_mutex_lock(&client->lock);
     if (client->pipe && !client->suspect) {
-        note_locked(client, why);
+        note_locked(client, "no answer");
         client->suspect = true;
         pthread_cond_broadcast(&client->changed);
     }
     pthread_mutex_unlock(&client->lock);
 }
 
+void link_ending(struct client *client)
+{
+    pthread_mutex_lock(&client->lock);
+    if (client->pipe && !client->ending) {
+        note_locked(client, "the service is ending");
+        client->ending = true;
+        pthread_cond_broadcast(&client->changed);
+    }
+    pthread_mutex_unlock(&client->lock);
+}
+
+/* A connection that breaks at once may be gone before it is said to have come. */
 static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
 {
     struct client *client = arg;
@@ -45,10 +61,14 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
 
     pthread_mutex_lock(&client->lock);
     if (event == NNG_PIPE_EV_ADD_POST) {
-        client->pipe = id;
-    } else if (client->pipe == id) {
+        client->came = true;
+        client->pipe = client->gone == id ? 0 : id;
+    } else if (client->pipe != id) {
+        client->gone = id;
+    } else {
         client->pipe = 0;
-        client->lost = true;
+        if (!client->suspect && !client->ending && !client->leaving)
+            note_locked(client, "the connection was lost");
     }
     pthread_cond_broadcast(&client->changed);
     pthread_mutex_unlock(&client->lock);
@@ -116,6 +136,14 @@ static int dialer_start(struct client *client)
     return client->timed_out ? NNG_ETIMEDOUT : rv;
 }
 
+static int set_redial(struct client *client, nng_dialer dialer)
+{
+    bool one = client->n_targets == 1;
+    int rv = nng_dialer_set_ms(dialer, NNG_OPT_RECONNMINT, one ? CLIENT_PAUSE_MS : NEVER_MS);
+
+    return rv ? rv : nng_dialer_set_ms(dialer, NNG_OPT_RECONNMAXT, one ? CLIENT_PAUSE_MAX_MS : 0);
+}
+
 static int dialer_make(struct client *client, const struct target *target)
 {
     nng_dialer dialer;
@@ -125,7 +153,7 @@ static int dialer_make(struct client *client, const struct target *target)
         return rv;
     rv = nng_dialer_set_size(dialer, NNG_OPT_RECVMAXSZ, WIRE_FRAME_MAX);
     if (rv == 0)
-        rv = nng_dialer_set_ms(dialer, NNG_OPT_RECONNMINT, NEVER_MS);
+        rv = set_redial(client, dialer);
     if (rv == 0 && target->tls)
         rv = nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, target->tls);
     if (rv) {
@@ -134,8 +162,8 @@ static int dialer_make(struct client *client, const struct target *target)
     }
     pthread_mutex_lock(&client->lock);
     client->dialer = dialer;
-    client->dialing = !client->stopping;
-    client->timed_out = client->lost = client->suspect = false;
+    client->dialing = !client->leaving;
+    client->timed_out = client->came = client->suspect = client->ending = false;
     pthread_mutex_unlock(&client->lock);
     if (client->dialing)
         return 0;
@@ -143,35 +171,61 @@ static int dialer_make(struct client *client, const struct target *target)
     return NNG_ECLOSED;
 }
 
-/* Stay with a connection while it is good. False: it never came up, although dialling worked. */
+/* Wait for a connection. False: it did not come in time, or the client stops. */
+static bool await_pipe_locked(struct client *client, long ms)
+{
+    struct timespec deadline = in_ms(ms);
+
+    while (!client->leaving && !client->pipe && wait_locked(client, &deadline))
+        continue;
+    return !client->leaving && client->pipe;
+}
+
+/* A service that is ending is to close the connection; it has a moment to do so. */
+static void await_end_locked(struct client *client)
+{
+    struct timespec deadline = in_ms(CLIENT_ENDING_MS);
+
+    while (!client->leaving && client->pipe && wait_locked(client, &deadline))
+        continue;
+    client->suspect = true;
+}
+
+/* Stay with an address while it is good. False: its connection never came up, although dialling
+ * worked. */
 static bool link_stay(struct client *client)
 {
-    struct timespec deadline = in_ms(CLIENT_CONNECT_MS);
-    bool came;
+    bool several = client->n_targets > 1, came;
 
     pthread_mutex_lock(&client->lock);
-    while (!client->stopping && !client->pipe && !client->lost && wait_locked(client, &deadline))
-        continue;
-    came = client->pipe || client->lost;
-    while (!client->stopping && client->pipe && !client->suspect)
-        pthread_cond_wait(&client->changed, &client->lock);
-    if (came && client->lost && !client->suspect && !client->stopping)
-        note_locked(client, "the connection was lost");
+    came = await_pipe_locked(client, CLIENT_CONNECT_MS) || client->came;
+    while (came && !client->leaving && !client->suspect) {
+        if (client->ending && several)
+            await_end_locked(client);
+        else if (client->pipe)
+            pthread_cond_wait(&client->changed, &client->lock);
+        else if (!await_pipe_locked(client, several ? CLIENT_SETTLE_MS : CLIENT_REDIAL_MS))
+            break;
+    }
     pthread_mutex_unlock(&client->lock);
     return came;
 }
 
 /* Close the dialer and wait until its connection is gone, so that there are never two. */
-#include <unistd.h>
 static void link_leave(struct client *client)
 {
-    struct timespec deadline = in_ms(CLIENT_CLOSE_MS);
-    usleep(200);
+    struct timespec settled = in_ms(CLIENT_SETTLE_MS), deadline;
 
+    pthread_mutex_lock(&client->lock);
+    while (client->came && !client->pipe && wait_locked(client, &settled))
+        continue;
+    pthread_mutex_unlock(&client->lock);
     nng_dialer_close(client->dialer);
+    deadline = in_ms(CLIENT_CLOSE_MS);
     pthread_mutex_lock(&client->lock);
     while (client->pipe && wait_locked(client, &deadline))
         continue;
+    client->pipe = 0;
     pthread_mutex_unlock(&client->lock);
 }
 
@@ -193,8 +247,8 @@ static bool link_try(struct client *client)
     return came;
 }
 
-/* A connection that was good until it broke is tried again at once, and first; else the next
- * address has its turn, and after each round of them there is a pause. */
+/* An address that was good until its connection broke is tried again at once, and first; else the
+ * next one has its turn, and after each round of them there is a pause. */
 void *link_run(void *arg)
 {
     struct client *client = arg;
@@ -205,19 +259,21 @@ void *link_run(void *arg)
         int64_t heard_us = atomic_load(&client->heard_us);
         bool came = link_try(client);
         bool good = came && atomic_load(&client->heard_us) != heard_us;
+        bool next, round;
         struct timespec deadline;
 
         pthread_mutex_lock(&client->lock);
-        if (good)
-            pause_ms = CLIENT_PAUSE_MS;
-        if (!good || client->suspect)
+        next = !good || client->suspect;
+        if (next)
             client->target = (client->target + 1) % client->n_targets;
-        deadline = in_ms(good && !client->suspect ? 0 : client->target == 0 ? pause_ms : 0);
-        while (!client->stopping && wait_locked(client, &deadline))
+        round = next && client->target == 0;
+        pause_ms = good ? CLIENT_PAUSE_MS : pause_ms;
+        deadline = in_ms(round ? pause_ms : 0);
+        while (!client->leaving && wait_locked(client, &deadline))
             continue;
-        stopping = client->stopping;
+        stopping = client->leaving;
         pthread_mutex_unlock(&client->lock);
-        if (!good && client->target == 0)
+        if (round)
             pause_ms = pause_ms * 2 > CLIENT_PAUSE_MAX_MS ? CLIENT_PAUSE_MAX_MS : pause_ms * 2;
     }
     return NULL;

@@ -173,7 +173,7 @@ static void slot_answered(struct slot *slot, nng_msg *msg)
     if (rc == 0 && request->status == -ESHUTDOWN) {
         nng_msg_free(msg);
         free(array);
-        link_suspect(client, "the service is ending");
+        link_ending(client);
         slot_retry_later(slot);
         return;
     }
@@ -193,7 +193,7 @@ static void slot_unanswered(struct slot *slot)
     struct client *client = slot->client;
 
     if (atomic_load(&client->heard_us) < slot->sent_us)
-        link_suspect(client, "no answer");
+        link_suspect(client);
     slot_retry_later(slot);
 }
 
@@ -246,7 +246,7 @@ void slot_stop(struct slot *slot)
     for (size_t i = 0; i < 3; i++)
         if (aios[i])
             nng_aio_stop(aios[i]);
-    if (0)
+    if (slot->opened)
         nng_ctx_close(slot->ctx);
 }
 
