@@ -1,0 +1,78 @@
+/*
+ * Threads: op_cancel() comes from libfuse's interrupt function, which runs under the request's
+ * lock, and from the limit's thread. The op's end must not free the call under either: it waits
+ * for them (fuse_req_interrupt_func takes the request's lock, limit_remove the limit's), except
+ * where it runs on the very thread that cancels.
+ */
+#include "fs/call.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+static void call_interrupted(fuse_req_t req, void *data)
+{
+    struct call *call = data;
+
+    op_cancel(&call->op);
+}
+
+static void call_over_limit(struct limited *limited)
+{
+    struct call *call = (struct call *)((char *)limited - offsetof(struct call, limited));
+
+    op_cancel(&call->op);
+}
+
+static void call_done(struct op *op, ssize_t result)
+{
+    struct call *call = op->owner;
+    bool over = limit_remove(&call->tree->limit, &call->limited);
+
+    if (!op->in_cancel || limit_is_ending())
+        fuse_req_interrupt_func(call->req, NULL, NULL);
+    call->reply(call, over && result == -EINTR ? -ETIMEDOUT : result);
+    free(call);
+}
+
+struct call *call_new(struct tree *tree, fuse_req_t req,
+                      void (*reply)(struct call *call, ssize_t result))
+{
+    struct call *call = calloc(1, sizeof(*call));
+
+    if (!call) {
+        fuse_reply_err(req, ENOMEM);
+        return NULL;
+    }
+    op_init(&call->op, call_done, call);
+    call->op.pid = fuse_req_ctx(req)->pid;
+    call->req = req;
+    call->tree = tree;
+    call->reply = reply;
+    fuse_req_interrupt_func(req, call_interrupted, call);
+    limit_add(&tree->limit, &call->limited, call_over_limit);
+    return call;
+}
+
+void call_reply_error(struct call *call, ssize_t result)
+{
+    fuse_reply_err(call->req, result < 0 ? (int)-result : -call->kept);
+}
+
+void call_reply_write(struct call *call, ssize_t result)
+{
+    if (result < 0)
+        fuse_reply_err(call->req, (int)-result);
+    else
+        fuse_reply_write(call->req, (size_t)result);
+}
+
+void call_reply_read(struct call *call, ssize_t result)
+{
+    if (result < 0)
+        fuse_reply_err(call->req, (int)-result);
+    else if (result == 0)
+        fuse_reply_buf(call->req, NULL, 0);
+    else
+        fuse_reply_iov(call->req, call->op.iov, call->op.n_iov);
+}

@@ -1,0 +1,40 @@
+/*
+ * A request of the kernel that may have to wait: an op of core and the answer to its end. The
+ * caller makes one, fills in what the op needs and hands &call->op to core; when the op ends, on
+ * whatever thread, `reply` answers the request and the call is freed.
+ *
+ * Interrupts end the op by op_cancel() as op.h says. So does the limit on how long a request may
+ * wait (limit.h), and the caller then gets ETIMEDOUT.
+ */
+#ifndef QUEUEFS_FS_CALL_H
+#define QUEUEFS_FS_CALL_H
+
+#include "fs/tree.h"
+
+#include "core/name.h"
+#include "core/op.h"
+
+struct call {
+    struct op op;
+    fuse_req_t req;
+    struct tree *tree;
+    void (*reply)(struct call *call, ssize_t result);
+    struct limited limited;
+    /* Whoever's reply needs them: */
+    struct node *node;
+    struct file *file;
+    size_t size;
+    int kept; /* an error to tell where the op has none */
+    char name[QUEUE_NAME_MAX + 1];
+};
+
+/* NULL: no memory, and the request was answered so. From here on interrupts may cancel the op. */
+struct call *call_new(struct tree *tree, fuse_req_t req,
+                      void (*reply)(struct call *call, ssize_t result));
+
+/* The usual replies: an error or 0; the bytes written; the bytes read, from op->iov. */
+void call_reply_error(struct call *call, ssize_t result);
+void call_reply_write(struct call *call, ssize_t result);
+void call_reply_read(struct call *call, ssize_t result);
+
+#endif

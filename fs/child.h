@@ -1,0 +1,43 @@
+/* What the names in a queue's directory mean. Pure functions, any thread. */
+#ifndef QUEUEFS_FS_CHILD_H
+#define QUEUEFS_FS_CHILD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Kinds of nodes. Part of st_ino: append only. */
+enum node_kind {
+    NODE_ROOT,
+    NODE_DIR,
+    NODE_IN,
+    NODE_OUT,
+    NODE_NEXT,
+    NODE_STATS,
+    NODE_FLUSH,
+    NODE_CONFIG,
+    NODE_PURGE,
+    NODE_KINDS
+};
+
+#define CHILD_LIMIT_MAX (UINT64_C(1) << 40)
+
+/* The longest wait that may stand in a name; about 285 years. */
+#define CHILD_TIMEOUT_MAX_US (INT64_C(1) << 53)
+
+struct child {
+    enum node_kind kind;
+    uint64_t limit;     /* items until the end of file; READER_UNLIMITED */
+    int64_t timeout_us; /* how long to wait for the first item; -1: the queue's get_timeout */
+};
+
+/*
+ * A name in a queue's directory: in, out, next, stats, flush, config, purge; out@N, out@T,
+ * out@N@T, next@T, where N is a decimal number from 1 to CHILD_LIMIT_MAX and T is `forever` or a
+ * number and one of us, ms, s, m, h. False: there is no such name; *child is then unchanged.
+ */
+bool child_parse(const char *name, struct child *child);
+
+/* The fixed names in the order in which they are listed; NULL from `i` = their number on. */
+const char *child_listed(unsigned i, enum node_kind *kind);
+
+#endif

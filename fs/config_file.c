@@ -1,0 +1,74 @@
+/*
+ * config: the queue's settings as YAML. A reader sees them as they were when it opened; one
+ * write(2) of whole lines is applied whole or not at all, wherever it writes to.
+ */
+#include "fs/call.h"
+
+#include "core/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int config_open(struct file *file, fuse_req_t req)
+{
+    struct mqueue_info info;
+
+    mqueue_info(file->node->mq, &info);
+    if (info.gone)
+        return -ENOENT;
+    if ((file->flags & O_ACCMODE) == O_WRONLY)
+        return 0;
+    file->text = file->tree->options.config_print(&info.settings);
+    if (!file->text)
+        return -ENOMEM;
+    file->text_len = strlen(file->text);
+    return 0;
+}
+
+static void config_written(struct call *call, ssize_t result)
+{
+    if (result < 0)
+        log_warning("queue %s: config not changed: %s", call->name, strerror((int)-result));
+    else
+        tree_expire(call->tree, call->file->node->queue);
+    call_reply_write(call, result < 0 ? result : (ssize_t)call->size);
+}
+
+static void config_write(struct file *file, fuse_req_t req, const char *data, size_t len, int flags)
+{
+    struct mqueue_info info;
+    struct call *call;
+    char *error = NULL;
+    int result;
+
+    mqueue_info(file->node->mq, &info);
+    result = file->tree->options.config_parse(data, len, &info.settings, &error);
+    if (result < 0) {
+        log_warning("queue %s: config: %s", info.name, error ? error : strerror(-result));
+        free(error);
+        fuse_reply_err(req, -result);
+        return;
+    }
+    call = call_new(file->tree, req, config_written);
+    if (!call)
+        return;
+    call->file = file;
+    call->size = len;
+    memcpy(call->name, info.name, sizeof(call->name));
+    mqueue_set(file->node->mq, &info.settings, &call->op);
+}
+
+/* Truncation and times do nothing: `cat new > config` does both. */
+static void config_touch(struct tree *tree, struct node *node, fuse_req_t req)
+{
+    reply_attr(tree, req, node);
+}
+
+const struct node_ops config_ops = {
+    .open = config_open,
+    .read = reply_text,
+    .write = config_write,
+    .touch = config_touch,
+};

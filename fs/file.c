@@ -1,0 +1,55 @@
+/* Open files: one for each open(2), from OPEN to RELEASE. */
+#include "fs/tree.h"
+
+#include <stdlib.h>
+
+struct file *file_new(struct tree *tree, struct node *node, int flags)
+{
+    struct file *file = calloc(1, sizeof(*file));
+
+    if (!file)
+        return NULL;
+    file->tree = tree;
+    file->node = node;
+    file->ops = node_ops_of(node->child.kind);
+    file->flags = flags;
+    atomic_init(&file->n_refs, 1);
+    poll_init(&file->poll);
+    pthread_mutex_lock(&tree->files_lock);
+    TAILQ_INSERT_TAIL(&tree->files, file, link);
+    pthread_mutex_unlock(&tree->files_lock);
+    return file;
+}
+
+struct file *file_of(const struct fuse_file_info *fi)
+{
+    return (struct file *)(uintptr_t)fi->fh;
+}
+
+void file_ref(struct file *file)
+{
+    atomic_fetch_add(&file->n_refs, 1);
+}
+
+void file_unref(struct file *file)
+{
+    if (atomic_fetch_sub(&file->n_refs, 1) > 1)
+        return;
+    poll_fini(&file->poll);
+    free(file->text);
+    free(file);
+}
+
+void file_release(struct file *file)
+{
+    struct tree *tree = file->tree;
+
+    pthread_mutex_lock(&tree->files_lock);
+    TAILQ_REMOVE(&tree->files, file, link);
+    pthread_mutex_unlock(&tree->files_lock);
+    poll_release(file);
+    if (file->ops->release)
+        file->ops->release(file);
+    node_close(&tree->nodes, file->node);
+    file_unref(file);
+}

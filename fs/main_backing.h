@@ -1,0 +1,43 @@
+/*
+ * What a mount has behind it: the NNG client, and where no service is named, the service that runs
+ * inside: its data directory, store, thread and server. The client reaches that one over inproc://,
+ * so that there is one path; others reach it over DATADIR/queuefs.sock and what `listen` says.
+ */
+#ifndef QUEUEFS_FS_MAIN_BACKING_H
+#define QUEUEFS_FS_MAIN_BACKING_H
+
+#include "config/config.h"
+#include "core/backend.h"
+#include "core/service.h"
+#include "fs/datadir.h"
+#include "transport/client.h"
+#include "transport/server.h"
+
+struct backing_options {
+    struct config *config; /* owners of its queues are filled in */
+    const char *data;      /* --data, or NULL */
+    const char *mountpoint;
+    uid_t uid; /* owner of queues that name none */
+    gid_t gid;
+    void (*fatal)(void *arg, int error); /* the store failed for good; on any thread */
+    void *fatal_arg;
+};
+
+struct backing {
+    struct datadir datadir;
+    struct service *service; /* NULL: elsewhere */
+    struct server *server;
+    struct client *client;
+    char inproc[64];
+};
+
+/* After the fork. 0 or negative errno, logged; then it was undone. */
+int backing_start(struct backing *backing, const struct backing_options *options);
+
+/* Answers nothing any more; what was acknowledged is stored. Takes a zeroed one. */
+void backing_stop(struct backing *backing);
+
+/* Lets go of all memory, and of the data directory last. */
+void backing_fini(struct backing *backing);
+
+#endif

@@ -1,0 +1,217 @@
+/*
+ * One ordered set of all nodes: by queue, kind, whether busy, arguments, serial. So all nodes of a
+ * queue stand together, and the first `in` of a queue is an idle one, if there is any.
+ */
+#include "fs/node.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+static int compare(uint64_t a, uint64_t b)
+{
+    return a < b ? -1 : a > b;
+}
+
+static int node_compare(const struct node *a, const struct node *b)
+{
+    int order = compare(a->queue, b->queue);
+
+    if (order == 0)
+        order = compare(a->child.kind, b->child.kind);
+    if (order == 0)
+        order = compare(a->busy, b->busy);
+    if (order == 0)
+        order = compare(a->child.limit, b->child.limit);
+    if (order == 0)
+        order = compare((uint64_t)a->child.timeout_us, (uint64_t)b->child.timeout_us);
+    return order == 0 ? compare(a->serial, b->serial) : order;
+}
+
+RB_GENERATE_INTERNAL(node_set, node, link, node_compare, static __attribute__((unused)))
+
+/* Whether each open of such a node has a node of its own. */
+static bool one_open_each(const struct node *node)
+{
+    return node->child.kind == NODE_IN || node->child.kind == NODE_FLUSH;
+}
+
+void nodes_init(struct nodes *nodes)
+{
+    pthread_mutex_init(&nodes->lock, NULL);
+    RB_INIT(&nodes->set);
+    nodes->next_serial = 1;
+    told_init(&nodes->told);
+    nodes->root = (struct node){
+        .child = {.kind = NODE_ROOT, .limit = READER_UNLIMITED, .timeout_us = -1},
+        .n_lookups = 1,
+    };
+}
+
+static void node_free(struct node *node)
+{
+    mqueue_unref(node->mq);
+    free(node);
+}
+
+void nodes_fini(struct nodes *nodes)
+{
+    struct node *node;
+
+    while ((node = RB_MIN(node_set, &nodes->set)) != NULL) {
+        RB_REMOVE(node_set, &nodes->set, node);
+        node_free(node);
+    }
+    pthread_mutex_destroy(&nodes->lock);
+}
+
+struct node *node_of(struct nodes *nodes, fuse_ino_t ino)
+{
+    return ino == FUSE_ROOT_ID ? &nodes->root : (struct node *)(uintptr_t)ino;
+}
+
+fuse_ino_t node_id(const struct nodes *nodes, const struct node *node)
+{
+    return node == &nodes->root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)node;
+}
+
+/* The node that a lookup of `like` finds, or NULL. */
+static struct node *find_locked(struct nodes *nodes, struct node *like)
+{
+    struct node *node;
+
+    if (!one_open_each(like))
+        return RB_FIND(node_set, &nodes->set, like);
+    node = RB_NFIND(node_set, &nodes->set, like);
+    if (!node || node->queue != like->queue || node->child.kind != like->child.kind || node->busy)
+        return NULL;
+    return node;
+}
+
+static struct node *node_new(const struct node *like, struct mqueue *mq)
+{
+    struct node *node = malloc(sizeof(*node));
+
+    if (!node)
+        return NULL;
+    *node = *like;
+    node->mq = mq ? mqueue_ref(mq) : NULL;
+    return node;
+}
+
+struct node *node_lookup(struct nodes *nodes, struct mqueue *mq, const struct child *child)
+{
+    struct mqueue_info info = {0};
+    struct node like = {.child = *child};
+    struct node *node;
+
+    if (mq)
+        mqueue_info(mq, &info);
+    like.queue = info.number;
+
+    pthread_mutex_lock(&nodes->lock);
+    node = find_locked(nodes, &like);
+    if (!node) {
+        if (one_open_each(&like))
+            like.serial = nodes->next_serial++;
+        node = node_new(&like, mq);
+        if (node)
+            RB_INSERT(node_set, &nodes->set, node);
+    }
+    if (node)
+        node->n_lookups++;
+    pthread_mutex_unlock(&nodes->lock);
+    return node;
+}
+
+/* Takes it out of the set where nobody needs it any more; the caller then frees it. */
+static bool retire_locked(struct nodes *nodes, struct node *node)
+{
+    if (node->n_lookups > 0 || node->n_opens > 0 || node == &nodes->root)
+        return false;
+    RB_REMOVE(node_set, &nodes->set, node);
+    return true;
+}
+
+void node_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups)
+{
+    bool retired;
+
+    if (node == &nodes->root)
+        return;
+    pthread_mutex_lock(&nodes->lock);
+    node->n_lookups -= n_lookups < node->n_lookups ? n_lookups : node->n_lookups;
+    retired = retire_locked(nodes, node);
+    pthread_mutex_unlock(&nodes->lock);
+    if (retired)
+        node_free(node);
+}
+
+static void set_busy_locked(struct nodes *nodes, struct node *node, bool busy)
+{
+    if (node->busy == busy)
+        return;
+    RB_REMOVE(node_set, &nodes->set, node);
+    node->busy = busy;
+    RB_INSERT(node_set, &nodes->set, node);
+}
+
+/* Whether this open shall be told ESTALE. A thread that cannot be known again is told nothing. */
+static bool refuse_locked(struct nodes *nodes, struct node *node, pid_t tid)
+{
+    if (!one_open_each(node) || tid <= 0)
+        return false;
+    if (told_take(&nodes->told, tid) || !node->busy)
+        return false;
+    told_add(&nodes->told, tid);
+    return true;
+}
+
+int node_open(struct nodes *nodes, struct node *node, pid_t tid)
+{
+    int result = -ESTALE;
+
+    pthread_mutex_lock(&nodes->lock);
+    if (!refuse_locked(nodes, node, tid)) {
+        node->n_opens++;
+        if (one_open_each(node))
+            set_busy_locked(nodes, node, true);
+        result = 0;
+    }
+    pthread_mutex_unlock(&nodes->lock);
+    return result;
+}
+
+void node_close(struct nodes *nodes, struct node *node)
+{
+    bool retired;
+
+    pthread_mutex_lock(&nodes->lock);
+    assert(node->n_opens > 0);
+    node->n_opens--;
+    if (node->n_opens == 0 && one_open_each(node))
+        set_busy_locked(nodes, node, false);
+    retired = retire_locked(nodes, node);
+    pthread_mutex_unlock(&nodes->lock);
+    if (retired)
+        node_free(node);
+}
+
+size_t node_ids_of(struct nodes *nodes, uint64_t queue, fuse_ino_t **ids)
+{
+    struct node like = {.queue = queue};
+    struct node *node, *first;
+    size_t n = 0;
+
+    pthread_mutex_lock(&nodes->lock);
+    first = RB_NFIND(node_set, &nodes->set, &like);
+    for (node = first; node && node->queue == queue; node = RB_NEXT(node_set, &nodes->set, node))
+        n++;
+    *ids = n ? malloc(n * sizeof(**ids)) : NULL;
+    n = 0;
+    for (node = *ids ? first : NULL; node && node->queue == queue;
+         node = RB_NEXT(node_set, &nodes->set, node))
+        (*ids)[n++] = node_id(nodes, node);
+    pthread_mutex_unlock(&nodes->lock);
+    return n;
+}

@@ -1,0 +1,36 @@
+/* purge: to write the queue's own name into it removes all ready items. */
+#include "fs/call.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void purge_written(struct call *call, ssize_t result)
+{
+    call_reply_write(call, result < 0 ? result : (ssize_t)call->size);
+}
+
+static void purge_write(struct file *file, fuse_req_t req, const char *data, size_t len, int flags)
+{
+    struct mqueue_info info;
+    struct call *call;
+    size_t name_len = len > 0 && data[len - 1] == '\n' ? len - 1 : len;
+
+    mqueue_info(file->node->mq, &info);
+    if (strlen(info.name) != name_len || memcmp(info.name, data, name_len) != 0) {
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
+    call = call_new(file->tree, req, purge_written);
+    if (!call)
+        return;
+    call->size = len;
+    mqueue_purge(file->node->mq, &call->op);
+}
+
+/* A shell's `>` truncates. */
+static void purge_touch(struct tree *tree, struct node *node, fuse_req_t req)
+{
+    reply_attr(tree, req, node);
+}
+
+const struct node_ops purge_ops = {.write = purge_write, .touch = purge_touch};

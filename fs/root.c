@@ -1,0 +1,123 @@
+/* The root: stats, flush and a directory for each queue. */
+#include "fs/attr.h"
+#include "fs/call.h"
+
+#include "core/consumer.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    struct child child;
+} fixed[] = {
+    {"stats", {NODE_STATS, READER_UNLIMITED, -1}},
+    {"flush", {NODE_FLUSH, READER_UNLIMITED, -1}},
+};
+
+#define N_FIXED (sizeof(fixed) / sizeof(fixed[0]))
+
+static const struct child queue_dir = {NODE_DIR, READER_UNLIMITED, -1};
+
+/* The entry of a queue; takes the reference. */
+static void reply_queue(struct tree *tree, fuse_req_t req, struct mqueue *mq)
+{
+    if (!mq) {
+        fuse_reply_err(req, ENOENT);
+        return;
+    }
+    reply_entry(tree, req, node_lookup(&tree->nodes, mq, &queue_dir));
+    mqueue_unref(mq);
+}
+
+void root_lookup(struct tree *tree, fuse_req_t req, const char *name)
+{
+    for (size_t i = 0; i < N_FIXED; i++) {
+        if (strcmp(name, fixed[i].name) == 0) {
+            reply_entry(tree, req, node_lookup(&tree->nodes, NULL, &fixed[i].child));
+            return;
+        }
+    }
+    reply_queue(tree, req, queue_name_valid(name) ? mount_find(tree->options.mount, name) : NULL);
+}
+
+/* Behind the fixed names, the offset is the number of the queue that came last. */
+#define FIRST_QUEUE ((off_t)(2 + N_FIXED))
+
+static void list_queues(struct tree *tree, struct listing *listing, off_t offset)
+{
+    struct mqueue_info info;
+    struct mqueue *mq;
+    bool fits = true;
+
+    while (fits && (mq = mount_next(tree->options.mount, (uint64_t)(offset - FIRST_QUEUE)))) {
+        mqueue_info(mq, &info);
+        mqueue_unref(mq);
+        offset = FIRST_QUEUE + (off_t)info.number;
+        fits = listing_add(listing, info.name, S_IFDIR, attr_ino(info.number, &queue_dir), offset);
+    }
+}
+
+void root_readdir(struct tree *tree, fuse_req_t req, size_t size, off_t offset)
+{
+    struct listing listing;
+    bool fits = true;
+
+    if (listing_init(&listing, req, size) < 0) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    for (; fits && offset < FIRST_QUEUE; offset += fits) {
+        if (offset < 2)
+            fits =
+                listing_add(&listing, offset == 0 ? "." : "..", S_IFDIR, FUSE_ROOT_ID, offset + 1);
+        else
+            fits = listing_add(&listing, fixed[offset - 2].name, S_IFREG,
+                               attr_ino(0, &fixed[offset - 2].child), offset + 1);
+    }
+    if (fits)
+        list_queues(tree, &listing, offset);
+    listing_reply(&listing);
+}
+
+static void root_made(struct call *call, ssize_t result)
+{
+    if (result < 0)
+        fuse_reply_err(call->req, (int)-result);
+    else
+        reply_queue(call->tree, call->req, mount_find(call->tree->options.mount, call->name));
+}
+
+/* The mode is the default: mkdir(1) asks for 0777 less the umask, which nobody chose for a queue,
+ * and where somebody does, by -m, a chmod follows. */
+void root_mkdir(struct tree *tree, fuse_req_t req, const char *name)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    struct call *call;
+
+    if (!queue_name_valid(name)) {
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
+    call = call_new(tree, req, root_made);
+    if (!call)
+        return;
+    strcpy(call->name, name); /* valid names fit */
+    mount_make_queue(tree->options.mount, call->name, tree->options.queue_mode, ctx->uid, ctx->gid,
+                     &call->op);
+}
+
+void root_rmdir(struct tree *tree, fuse_req_t req, const char *name)
+{
+    struct mqueue *mq = mount_find(tree->options.mount, name);
+    struct call *call;
+
+    if (!mq) {
+        fuse_reply_err(req, ENOENT);
+        return;
+    }
+    call = call_new(tree, req, call_reply_error);
+    if (call)
+        mount_remove_queue(tree->options.mount, mq, &call->op);
+    mqueue_unref(mq);
+}

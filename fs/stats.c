@@ -1,0 +1,22 @@
+/* stats, of a queue and of the mount: a text made when it is opened, so that it is of one moment.
+ */
+#include "fs/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+static int stats_open(struct file *file, fuse_req_t req)
+{
+    struct mqueue *mq = file->node->mq;
+
+    if ((file->flags & O_ACCMODE) != O_RDONLY)
+        return -EACCES;
+    file->text = mq ? mqueue_stats(mq) : mount_stats(file->tree->options.mount);
+    if (!file->text)
+        return -ENOMEM;
+    file->text_len = strlen(file->text);
+    return 0;
+}
+
+const struct node_ops stats_ops = {.open = stats_open, .read = reply_text};

@@ -1,0 +1,146 @@
+/*
+ * The mounted tree: what all its nodes share, and the table of operations that each kind of node
+ * fills in. ops.c answers the kernel: it finds the node or the open file and calls the kind's
+ * function, or does the default where there is none.
+ *
+ * Every request is answered exactly once, by the function that took it or by its call (call.h). No
+ * function here blocks. Any session thread may run any of them.
+ */
+#ifndef QUEUEFS_FS_TREE_H
+#define QUEUEFS_FS_TREE_H
+
+#include "fs/limit.h"
+#include "fs/node.h"
+#include "fs/poll.h"
+
+#include "core/mount.h"
+
+struct tree_options {
+    struct mount *mount;
+    bool allow_other;
+    uid_t uid; /* who mounts */
+    gid_t gid;
+    int64_t queue_mode; /* of the queues that mkdir makes */
+    int64_t made_us;    /* wall clock, the root's times */
+    /* The text of a `config` file, malloc'ed; NULL: no memory. */
+    char *(*config_print)(const struct all_settings *settings);
+    /* Lines written to it: all or nothing; -EINVAL, then *error (malloc'ed) says what is wrong. */
+    int (*config_parse)(const char *text, size_t len, struct all_settings *settings, char **error);
+};
+
+struct tree {
+    struct tree_options options;
+    struct fuse_session *session;
+    struct nodes nodes;
+    struct limit limit;         /* on how long a request may wait */
+    pthread_mutex_t files_lock; /* above what it guards */
+    TAILQ_HEAD(, file) files;   /* all that are open */
+};
+
+/* An open file. */
+struct file {
+    struct tree *tree;
+    struct node *node;
+    const struct node_ops *ops;
+    int flags;         /* of open(2) */
+    atomic_int n_refs; /* the open, and a parked poll */
+    struct poll poll;
+    struct writer *writer;  /* in */
+    atomic_int kept_error;  /* in: see there */
+    atomic_bool after_long; /* in: the last write may be a piece of a longer one */
+    struct reader *reader;  /* out, next */
+    char *text;             /* stats, config: what a reader sees; owned */
+    size_t text_len;
+    TAILQ_ENTRY(file) link; /* tree.files_lock */
+};
+
+/* Positive outcome of node_ops.open: it answers the request itself. */
+#define OPEN_PARKED 1
+
+/* Any may be NULL: what then happens stands with it. */
+struct node_ops {
+    /* 0, negative errno or OPEN_PARKED. NULL: 0. */
+    int (*open)(struct file *file, fuse_req_t req);
+    /* Give back what open got; the file is freed by the caller. NULL: nothing. */
+    void (*release)(struct file *file);
+    /* NULL: end of file. */
+    void (*read)(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);
+    /* NULL: EBADF. */
+    void (*write)(struct file *file, fuse_req_t req, const char *data, size_t len, int flags);
+    /* close(2) of a descriptor. NULL: 0. */
+    void (*flush)(struct file *file, fuse_req_t req);
+    /* NULL: 0. */
+    void (*fsync)(struct file *file, fuse_req_t req);
+    /* Times or size are set. NULL: EPERM. */
+    void (*touch)(struct tree *tree, struct node *node, fuse_req_t req);
+    /* Whether `poll_events` are so now; if not, the op is parked until they may be. NULL: always.
+     */
+    bool (*poll)(struct file *file, struct op *op);
+    unsigned poll_events;
+};
+
+extern const struct node_ops in_ops, out_ops, stats_ops, flush_ops, config_ops, purge_ops;
+const struct node_ops *node_ops_of(enum node_kind kind);
+
+void tree_init(struct tree *tree, const struct tree_options *options);
+
+/* Releases what is still open, after mount_stop() and the end of the session's loop. */
+void tree_fini(struct tree *tree);
+
+/* What stat(2) shows of a node. 0, or -ENOENT: its queue is gone. */
+int node_stat(const struct tree *tree, const struct node *node, struct stat *st);
+
+/* Answer with the entry of a node that was looked up; undone where the answer does not arrive. */
+void reply_entry(struct tree *tree, fuse_req_t req, struct node *node);
+void reply_attr(struct tree *tree, fuse_req_t req, struct node *node);
+
+/* The end of an open: the kernel has the file now, or it is released. */
+void reply_open(struct file *file, fuse_req_t req, int error);
+
+/* A read of file->text. */
+void reply_text(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);
+
+/* Whether setattr would change what is fixed: mode, owner, group. */
+bool setattr_changes(const struct stat *now, const struct stat *to, int to_set);
+
+/* The kernel shall ask anew for the attributes of all of a queue's nodes. */
+void tree_expire(struct tree *tree, uint64_t queue);
+
+/* A file that is being opened, with one reference; NULL: no memory. */
+struct file *file_new(struct tree *tree, struct node *node, int flags);
+struct file *file_of(const struct fuse_file_info *fi);
+void file_ref(struct file *file);
+void file_unref(struct file *file);
+/* The open has ended: releases what it holds and takes back its reference. */
+void file_release(struct file *file);
+
+/* dir.c, root.c: the operations on directories */
+void root_lookup(struct tree *tree, fuse_req_t req, const char *name);
+void root_readdir(struct tree *tree, fuse_req_t req, size_t size, off_t offset);
+void root_mkdir(struct tree *tree, fuse_req_t req, const char *name);
+void root_rmdir(struct tree *tree, fuse_req_t req, const char *name);
+void dir_lookup(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);
+void dir_readdir(struct tree *tree, struct node *dir, fuse_req_t req, size_t size, off_t offset);
+void dir_setattr(struct tree *tree, struct node *dir, fuse_req_t req, const struct stat *to,
+                 int to_set);
+
+/* A directory listing on its way to the kernel. */
+struct listing {
+    fuse_req_t req;
+    char *data;
+    size_t size, len;
+};
+
+/* 0 or -ENOMEM. */
+int listing_init(struct listing *listing, fuse_req_t req, size_t size);
+/* False: full, nothing added. `next`: the offset behind this entry. */
+bool listing_add(struct listing *listing, const char *name, mode_t type, ino_t ino, off_t next);
+void listing_reply(struct listing *listing); /* and frees it */
+
+/* fuse's table; the session's user data is the tree. */
+extern const struct fuse_lowlevel_ops tree_fuse_ops;
+
+/* The largest write(2) that arrives in one piece. */
+#define TREE_WRITE_MAX ((size_t)1 << 20)
+
+#endif
