@@ -33,14 +33,19 @@ static void note(struct rig *rig, struct request *request)
     rig->n_gets += request->kind == REQUEST_GET;
     rig->n_settles += request->kind == REQUEST_SETTLE;
     rig->n_arms += request->kind == REQUEST_ARM;
+    if (request->number == 0)
+        request->number = ++rig->number;
     cr_assert_lt(rig->n_sent, 64);
     rig->sent[rig->n_sent++] = request;
 }
+
+bool rig_in_core;
 
 static void enter(struct rig *rig)
 {
     effects_init(&rig->effects);
     pthread_mutex_lock(&rig->lock);
+    rig_in_core = true;
 }
 
 static void leave(struct rig *rig)
@@ -48,6 +53,7 @@ static void leave(struct rig *rig)
     struct request *request = rig->effects.requests, *next;
     struct op *op;
 
+    rig_in_core = false;
     pthread_mutex_unlock(&rig->lock);
     for (; request; request = next) {
         next = request->next;
@@ -195,7 +201,7 @@ static void lease(struct rig *rig, struct request *request)
         n++;
         item->state = ITEM_LEASED;
         item->token = rig->token;
-        item->holder = request;
+        item->holder = request->number;
         item->n_leases++;
     }
     if (n == 0)
@@ -244,11 +250,11 @@ static void get(struct rig *rig, struct request *request)
 
     cr_assert_not_null(answer);
     for (i = 0; i < rig->n_items; i++)
-        before = before || rig->items[i].holder == request;
+        before = before || rig->items[i].holder == request->number;
     if (!before)
         lease(rig, request);
     for (i = 0; i < rig->n_items; i++)
-        if (rig->items[i].holder == request) {
+        if (rig->items[i].holder == request->number) {
             n++;
             bytes += rig->items[i].len + 4;
         }
@@ -256,7 +262,7 @@ static void get(struct rig *rig, struct request *request)
     answer->data = malloc(bytes + 1);
     request->out.get.n_grants = request->out.get.len = 0;
     for (i = 0; i < rig->n_items; i++)
-        if (rig->items[i].holder == request)
+        if (rig->items[i].holder == request->number)
             lay_out(answer, request, &rig->items[i]);
     request->out.get.grants = answer->grants;
     request->out.get.data = answer->data;
@@ -287,7 +293,7 @@ static void settle(struct rig *rig, struct request *request)
                 continue;
             }
             item->state = s->verb == SETTLE_ACK ? ITEM_DONE : ITEM_READY;
-            item->holder = NULL;
+            item->holder = 0;
         }
         cr_assert_eq(n, s->to - s->from);
     }

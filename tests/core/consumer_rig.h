@@ -25,7 +25,7 @@ struct item {
     size_t len;
     enum item_state state;
     uint64_t token;
-    struct request *holder; /* the GET that leased it */
+    uint64_t holder; /* number of the GET that leased it */
     unsigned n_leases;
 };
 
@@ -51,7 +51,8 @@ struct rig {
     struct item *items;
     size_t n_items, cap_items;
     uint64_t token;
-    bool armed; /* somebody asked to be told of the next ready item */
+    uint64_t number; /* of the last request that was seen for the first time */
+    bool armed;      /* somebody asked to be told of the next ready item */
     uint64_t n_late;
 
     struct request *sent[64]; /* not answered yet, in order */
@@ -59,6 +60,8 @@ struct rig {
     unsigned n_gets, n_settles, n_arms; /* ever sent */
     unsigned n_ended;
 };
+
+extern bool rig_in_core; /* for tests whose allocator fails */
 
 void rig_init(struct rig *rig);
 void rig_fini(struct rig *rig); /* ends the consumer; asserts that nothing is left */

@@ -306,7 +306,8 @@ static struct queue_settings rig_settings(void)
     return all.own;
 }
 
-static uint64_t rig_make(struct rig *rig, const char *name, const struct queue_settings *settings)
+__attribute__((unused)) static uint64_t rig_make(struct rig *rig, const char *name,
+                                                 const struct queue_settings *settings)
 {
     struct queue_settings fallback = rig_settings();
     struct call call;

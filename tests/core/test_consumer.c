@@ -116,6 +116,16 @@ Test(consumer, item_larger_than_a_large_read_goes_on)
     cr_assert_eq(rig_count(&rig, ITEM_DONE), 2);
 }
 
+Test(consumer, read_of_nothing_gives_nothing)
+{
+    struct reader *r = rig_reader(&rig, READER_UNLIMITED, -1);
+
+    rig_put(&rig, 1, FRAMING_LINE, "a\n");
+    rig_expect(&rig, r, 0, "");
+    cr_assert_eq(rig.n_gets, 0);
+    rig_leave(&rig, r);
+}
+
 Test(consumer, limit_ends_the_file_after_so_many_items)
 {
     struct reader *r = rig_reader(&rig, 3, TIME_FOREVER);
@@ -327,6 +337,10 @@ Test(consumer, several_answers_serve_one_read)
     rig_read(&rig, r, &call, BULK + 8192, 0);
     rig_settle_down(&rig);
     cr_assert_eq(call.result, FETCH_BYTES / 8 + 4096);
+    call_fini(&call);
+    call_init(&call, &rig);
+    rig_read(&rig, r, &call, BULK + 8192, r->pos);
+    rig_settle_down(&rig);
     cr_assert_gt(rig.n_gets, 1, "fetched ahead");
     call_fini(&call);
     call_init(&call, &rig);

@@ -172,3 +172,53 @@ Test(consumer_poll, get_in_flight_at_the_end_goes_back)
     cr_assert_eq(rig_count(&rig, ITEM_READY), 1);
     rig_leave(&rig, r);
 }
+
+Test(consumer_poll, end_forgets_requests_that_wait_to_be_sent_again)
+{
+    struct reader *r = rig_reader(&rig, READER_UNLIMITED, TIME_FOREVER);
+    struct reader *p = rig_reader(&rig, READER_UNLIMITED, TIME_FOREVER);
+    struct call poll;
+
+    call_init(&poll, &rig);
+    rig_poll(&rig, p, &poll);
+    rig_read(&rig, r, &call, BULK, 0);
+    rig_answer(&rig, 0, -EIO, false);
+    rig_answer(&rig, 0, -EIO, false);
+    cr_assert_eq(rig.n_sent, 0);
+    rig_end(&rig, -ESHUTDOWN);
+    expect(&call, -ESHUTDOWN);
+    cr_assert_eq(consumer_deadline(rig.c), TIME_FOREVER);
+    cr_assert_eq(consumer_counters(rig.c)->in_flight_settlements, 0);
+    call_fini(&poll);
+    rig_leave(&rig, r);
+    rig_leave(&rig, p);
+}
+
+Test(consumer_poll, end_is_told_to_a_flush_and_not_to_a_close)
+{
+    struct reader *r = rig_reader(&rig, READER_UNLIMITED, -1);
+    struct call flush;
+
+    call_init(&flush, &rig);
+    rig_put(&rig, 1, FRAMING_LINE, "x\n");
+    rig_expect(&rig, r, 4096, "x\n");
+    rig_close(&rig, r, &call);
+    rig_flush(&rig, &flush, SECOND);
+    rig_end(&rig, -ESHUTDOWN);
+    expect(&call, 0);
+    expect(&flush, -ESHUTDOWN);
+    rig_settle_down(&rig);
+    cr_assert_eq(rig_count(&rig, ITEM_DONE), 1);
+    call_fini(&flush);
+    rig_release(&rig, r);
+}
+
+Test(consumer_poll, poll_that_need_not_park_ends_at_once)
+{
+    struct reader *r = rig_reader(&rig, READER_UNLIMITED, 0);
+
+    rig_poll(&rig, r, &call);
+    expect(&call, 0);
+    cr_assert_eq(rig.n_sent, 0);
+    rig_leave(&rig, r);
+}

@@ -480,3 +480,57 @@ Test(consumer_waits, items_that_find_nobody_go_back)
     cr_assert_eq(rig_count(&rig, ITEM_READY), 1);
     rig_leave(&rig, r);
 }
+
+Test(consumer_waits, more_reads_than_are_counted_are_served_by_several_gets)
+{
+    enum { N = FETCH_WAITERS + 100 };
+    struct reader *r = rig_reader(&rig, READER_UNLIMITED, TIME_FOREVER);
+    struct reader **readers = calloc(N, sizeof(*readers));
+    struct call *calls = calloc(N, sizeof(*calls));
+    size_t i;
+
+    for (i = 0; i < N; i++) {
+        readers[i] = rig_reader(&rig, 1, TIME_FOREVER);
+        call_init(&calls[i], &rig);
+        rig_read(&rig, readers[i], &calls[i], 4096, 0);
+    }
+    rig_settle_down(&rig);
+    rig_put_many(&rig, 1, N, 10);
+    rig_tell(&rig);
+    cr_assert_eq(rig.sent[0]->in.get.max_items, FETCH_WAITERS);
+    rig_settle_down(&rig);
+    for (i = 0; i < N; i++) {
+        expect(&calls[i], 10);
+        call_fini(&calls[i]);
+        rig_release(&rig, readers[i]);
+    }
+    free(readers);
+    free(calls);
+    rig_settle_down(&rig);
+    cr_assert_eq(rig_count(&rig, ITEM_DONE), N);
+    rig_leave(&rig, r);
+}
+
+/* The service answers GETs but no SETTLEs: at some point no more is lent. */
+Test(consumer_waits, reads_wait_while_too_many_settlements_do)
+{
+    struct reader *r = rig_reader(&rig, READER_UNLIMITED, -1);
+    struct settler *s = &rig.c->settler;
+    struct settlement range = {.to = 1};
+    size_t n_sent = s->n_sent;
+
+    cr_assert_eq(settler_reserve(s, REQUEST_SETTLEMENTS_MAX), 0);
+    for (range.batch = 0; range.batch < REQUEST_SETTLEMENTS_MAX; range.batch++)
+        settler_add(s, &range, rig.now_us);
+    s->n_sent = SETTLER_IN_FLIGHT;
+    rig_put(&rig, 9, FRAMING_LINE, "x\n");
+    rig_read(&rig, r, &call, 4096, 0);
+    rig_settle_down(&rig);
+    cr_assert_not(call.done);
+    s->gathering->n = 0;
+    s->due_us = TIME_FOREVER;
+    s->n_sent = n_sent;
+    rig_changed(&rig, false);
+    expect(&call, 2);
+    rig_leave(&rig, r);
+}

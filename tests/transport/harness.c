@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/transport/samples.h"
 
@@ -239,10 +240,18 @@ void dir_remove(const char *dir)
 struct server *serve(struct fake *fake, const char *url)
 {
     struct server *server;
-    char *error;
+    char *error = NULL;
+    int rc = -EADDRINUSE;
 
     cr_assert_eq(server_new(&fake->backend, &server), 0);
-    cr_assert_eq(server_listen(server, url, 0600, NULL, &error), 0, "%s", error);
+    /* NNG gives the address of a closed socket back a moment later. */
+    for (int i = 0; rc == -EADDRINUSE && i < 200; i++) {
+        free(error);
+        if (i)
+            usleep(10000);
+        rc = server_listen(server, url, 0600, NULL, &error);
+    }
+    cr_assert_eq(rc, 0, "%s", error);
     cr_assert_eq(server_start(server), 0);
     return server;
 }

@@ -301,16 +301,16 @@ static void resubmit(struct request *request)
         sem_post(&call->done);
 }
 
-Test(client, stop_in_the_middle_of_a_storm)
+static void storm(const char *url)
 {
-    for (int round = 0; round < 30; round++) {
+    for (int round = 0; round < 20; round++) {
         struct call calls[64];
         struct server *server;
         struct fake fake;
 
         fake_init(&fake, round % 2 ? FAKE_AT_ONCE : FAKE_LATER);
-        server = serve(&fake, "inproc://storm");
-        resubmit_client = connect_to("inproc://storm", 10 * SECOND);
+        server = serve(&fake, url);
+        resubmit_client = connect_to(server_url(server, 0), 10 * SECOND);
         for (int i = 0; i < 64; i++) {
             call_init(&calls[i], REQUEST_GET);
             calls[i].request.done = resubmit;
@@ -326,6 +326,12 @@ Test(client, stop_in_the_middle_of_a_storm)
         client_free(resubmit_client);
         serve_end(server, &fake);
     }
+}
+
+Test(client, stop_in_the_middle_of_a_storm)
+{
+    storm("inproc://storm");
+    storm("tcp://127.0.0.1:0");
 }
 
 Test(client, next_address_is_used_where_one_refuses)

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Who may do what: a queue's mode, as another user meets it."""
+
+import errno
+import os
+import pwd
+import stat
+
+from harness import Fd, Skip, equal, fails, main
+
+
+def other_user():
+    if os.geteuid() != 0:
+        raise Skip("only root can act as another user")
+    return pwd.getpwnam("nobody")
+
+
+def shared(t):
+    """A mount that other users reach, with the queue `jobs` of mode 0600."""
+    user = other_user()
+    os.chmod(t.directory, 0o755)
+    m = t.mount("mount: {allow_other: true}\n")
+    m.mkdir("jobs")
+    return m, user
+
+
+def as_user(user, function):
+    """Run function in a child that is this user; its failure is ours."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+            function()
+        except BaseException as error:
+            os.write(writing, repr(error).encode())
+            os._exit(1)
+        os._exit(0)
+    os.close(writing)
+    message = os.read(reading, 4096).decode()
+    os.close(reading)
+    equal(os.waitpid(pid, 0)[1], 0, message)
+
+
+def reads(path):
+    with Fd(path, os.O_RDONLY) as file:
+        return file.read_all()
+
+
+def writes(path, data=b"x\n"):
+    with Fd(path, os.O_WRONLY) as file:
+        return file.write(data)
+
+
+def touch(path):
+    os.utime(path)
+
+
+def test_a_new_queue_is_its_makers_and_nobody_elses(t):
+    m, user = shared(t)
+    status = os.stat(m.at("jobs"))
+    equal((status.st_uid, status.st_gid), (0, 0), "owner")
+    equal(status.st_mode & 0o666, 0o600, "mode")
+
+    def body():
+        for name in ("out", "next", "stats", "config", "out@3"):
+            fails(errno.EACCES, reads, m.at("jobs", name))
+        for name in ("in", "purge", "config", "flush"):
+            fails(errno.EACCES, writes, m.at("jobs", name))
+        fails(errno.EPERM, os.rmdir, m.at("jobs"))  # the root is sticky, as /tmp
+        fails(errno.EPERM, os.chmod, m.at("jobs"), 0o666)
+
+    as_user(user, body)
+    equal(m.get("jobs"), b"")
+
+
+def test_w_is_put_only(t):
+    m, user = shared(t)
+    os.chmod(m.at("jobs"), 0o622)
+
+    def body():
+        writes(m.at("jobs/in"))
+        touch(m.at("jobs/flush"))
+        reads(m.at("jobs/stats"))
+        for name in ("out", "next"):
+            fails(errno.EACCES, reads, m.at("jobs", name))
+        fails(errno.EACCES, writes, m.at("jobs/config"))
+        fails(errno.EACCES, writes, m.at("jobs/purge"), b"jobs\n")
+
+    as_user(user, body)
+    equal(m.get("jobs"), b"x\n")
+
+
+def test_r_is_get_only(t):
+    m, user = shared(t)
+    os.chmod(m.at("jobs"), 0o644)
+    m.put("jobs", b"a\nb\n")
+
+    def body():
+        equal(reads(m.at("jobs/next")), b"a\n")
+        equal(reads(m.at("jobs/out")), b"b\n")
+        reads(m.at("jobs/stats"))
+        fails(errno.EACCES, writes, m.at("jobs/in"))
+
+    as_user(user, body)
+
+
+def test_mkdir_as_another_user_makes_it_theirs(t):
+    m, user = shared(t)
+    try:
+        as_user(user, lambda: os.mkdir(m.at("theirs")))
+    except AssertionError as error:
+        raise AssertionError("mkdir as %s: %s" % (user.pw_name, error)) from error
+    status = os.stat(m.at("theirs"))
+    equal((status.st_uid, status.st_gid), (user.pw_uid, user.pw_gid), "owner")
+
+    def body():
+        writes(m.at("theirs/in"))
+        equal(reads(m.at("theirs/out")), b"x\n")
+        writes(m.at("theirs/config"), b"batch_size: 7\n")
+        os.chmod(m.at("theirs"), 0o640)
+        writes(m.at("theirs/in"))
+        writes(m.at("theirs/purge"), b"theirs\n")
+        os.rmdir(m.at("theirs"))
+
+    as_user(user, body)
+
+
+def test_chmod_and_chown_are_kept(t):
+    m, user = shared(t)
+    os.chmod(m.at("jobs"), 0o660)
+    os.chown(m.at("jobs"), user.pw_uid, user.pw_gid)
+    m.restart()
+    status = os.stat(m.at("jobs"))
+    equal((status.st_uid, status.st_gid), (user.pw_uid, user.pw_gid), "owner")
+    equal(status.st_mode & 0o666, 0o660, "mode")
+    config = m.out("cat jobs/config")
+    assert b"mode: 0660" in config, config
+    as_user(user, lambda: writes(m.at("jobs/in")))
+    equal(m.get("jobs"), b"x\n")
+
+
+def test_mode_by_config(t):
+    m, user = shared(t)
+    m.configure("jobs", mode="0666")
+    equal(os.stat(m.at("jobs")).st_mode & 0o666, 0o666, "mode")
+    as_user(user, lambda: writes(m.at("jobs/in")))
+    m.configure("jobs", mode="0600")
+    as_user(user, lambda: fails(errno.EACCES, writes, m.at("jobs/in")))
+    equal(m.get("jobs"), b"x\n")
+
+
+def test_modes_of_the_files_follow_the_queue(t):
+    m, _ = shared(t)
+    os.chmod(m.at("jobs"), 0o640)
+    modes = {name: stat.S_IMODE(os.stat(m.at("jobs", name)).st_mode)
+             for name in os.listdir(m.at("jobs"))}
+    equal(modes["in"] & 0o222, 0o200, "in")
+    equal(modes["out"] & 0o444, 0o440, "out")
+    equal(modes["out"] & 0o222, 0, "out")
+    equal(modes["next"] & 0o444, 0o440, "next")
+    equal(modes["stats"] & 0o222, 0, "stats")
+
+
+def test_without_allow_other_another_user_sees_nothing(t):
+    user = other_user()
+    os.chmod(t.directory, 0o755)
+    m = t.queue()
+    as_user(user, lambda: fails(errno.EACCES, os.listdir, m.path))
+
+
+def test_eperm_is_for_what_nobody_may(t):
+    m, user = shared(t)
+    os.chmod(m.at("jobs"), 0o666)
+    as_user(user, lambda: fails(errno.EPERM, os.chown, m.at("jobs"), user.pw_uid, -1))
+    fails(errno.EPERM, os.unlink, m.at("jobs/in"))
+    fails(errno.EPERM, os.mkdir, m.at("jobs/sub"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+#include <criterion/criterion.h>
+
+#include "core/clock.h"
+#include "core/consumer.h"
+#include "fs/child.h"
+
+TestSuite(child, .timeout = 5);
+
+static void accept(const char *name, enum node_kind kind, uint64_t limit, int64_t timeout_us)
+{
+    struct child child;
+
+    cr_assert(child_parse(name, &child), "%s", name);
+    cr_assert_eq(child.kind, kind, "%s", name);
+    cr_assert_eq(child.limit, limit, "%s", name);
+    cr_assert_eq(child.timeout_us, timeout_us, "%s", name);
+}
+
+static void refuse(const char *name)
+{
+    struct child child = {NODE_DIR, 7, 8};
+
+    cr_assert_not(child_parse(name, &child), "%s", name);
+    cr_assert(child.kind == NODE_DIR && child.limit == 7 && child.timeout_us == 8, "%s", name);
+}
+
+Test(child, plain_names)
+{
+    accept("in", NODE_IN, READER_UNLIMITED, -1);
+    accept("out", NODE_OUT, READER_UNLIMITED, -1);
+    accept("next", NODE_NEXT, 1, -1);
+    accept("stats", NODE_STATS, READER_UNLIMITED, -1);
+    accept("flush", NODE_FLUSH, READER_UNLIMITED, -1);
+    accept("config", NODE_CONFIG, READER_UNLIMITED, -1);
+    accept("purge", NODE_PURGE, READER_UNLIMITED, -1);
+}
+
+Test(child, other_names)
+{
+    const char *const names[] = {"",        "i",     "inn",  "IN",     "outs",
+                                 "claim",   "ready", "out ", "leased", "dead",
+                                 "metrics", "help",  ".",    "@",      "@1"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        refuse(names[i]);
+}
+
+Test(child, limits)
+{
+    accept("out@1", NODE_OUT, 1, -1);
+    accept("out@100", NODE_OUT, 100, -1);
+    accept("out@1099511627776", NODE_OUT, CHILD_LIMIT_MAX, -1);
+    refuse("out@1099511627777");
+    refuse("out@99999999999999999999999999");
+    refuse("out@0");
+    refuse("out@01");
+    refuse("out@-1");
+    refuse("out@+1");
+    refuse("out@1.5");
+    refuse("out@ 1");
+    refuse("out@0x10");
+}
+
+Test(child, timeouts)
+{
+    accept("out@forever", NODE_OUT, READER_UNLIMITED, TIME_FOREVER);
+    accept("out@0s", NODE_OUT, READER_UNLIMITED, 0);
+    accept("out@1us", NODE_OUT, READER_UNLIMITED, 1);
+    accept("out@20ms", NODE_OUT, READER_UNLIMITED, 20000);
+    accept("next@5s", NODE_NEXT, 1, 5000000);
+    accept("next@2m", NODE_NEXT, 1, 120000000);
+    accept("next@forever", NODE_NEXT, 1, TIME_FOREVER);
+    accept("out@3h", NODE_OUT, READER_UNLIMITED, INT64_C(10800000000));
+    refuse("out@s");
+    refuse("out@5 s");
+    refuse("out@5S");
+    refuse("out@5d");
+    refuse("out@5sec");
+    refuse("out@05s");
+    refuse("out@-5s");
+    refuse("out@1.5s");
+    refuse("out@Forever");
+    refuse("out@forevers");
+}
+
+Test(child, longest_timeout)
+{
+    accept("out@9007199254740992us", NODE_OUT, READER_UNLIMITED, CHILD_TIMEOUT_MAX_US);
+    refuse("out@9007199254740993us");
+    accept("out@2501999h", NODE_OUT, READER_UNLIMITED, INT64_C(2501999) * 3600000000);
+    refuse("out@2502000h");
+    refuse("out@99999999999999999999h");
+}
+
+Test(child, both_arguments)
+{
+    accept("out@100@1s", NODE_OUT, 100, 1000000);
+    accept("out@4@forever", NODE_OUT, 4, TIME_FOREVER);
+    refuse("out@1s@100");
+    refuse("out@1@2");
+    refuse("out@1s@2s");
+    refuse("out@1@1s@1s");
+    refuse("out@1@1s@");
+    refuse("out@@1s");
+}
+
+Test(child, incomplete_arguments)
+{
+    refuse("out@");
+    refuse("out@1@");
+    refuse("out@@");
+    refuse("next@");
+}
+
+Test(child, next_takes_no_limit)
+{
+    refuse("next@1");
+    refuse("next@1@1s");
+}
+
+Test(child, the_rest_takes_nothing)
+{
+    refuse("in@1");
+    refuse("in@1s");
+    refuse("stats@1");
+    refuse("flush@forever");
+    refuse("config@1s");
+    refuse("purge@1");
+}
+
+Test(child, listed_names_parse_to_their_kind)
+{
+    enum node_kind kind = NODE_ROOT;
+    struct child child;
+    const char *name;
+    unsigned n = 0;
+
+    while ((name = child_listed(n, &kind))) {
+        cr_assert(child_parse(name, &child));
+        cr_assert_eq(child.kind, kind);
+        n++;
+    }
+    cr_assert_eq(n, 7);
+    cr_assert_null(child_listed(n + 1, &kind));
+}

@@ -1,0 +1,117 @@
+#include <criterion/criterion.h>
+
+#include <stdatomic.h>
+#include <time.h>
+
+#include "fs/limit.h"
+
+TestSuite(limit, .timeout = 10);
+
+static atomic_int n_ended;
+static struct limit limit;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
+
+static void end(struct limited *limited)
+{
+    cr_assert(limit_is_ending());
+    cr_assert(limit_remove(&limit, limited));
+    pthread_mutex_lock(&lock);
+    n_ended++;
+    pthread_cond_broadcast(&ended);
+    pthread_mutex_unlock(&lock);
+}
+
+static void wait_ended(int n)
+{
+    pthread_mutex_lock(&lock);
+    while (n_ended < n)
+        pthread_cond_wait(&ended, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
+Test(limit, of_the_kernel)
+{
+    cr_assert_eq(limit_of_kernel_us(0, 0), 0);
+    cr_assert_eq(limit_of_kernel_us(100, 0), 75000000);
+    cr_assert_eq(limit_of_kernel_us(0, 100), 75000000);
+    cr_assert_eq(limit_of_kernel_us(40, 100), 30000000);
+    cr_assert_eq(limit_of_kernel_us(100, 40), 30000000);
+    cr_assert_eq(limit_of_kernel_us(1, 0), 11250000);
+}
+
+Test(limit, none)
+{
+    struct limited a;
+
+    limit_init(&limit, &clock_system);
+    cr_assert_eq(limit_start(&limit, 0), 0);
+    limit_add(&limit, &a, end);
+    cr_assert_not(limit_remove(&limit, &a));
+    limit_fini(&limit);
+}
+
+Test(limit, ends_in_order_what_waits_too_long)
+{
+    struct limited a, b;
+
+    limit_init(&limit, &clock_system);
+    cr_assert_eq(limit_start(&limit, 20000), 0);
+    limit_add(&limit, &a, end);
+    limit_add(&limit, &b, end);
+    wait_ended(2);
+    limit_fini(&limit);
+}
+
+Test(limit, what_is_removed_in_time_is_not_ended)
+{
+    struct limited a, b;
+
+    limit_init(&limit, &clock_system);
+    cr_assert_eq(limit_start(&limit, 30000), 0);
+    limit_add(&limit, &a, end);
+    limit_add(&limit, &b, end);
+    cr_assert_not(limit_remove(&limit, &a));
+    wait_ended(1);
+    cr_assert_eq(n_ended, 1);
+    cr_assert_not(limit_is_ending());
+    limit_fini(&limit);
+}
+
+static atomic_bool within, may_leave;
+
+static void end_slowly(struct limited *limited)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    within = true;
+    while (!may_leave)
+        nanosleep(&pause, NULL);
+    within = false;
+}
+
+static void *let_leave(void *arg)
+{
+    const struct timespec pause = {.tv_nsec = 50000000};
+
+    nanosleep(&pause, NULL);
+    may_leave = true;
+    return NULL;
+}
+
+Test(limit, removal_waits_for_an_end_that_runs)
+{
+    struct limited a;
+    pthread_t thread;
+
+    limit_init(&limit, &clock_system);
+    cr_assert_eq(limit_start(&limit, 1000), 0);
+    limit_add(&limit, &a, end_slowly);
+    while (!within)
+        sched_yield();
+    pthread_create(&thread, NULL, let_leave, NULL);
+    cr_assert(limit_remove(&limit, &a));
+    cr_assert_not(within);
+    pthread_join(thread, NULL);
+    limit_fini(&limit);
+}

@@ -1,0 +1,128 @@
+/* Nodes of the root only: they need no queue. flush has a node for each open, as in has. */
+#include <criterion/criterion.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/consumer.h"
+#include "fs/node.h"
+
+static struct nodes nodes;
+static const struct child flush = {NODE_FLUSH, READER_UNLIMITED, -1};
+static const struct child stats = {NODE_STATS, READER_UNLIMITED, -1};
+
+static void setup(void)
+{
+    nodes_init(&nodes);
+}
+
+static void teardown(void)
+{
+    nodes_fini(&nodes);
+}
+
+TestSuite(node, .init = setup, .fini = teardown, .timeout = 5);
+
+Test(node, the_root_is_itself)
+{
+    struct node *root = node_of(&nodes, FUSE_ROOT_ID);
+
+    cr_assert_eq(root, &nodes.root);
+    cr_assert_eq(node_id(&nodes, root), FUSE_ROOT_ID);
+    node_forget(&nodes, root, 5);
+    cr_assert_eq(node_of(&nodes, FUSE_ROOT_ID)->child.kind, NODE_ROOT);
+}
+
+Test(node, one_node_a_name)
+{
+    struct node *a = node_lookup(&nodes, NULL, &stats);
+
+    cr_assert_eq(node_lookup(&nodes, NULL, &stats), a);
+    cr_assert_eq(node_of(&nodes, node_id(&nodes, a)), a);
+    cr_assert_eq(node_open(&nodes, a, 1), 0);
+    cr_assert_eq(node_open(&nodes, a, 2), 0);
+    cr_assert_eq(node_lookup(&nodes, NULL, &stats), a);
+}
+
+Test(node, lives_until_forgotten_and_closed)
+{
+    struct node *a = node_lookup(&nodes, NULL, &stats);
+
+    cr_assert_eq(node_open(&nodes, a, 1), 0);
+    node_forget(&nodes, a, 1);
+    cr_assert_eq(node_lookup(&nodes, NULL, &stats), a);
+    node_close(&nodes, a);
+    cr_assert_eq(a->n_lookups, 1);
+    node_forget(&nodes, a, 1);
+    cr_assert(RB_EMPTY(&nodes.set));
+}
+
+Test(node, a_forget_of_more_than_was_looked_up)
+{
+    struct node *a = node_lookup(&nodes, NULL, &stats);
+
+    node_forget(&nodes, a, 3);
+    cr_assert(RB_EMPTY(&nodes.set));
+}
+
+Test(node, an_open_one_is_not_handed_out)
+{
+    struct node *a = node_lookup(&nodes, NULL, &flush), *b;
+
+    cr_assert_eq(node_lookup(&nodes, NULL, &flush), a);
+    cr_assert_eq(node_open(&nodes, a, 1), 0);
+    b = node_lookup(&nodes, NULL, &flush);
+    cr_assert_neq(b, a);
+    cr_assert_eq(node_open(&nodes, b, 2), 0);
+    node_close(&nodes, a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &flush), a);
+}
+
+Test(node, a_thread_is_told_once)
+{
+    struct node *a = node_lookup(&nodes, NULL, &flush);
+
+    cr_assert_eq(node_open(&nodes, a, 1), 0);
+    cr_assert_eq(node_open(&nodes, a, 2), -ESTALE);
+    cr_assert_eq(node_open(&nodes, a, 2), 0); /* shares it */
+    cr_assert_eq(node_open(&nodes, a, 2), -ESTALE);
+    node_close(&nodes, a);
+    node_close(&nodes, a);
+    cr_assert_eq(node_open(&nodes, a, 2), 0); /* idle; and it is no longer told */
+    cr_assert_eq(node_open(&nodes, a, 2), -ESTALE);
+}
+
+Test(node, a_thread_that_is_not_known_is_told_nothing)
+{
+    struct node *a = node_lookup(&nodes, NULL, &flush);
+
+    cr_assert_eq(node_open(&nodes, a, 0), 0);
+    cr_assert_eq(node_open(&nodes, a, 0), 0);
+}
+
+Test(node, many_open_and_one_idle)
+{
+    struct node *last = NULL;
+
+    for (pid_t tid = 1; tid <= 1000; tid++) {
+        last = node_lookup(&nodes, NULL, &flush);
+        cr_assert_eq(node_open(&nodes, last, tid), 0);
+        node_forget(&nodes, last, 1);
+    }
+    node_close(&nodes, last); /* and it is gone */
+    last = node_lookup(&nodes, NULL, &flush);
+    cr_assert_not(last->busy);
+}
+
+Test(node, ids_of_a_queue)
+{
+    struct node *a = node_lookup(&nodes, NULL, &stats), *b = node_lookup(&nodes, NULL, &flush);
+    fuse_ino_t *ids;
+
+    cr_assert_eq(node_ids_of(&nodes, 0, &ids), 2);
+    cr_assert_eq(ids[0], node_id(&nodes, a));
+    cr_assert_eq(ids[1], node_id(&nodes, b));
+    free(ids);
+    cr_assert_eq(node_ids_of(&nodes, 1, &ids), 0);
+    free(ids);
+}
