@@ -32,6 +32,8 @@ static void call_done(struct op *op, ssize_t result)
     if (!op->in_cancel || limit_is_ending())
         fuse_req_interrupt_func(call->req, NULL, NULL);
     call->reply(call, over && result == -EINTR ? -ETIMEDOUT : result);
+    if (call->file)
+        file_unref(call->file);
     free(call);
 }
 
@@ -52,6 +54,12 @@ struct call *call_new(struct tree *tree, fuse_req_t req,
     fuse_req_interrupt_func(req, call_interrupted, call);
     limit_add(&tree->limit, &call->limited, call_over_limit);
     return call;
+}
+
+void call_set_file(struct call *call, struct file *file)
+{
+    file_ref(file);
+    call->file = file;
 }
 
 void call_reply_error(struct call *call, ssize_t result)

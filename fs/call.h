@@ -32,6 +32,10 @@ struct call {
 struct call *call_new(struct tree *tree, fuse_req_t req,
                       void (*reply)(struct call *call, ssize_t result));
 
+/* The file that the reply needs. It is held until then: the kernel may release it as soon as the
+ * request is answered. */
+void call_set_file(struct call *call, struct file *file);
+
 /* The usual replies: an error or 0; the bytes written; the bytes read, from op->iov. */
 void call_reply_error(struct call *call, ssize_t result);
 void call_reply_write(struct call *call, ssize_t result);

@@ -54,7 +54,7 @@ static void config_write(struct file *file, fuse_req_t req, const char *data, si
     call = call_new(file->tree, req, config_written);
     if (!call)
         return;
-    call->file = file;
+    call_set_file(call, file);
     call->size = len;
     memcpy(call->name, info.name, sizeof(call->name));
     mqueue_set(file->node->mq, &info.settings, &call->op);

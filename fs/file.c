@@ -35,6 +35,7 @@ void file_unref(struct file *file)
 {
     if (atomic_fetch_sub(&file->n_refs, 1) > 1)
         return;
+    node_close(&file->tree->nodes, file->node);
     poll_fini(&file->poll);
     free(file->text);
     free(file);
@@ -50,6 +51,5 @@ void file_release(struct file *file)
     poll_release(file);
     if (file->ops->release)
         file->ops->release(file);
-    node_close(&tree->nodes, file->node);
     file_unref(file);
 }

@@ -32,7 +32,7 @@ static int flush_open(struct file *file, fuse_req_t req)
         file_release(file);
         return OPEN_PARKED;
     }
-    call->file = file;
+    call_set_file(call, file);
     flush_queues(file->tree, file->node, call);
     return OPEN_PARKED;
 }

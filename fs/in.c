@@ -57,7 +57,7 @@ static void in_write(struct file *file, fuse_req_t req, const char *data, size_t
     call = call_new(file->tree, req, in_written);
     if (!call)
         return;
-    call->file = file;
+    call_set_file(call, file);
     call->op.data = (const uint8_t *)data;
     call->op.len = len;
     call->op.nonblock = flags & O_NONBLOCK;

@@ -177,10 +177,12 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 {
     struct file *file = file_of(fi);
 
+    file_ref(file); /* it may be released as soon as the request is answered */
     if (file->ops->read)
         file->ops->read(file, req, size, offset, fi->flags);
     else
         fuse_reply_buf(req, NULL, 0);
+    file_unref(file);
 }
 
 static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len, off_t offset,
@@ -188,10 +190,12 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t l
 {
     struct file *file = file_of(fi);
 
+    file_ref(file); /* it may be released as soon as the request is answered */
     if (file->ops->write)
         file->ops->write(file, req, data, len, fi->flags);
     else
         fuse_reply_err(req, EBADF);
+    file_unref(file);
 }
 
 /* Answered for every kind: ENOSYS would end all flushes. */
@@ -199,10 +203,12 @@ static void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct file *file = file_of(fi);
 
+    file_ref(file); /* it may be released as soon as the request is answered */
     if (file->ops->flush)
         file->ops->flush(file, req);
     else
         fuse_reply_err(req, 0);
+    file_unref(file);
 }
 
 static void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -215,10 +221,12 @@ static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_
 {
     struct file *file = file_of(fi);
 
+    file_ref(file); /* it may be released as soon as the request is answered */
     if (file->ops->fsync)
         file->ops->fsync(file, req);
     else
         fuse_reply_err(req, 0);
+    file_unref(file);
 }
 
 static void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -301,7 +309,11 @@ static void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *ar
 static void ops_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
                      struct fuse_pollhandle *handle)
 {
-    poll_answer(file_of(fi), req, handle);
+    struct file *file = file_of(fi);
+
+    file_ref(file);
+    poll_answer(file, req, handle);
+    file_unref(file);
 }
 
 const struct fuse_lowlevel_ops tree_fuse_ops = {

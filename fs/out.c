@@ -36,7 +36,7 @@ static void out_read(struct file *file, fuse_req_t req, size_t size, off_t offse
 
     if (!call)
         return;
-    call->file = file;
+    call_set_file(call, file);
     call->op.len = size;
     call->op.offset = offset;
     call->op.nonblock = flags & O_NONBLOCK;
