@@ -53,7 +53,8 @@ int consumer_new(const struct consumer_options *options, struct consumer **consu
 void consumer_free(struct consumer *c); /* no reader, nothing in flight; takes NULL */
 
 /* limit: items until the end of file (READER_UNLIMITED). timeout_us: how long to wait for the
- * first item, -1: the queue's get_timeout as it is at each read. */
+ * first item (and not at all for later ones), TIME_FOREVER: at each read, -1: the queue's
+ * get_timeout as it is at each read. */
 int reader_new(struct consumer *c, uint64_t limit, int64_t timeout_us, struct reader **reader);
 
 /*

@@ -33,6 +33,7 @@ struct mqueue {
     struct all_settings settings;
     struct queue_state state;
     int ended;        /* 0, -ENOENT (removed) or -ESHUTDOWN */
+    int last_error;   /* of a request; 0: none failed yet */
     uint64_t retries; /* requests of this queue that were sent again */
     /* Made by the first open of in or out: most of ten thousand queues never need them. */
     struct producer *producer;

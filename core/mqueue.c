@@ -190,6 +190,8 @@ static void request_done(struct request *request)
     enter(mq, &effects);
     take_state_locked(mq, &request->state);
     mq->retries += request->n_retries;
+    if (request->status < 0)
+        mq->last_error = request->status;
     if (is_put_side(request)) {
         producer_put_done(mq->producer, request, now_us, &effects);
         wake_locked(mq, EVENT_READY, false, now_us, &effects);

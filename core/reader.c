@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "core/consumer_state.h"
+
 
 /* A portion of so few bytes is a copy, so that it does not keep a whole answer in memory. */
 #define COPY_BYTES 4096
@@ -134,6 +136,9 @@ void reader_free(struct reader *r)
 
 int64_t reader_timeout(const struct reader *r)
 {
+    /* A time of its own is for the first item; forever never ends. */
+    if (r->timeout_us >= 0 && r->timeout_us != TIME_FOREVER && r->last)
+        return 0;
     if (r->timeout_us >= 0)
         return r->timeout_us;
     return r->consumer->options.settings->mount.get_timeout_us;

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #ifndef QUEUEFS_VERSION
 #define QUEUEFS_VERSION "0"
@@ -17,6 +18,7 @@ struct stats {
     struct consumer_counters get;
     struct queue_state state;
     uint64_t retries;
+    int last_error;
     uint64_t maxsize;
     uint64_t n_queues;
 };
@@ -76,6 +78,8 @@ static void add_queue(struct stats *stats, struct mqueue *mq)
     }
     add_state(&stats->state, &mq->state);
     stats->retries += mq->retries;
+    if (mq->last_error)
+        stats->last_error = mq->last_error;
     stats->maxsize = (uint64_t)larger((int64_t)stats->maxsize, mq->settings.own.maxsize);
     pthread_mutex_unlock(&mq->lock);
     stats->n_queues++;
@@ -165,7 +169,8 @@ static void print_service_part(FILE *out, struct mount *m, const struct stats *s
     print_count(out, "expired", state->expired);
 }
 
-static void print_link_part(FILE *out, struct mount *m)
+/* The connection's last error, else what the service last refused. */
+static void print_link_part(FILE *out, struct mount *m, const struct stats *stats)
 {
     struct link_info info = {.connected = true};
 
@@ -173,6 +178,8 @@ static void print_link_part(FILE *out, struct mount *m)
         m->link_info(m->link_arg, &info);
     print_count(out, "connected", info.connected);
     print_text(out, "endpoint", info.endpoint);
+    if (!info.last_error[0] && stats->last_error)
+        snprintf(info.last_error, sizeof(info.last_error), "%s", strerror(-stats->last_error));
     print_text(out, "last_error", info.last_error);
     print_count(out, "uptime_s", (uint64_t)(mount_now(m) - m->started_us) / 1000000);
     print_text(out, "version", QUEUEFS_VERSION);
@@ -187,7 +194,7 @@ static char *print_stats(struct mount *m, const struct stats *stats, bool root)
     if (!out)
         return NULL;
     print_mount_part(out, stats);
-    print_link_part(out, m);
+    print_link_part(out, m, stats);
     if (root)
         print_count(out, "queues", stats->n_queues);
     print_service_part(out, m, stats);

@@ -97,10 +97,11 @@ static void read_ended(struct world *w, struct user *u)
     if (call->result > 0 && call->op.offset < u->pos) {
         cr_assert_eq(memcmp(u->text + call->op.offset, call->bytes, (size_t)call->result), 0);
     } else if (call->result > 0) {
-        u->text = realloc(u->text, u->len + (size_t)call->result);
+        u->text = realloc(u->text, u->len + (size_t)call->result + 1);
         cr_assert_not_null(u->text);
         memcpy(u->text + u->len, call->bytes, (size_t)call->result);
         u->len += (size_t)call->result;
+        u->text[u->len] = '\0';
     } else {
         cr_assert(call->result == 0 || call->result == -EINTR || call->result == -EAGAIN ||
                       call->result == -ETIMEDOUT || call->result == -EIO,

@@ -174,8 +174,8 @@ Test(pool, nothing_is_begun_of_an_answer_that_does_not_fit)
 
 Test(pool, large_grant_is_cut_at_its_last_whole_item)
 {
-    struct grant grant = {.batch = 1, .from = 0, .to = 1000, .len = 3000};
-    char text[3001];
+    static struct grant grant = {.batch = 1, .from = 0, .to = 1000, .len = 3000};
+    static char text[3001];
     size_t i;
 
     for (i = 0; i < 3000; i += 3)

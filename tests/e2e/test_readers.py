@@ -119,7 +119,7 @@ def test_a_time_is_waited_for_an_item(t):
     m.put("jobs", b"a\n")
     equal(m.get("jobs", "next@5s"), b"a\n")
     m.put("jobs", b"a\nb\n")
-    assert timed(m.get, "jobs", "out@2@20s") < 5 * SLOW
+    assert timed(m.get, "jobs", "out@100@20s") < 5 * SLOW, "it waits for the first item only"
 
 
 def test_get_timeout_of_the_queue_is_waited(t):
