@@ -1,4 +1,5 @@
-/* Any thread may submit; client_start and client_stop are for one. client_internal.h says how. */
+/* Any thread may submit; client_start, client_stop and client_free are for one. client_internal.h
+ * says how. */
 #include "transport/client_internal.h"
 
 #include <assert.h>
@@ -42,7 +43,7 @@ static void lane_append(struct lane *lane, struct request *request)
     lane->last = &request->next;
 }
 
-static struct request *lane_pop(struct lane *lane)
+struct request *client_pop_locked(struct lane *lane)
 {
     struct request *request = lane->first;
 
@@ -77,18 +78,42 @@ static void slot_take_locked(struct slot *slot, struct request *request)
     client->busy[slot->index] = request->number;
     request->answered_below = lowest_locked(client);
     client->n_starting++;
+    client->n_flying += slot->index < CLIENT_SLOTS;
 }
 
-bool client_begin(struct client *client)
+static bool begin_unless(struct client *client, const bool *refused)
 {
     bool go;
 
     pthread_mutex_lock(&client->lock);
-    go = !client->stopping;
+    go = !*refused;
     if (go)
         client->n_starting++;
     pthread_mutex_unlock(&client->lock);
     return go;
+}
+
+bool client_begin(struct client *client)
+{
+    return begin_unless(client, &client->stopping);
+}
+
+bool client_begin_receive(struct client *client)
+{
+    return begin_unless(client, &client->closing);
+}
+
+void client_flew(struct slot *slot)
+{
+    struct client *client = slot->client;
+
+    if (slot->index >= CLIENT_SLOTS)
+        return;
+    pthread_mutex_lock(&client->lock);
+    client->n_flying--;
+    if (client->stopping && client->n_flying == 0)
+        pthread_cond_broadcast(&client->changed);
+    pthread_mutex_unlock(&client->lock);
 }
 
 void client_end(struct client *client)
@@ -100,7 +125,7 @@ void client_end(struct client *client)
     pthread_mutex_unlock(&client->lock);
 }
 
-static void request_fail(struct request *request, int status)
+void client_fail(struct request *request, int status)
 {
     request->status = status;
     memset(&request->state, 0, sizeof(request->state));
@@ -133,7 +158,7 @@ static void client_submit(struct backend *backend, struct request *request)
     pthread_mutex_unlock(&client->lock);
 
     if (stopping)
-        request_fail(request, -ESHUTDOWN);
+        client_fail(request, -ESHUTDOWN);
     if (slot) {
         slot_send(slot);
         client_end(client);
@@ -144,7 +169,7 @@ static void client_submit(struct backend *backend, struct request *request)
 static bool slot_refill_locked(struct slot *slot)
 {
     struct client *client = slot->client;
-    struct request *next = client->stopping ? NULL : lane_pop(slot->lane);
+    struct request *next = client->stopping ? NULL : client_pop_locked(slot->lane);
 
     client->busy[slot->index] = UINT64_MAX;
     slot->request = NULL;
@@ -326,78 +351,13 @@ void client_link_info(void *arg, struct link_info *info)
     pthread_mutex_unlock(&client->lock);
 }
 
-/* From here on nothing is started. */
-static void stop_starting(struct client *client)
-{
-    pthread_mutex_lock(&client->lock);
-    client->stopping = true;
-    while (client->n_starting > 0)
-        pthread_cond_wait(&client->changed, &client->lock);
-    pthread_mutex_unlock(&client->lock);
-}
-
-/* End the connection and its thread, which may be waiting in a dial. */
-static void stop_link(struct client *client)
-{
-    nng_dialer dialer;
-    bool dialing;
-
-    pthread_mutex_lock(&client->lock);
-    client->leaving = true;
-    dialer = client->dialer;
-    dialing = client->dialing;
-    pthread_cond_broadcast(&client->changed);
-    pthread_mutex_unlock(&client->lock);
-    if (dialing)
-        nng_dialer_close(dialer);
-    if (client->link_runs)
-        pthread_join(client->link, NULL);
-    client->link_runs = false;
-}
-
-static void requests_fail(struct client *client)
-{
-    for (size_t i = 0; client->slots && i < CLIENT_ALL_SLOTS; i++)
-        if (client->slots[i].request) {
-            struct request *request = client->slots[i].request;
-
-            client->slots[i].request = NULL;
-            request_fail(request, -ESHUTDOWN);
-        }
-    for (size_t i = 0; i < 2; i++)
-        for (;;) {
-            struct request *request;
-
-            pthread_mutex_lock(&client->lock);
-            request = lane_pop(&client->lanes[i]);
-            pthread_mutex_unlock(&client->lock);
-            if (!request)
-                break;
-            request_fail(request, -ESHUTDOWN);
-        }
-}
-
-void client_stop(struct client *client)
-{
-    stop_starting(client);
-    for (size_t i = 0; client->slots && i < CLIENT_ALL_SLOTS; i++)
-        slot_stop(&client->slots[i]);
-    stop_link(client);
-    if (client->opened)
-        nng_close(client->socket);
-    client->opened = false;
-    requests_fail(client);
-    for (size_t i = 0; client->slots && i < CLIENT_ALL_SLOTS; i++)
-        slot_close(&client->slots[i]);
-    free(client->slots);
-    client->slots = NULL;
-}
-
 void client_free(struct client *client)
 {
     if (!client)
         return;
     client_stop(client);
+    if (client->abandoned)
+        return;
     for (size_t i = 0; i < client->n_targets; i++) {
         if (client->targets[i].tls)
             nng_tls_config_free(client->targets[i].tls);

@@ -1,7 +1,8 @@
 /*
  * The client's parts, private to client*.c.
  *
- *   client.c       requests come in, get a number and a slot, or queue up for one; start and stop
+ *   client.c       requests come in, get a number and a slot, or queue up for one
+ *   client_stop.c  the end
  *   client_slot.c  a slot: one request in flight, over and over until it is answered
  *   client_link.c  the connection: a thread that dials the addresses in turn
  *
@@ -29,8 +30,10 @@
 #define CLIENT_PAUSE_MAX_MS 2000
 #define CLIENT_CONNECT_MS   5000  /* a dial that takes longer has failed */
 #define CLIENT_REDIAL_MS    10000 /* NNG's own redialling has so long */
-#define CLIENT_ENDING_MS    1000  /* a service that is ending closes the connection itself */
+#define CLIENT_ENDING_MS    5000  /* a service that is ending closes the connection itself */
+#define CLIENT_DRAIN_MS     1000  /* on stopping, answers on their way have so long */
 #define CLIENT_SETTLE_MS    100   /* between a break and closing the dialer */
+#define CLIENT_DIAL_MS      300   /* ... and so has a dial */
 #define CLIENT_CLOSE_MS     1000  /* how long to wait for a connection to be gone */
 
 struct slot {
@@ -78,7 +81,10 @@ struct client {
     uint64_t busy[CLIENT_ALL_SLOTS]; /* numbers in the slots; UINT64_MAX: idle */
     uint64_t last_number;
     size_t n_starting; /* between client_begin() and client_end() */
-    bool stopping;
+    size_t n_flying;   /* requests sent and not answered, watches apart */
+    bool stopping;     /* nothing is sent any more */
+    bool closing;      /* nothing is received any more */
+    bool abandoned;    /* the socket hangs: free nothing */
     /* The connection. */
     size_t target;
     nng_dialer dialer;
@@ -95,16 +101,24 @@ struct client {
 };
 
 /* client.c */
-bool client_begin(struct client *client); /* false: stopping, start nothing */
+bool client_begin(struct client *client);         /* false: stopping, start nothing */
+bool client_begin_receive(struct client *client); /* the same for receiving: false when closing */
+void client_flew(struct slot *slot);              /* what slot_send() sent has come to an end */
 void client_end(struct client *client);
 /* The request of `slot` is done, its results set: tell its owner; the slot goes on with another. */
 void client_finish(struct slot *slot);
 
+/* Tell the owner that there is no answer but `status`. */
+void client_fail(struct request *request, int status);
+/* The next request that waits for a slot, or NULL. */
+struct request *client_pop_locked(struct lane *lane);
+
 /* client_slot.c */
 int slot_open(struct slot *slot);
-void slot_stop(struct slot *slot);  /* waits for its callbacks; once */
-void slot_close(struct slot *slot); /* after slot_stop; takes one that was never opened */
-void slot_send(struct slot *slot);  /* within client_begin() and client_end() */
+void slot_stop_sending(struct slot *slot); /* waits for the callback; what it sent flies on */
+void slot_stop(struct slot *slot);         /* waits for its callbacks; once */
+void slot_close(struct slot *slot);        /* after slot_stop; takes one that was never opened */
+void slot_send(struct slot *slot);         /* within client_begin() and client_end() */
 
 /* client_link.c */
 void link_watch(struct client *client); /* on the open socket, before link_run */

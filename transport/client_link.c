@@ -132,6 +132,7 @@ static int dialer_start(struct client *client)
     nng_aio_free(watchdog.aio);
     pthread_mutex_lock(&client->lock);
     client->dialing = false;
+    pthread_cond_broadcast(&client->changed);
     pthread_mutex_unlock(&client->lock);
     return client->timed_out ? NNG_ETIMEDOUT : rv;
 }
@@ -171,6 +172,16 @@ static int dialer_make(struct client *client, const struct target *target)
     return NNG_ECLOSED;
 }
 
+/* Wait for the connection that a dial has made; it comes a moment later, if at all. */
+static bool await_first_locked(struct client *client)
+{
+    struct timespec deadline = in_ms(CLIENT_CONNECT_MS), leave = in_ms(CLIENT_SETTLE_MS);
+
+    while (!client->came && wait_locked(client, client->leaving ? &leave : &deadline))
+        continue;
+    return client->came;
+}
+
 /* Wait for a connection. False: it did not come in time, or the client stops. */
 static bool await_pipe_locked(struct client *client, long ms)
 {
@@ -198,7 +209,7 @@ static bool link_stay(struct client *client)
     bool several = client->n_targets > 1, came;
 
     pthread_mutex_lock(&client->lock);
-    came = await_pipe_locked(client, CLIENT_CONNECT_MS) || client->came;
+    came = await_first_locked(client);
     while (came && !client->leaving && !client->suspect) {
         if (client->ending && several)
             await_end_locked(client);

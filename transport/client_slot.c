@@ -58,6 +58,7 @@ static void slot_retry(struct slot *slot)
         return;
     pthread_mutex_lock(&client->lock);
     client->retries++;
+    client->n_flying += slot->index < CLIENT_SLOTS;
     pthread_mutex_unlock(&client->lock);
     slot_send(slot);
     client_end(client);
@@ -69,6 +70,7 @@ void slot_send(struct slot *slot)
     nng_msg *msg;
 
     if (nng_msg_alloc(&msg, size) != 0) {
+        client_flew(slot);
         slot_pause(slot);
         return;
     }
@@ -106,10 +108,11 @@ static void slot_sent(void *arg)
 
     if (nng_aio_result(slot->send_aio) != 0) {
         slot_take_back(slot);
+        client_flew(slot);
         slot_retry_later(slot);
         return;
     }
-    if (!client_begin(client))
+    if (!client_begin_receive(client))
         return;
     slot->sent_us = client->clock->mono_us(client->clock);
     nng_aio_set_timeout(slot->receive_aio, answer_timeout_ms(slot));
@@ -202,6 +205,7 @@ static void slot_received(void *arg)
     struct slot *slot = arg;
     nng_msg *msg;
 
+    client_flew(slot);
     switch (nng_aio_result(slot->receive_aio)) {
     case 0:
         msg = nng_aio_get_msg(slot->receive_aio);
@@ -237,6 +241,12 @@ int slot_open(struct slot *slot)
     if (rv == 0)
         rv = nng_aio_alloc(&slot->pause_aio, slot_paused, slot);
     return error_from_nng(rv);
+}
+
+void slot_stop_sending(struct slot *slot)
+{
+    if (slot->send_aio)
+        nng_aio_stop(slot->send_aio);
 }
 
 void slot_stop(struct slot *slot)

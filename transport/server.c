@@ -8,6 +8,7 @@
 #include <nng/protocol/reqrep0/rep.h>
 
 #include "transport/error.h"
+#include "transport/socket.h"
 
 bool server_begin(struct server *server)
 {
@@ -102,7 +103,7 @@ int server_new(struct backend *backend, struct server **made)
     *made = server;
     return 0;
 socket:
-    nng_close(server->socket);
+    socket_close(server->socket);
 sync:
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);
@@ -132,18 +133,56 @@ void server_stop(struct server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+static struct timespec in_ms(long ms)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_nsec += ms * 1000000;
+    at.tv_sec += at.tv_nsec / 1000000000;
+    at.tv_nsec %= 1000000000;
+    return at;
+}
+
 /* A peer that reads nothing must not keep us: its answers are given up after a while. */
-static void wait_for_answers_locked(struct server *server)
+static void await_answers_locked(struct server *server)
 {
     struct timespec deadline;
     int rc = 0;
 
     while (server->n_taken > 0)
         pthread_cond_wait(&server->changed, &server->lock);
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += SERVER_FLUSH_MS / 1000;
+    deadline = in_ms(SERVER_FLUSH_MS);
     while (server->n_sending > 0 && rc == 0)
         rc = pthread_cond_timedwait(&server->changed, &server->lock, &deadline);
+}
+
+/* With no context receiving, a connection reads one request more and then is quiet. NNG closes
+ * quiet connections reliably. */
+static void await_quiet(struct server *server)
+{
+    struct timespec deadline = in_ms(SERVER_SETTLE_MS);
+    int rc = 0;
+
+    pthread_mutex_lock(&server->lock);
+    while (server->n_pipes > 0 && rc == 0)
+        rc = pthread_cond_timedwait(&server->changed, &server->lock, &deadline);
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void stop_contexts(struct server *server)
+{
+    struct server_context *context;
+
+    pthread_mutex_lock(&server->lock);
+    server->stopping = true;
+    await_answers_locked(server);
+    server->closing = true;
+    while (server->n_starting > 0)
+        pthread_cond_wait(&server->changed, &server->lock);
+    pthread_mutex_unlock(&server->lock);
+    for (context = server->contexts; context; context = context->next)
+        nng_aio_stop(context->aio);
 }
 
 void server_free(struct server *server)
@@ -152,19 +191,12 @@ void server_free(struct server *server)
 
     if (!server)
         return;
-    pthread_mutex_lock(&server->lock);
-    server->stopping = true;
-    wait_for_answers_locked(server);
-    server->closing = true;
-    while (server->n_starting > 0)
-        pthread_cond_wait(&server->changed, &server->lock);
-    pthread_mutex_unlock(&server->lock);
-
-    for (context = server->contexts; context; context = context->next)
-        nng_aio_stop(context->aio);
+    stop_contexts(server);
+    await_quiet(server);
     for (context = server->contexts; context; context = context->next)
         nng_ctx_close(context->ctx);
-    nng_close(server->socket);
+    if (socket_close(server->socket) < 0)
+        return;
     while ((context = server->contexts)) {
         server->contexts = context->next;
         context_free(context);

@@ -25,6 +25,8 @@
 #define SERVER_IDLE_MIN     16    /* where fewer wait for a request, more are opened */
 #define SERVER_LISTENERS    32
 #define SERVER_FLUSH_MS     1000 /* the last answers have so long to go out */
+#define SERVER_SETTLE_MS    200 /* connections have so long to become quiet; above a client's pause \
+                                 */
 
 enum context_state { CONTEXT_RECEIVES, CONTEXT_SENDS };
 
@@ -58,6 +60,7 @@ struct server {
     size_t n_taken;    /* with the backend */
     size_t n_sending;  /* answers on their way */
     size_t n_starting; /* between server_begin() and server_end() */
+    long n_pipes;      /* connections */
     bool stopping, closing;
     struct server_listener listeners[SERVER_LISTENERS];
     size_t n_listeners;

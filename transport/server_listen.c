@@ -38,10 +38,27 @@ static void pipe_coming(nng_pipe pipe, nng_pipe_ev event, void *arg)
         nng_pipe_close(pipe);
 }
 
+/* The two events of a connection that is short may come in any order. */
+static void pipe_counted(nng_pipe pipe, nng_pipe_ev event, void *arg)
+{
+    struct server *server = arg;
+
+    pthread_mutex_lock(&server->lock);
+    server->n_pipes += event == NNG_PIPE_EV_ADD_POST ? 1 : -1;
+    if (server->closing && server->n_pipes == 0)
+        pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+}
+
 int listeners_watch(struct server *server)
 {
-    return error_from_nng(
-        nng_pipe_notify(server->socket, NNG_PIPE_EV_ADD_PRE, pipe_coming, server));
+    int rv = nng_pipe_notify(server->socket, NNG_PIPE_EV_ADD_PRE, pipe_coming, server);
+
+    if (rv == 0)
+        rv = nng_pipe_notify(server->socket, NNG_PIPE_EV_ADD_POST, pipe_counted, server);
+    if (rv == 0)
+        rv = nng_pipe_notify(server->socket, NNG_PIPE_EV_REM_POST, pipe_counted, server);
+    return error_from_nng(rv);
 }
 
 static int fail(char **error, const char *url, const char *why, int rc)

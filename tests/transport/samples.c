@@ -1,5 +1,6 @@
 #include "tests/transport/samples.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "core/clock.h"
@@ -43,7 +44,7 @@ static void fill_state(struct queue_state *state)
                                   .expired = UINT64_MAX};
 }
 
-static void fill_statics(void)
+static void fill_once(void)
 {
     struct all_settings all;
 
@@ -62,6 +63,13 @@ static void fill_statics(void)
     entries[1].number = 8;
     memset(entries[1].name, 'z', QUEUE_NAME_MAX);
     entries[1].gone = true;
+}
+
+static void fill_statics(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, fill_once);
 }
 
 void sample_request(struct request *request, enum request_kind kind)

@@ -318,10 +318,10 @@ static void claim_lengths(const char *url)
     cr_assert_eq(fake.n_seen, 2 * N);
     for (int i = 0; i < 2 * N; i++)
         close(fds[i]);
+    /* NNG 1.5 leaks a connection that ends in the moment its listener does. */
+    usleep(300000);
     client_free(client);
     serve_end(server, &fake);
-    /* NNG frees a listener with half-open connections behind our back: not a leak. */
-    usleep(300000);
 }
 
 Test(server, lengths_that_lie_harm_nobody)
