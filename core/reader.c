@@ -11,7 +11,6 @@
 #include "core/clock.h"
 #include "core/consumer_state.h"
 
-
 /* A portion of so few bytes is a copy, so that it does not keep a whole answer in memory. */
 #define COPY_BYTES 4096
 
