@@ -25,8 +25,7 @@
 #define SERVER_IDLE_MIN     16    /* where fewer wait for a request, more are opened */
 #define SERVER_LISTENERS    32
 #define SERVER_FLUSH_MS     1000 /* the last answers have so long to go out */
-#define SERVER_SETTLE_MS    200 /* connections have so long to become quiet; above a client's pause \
-                                 */
+#define SERVER_SETTLE_MS    200  /* connections have so long to become quiet */
 
 enum context_state { CONTEXT_RECEIVES, CONTEXT_SENDS };
 
