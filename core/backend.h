@@ -113,7 +113,8 @@ struct request {
     struct producer_id session; /* which life of which mount asks; the mount's producer id */
     uint64_t number;            /* set by the client's submit; 0: never seen before, no retry */
     uint64_t answered_below;    /* set by the client's submit */
-    uint32_t n_retries;         /* by the client: how often it was sent again */
+    uint32_t n_retries;         /* by the client: how often it was sent again, of this submit */
+    int64_t give_up_us;         /* monotonic: not sent any more, but -ETIMEDOUT; 0: never */
 
     union {
         struct {

@@ -114,7 +114,7 @@ struct change {
     struct all_settings settings; /* of MAKE and SET */
     char name[QUEUE_NAME_MAX + 1];
     struct op push; /* PURGE: first what was written before is sent */
-    bool may_exist;
+    bool wanted;    /* MAKE of a queue of the settings file */
 };
 
 static void change_free(struct change *change)
@@ -155,13 +155,15 @@ static void change_done(struct request *request)
         mount_apply_entry(m, &gone);
     } else if (request->status == 0 && request->kind != REQUEST_PURGE) {
         mount_apply_entry(m, &request->out.make.entry);
-        if (change->may_exist)
+        if (change->wanted)
             warn_differences(m, &request->out.make.entry);
     } else if (request->status == 0) {
         mqueue_update(change->mq, NULL, &request->state);
     }
     if (request->status == 0 && request->kind == REQUEST_SET)
         mqueue_apply(change->mq, &change->settings);
+    if (change->wanted)
+        mount_made(m, change->name, request->status);
     finish(m, change, request->status);
     change_free(change);
 }
@@ -175,24 +177,40 @@ static struct change *change_new(struct mount *m, enum request_kind kind, struct
     change->mount = m;
     change->mq = mq ? mqueue_ref(mq) : NULL;
     change->request.kind = kind;
-    change->request.queue = mq ? mq->number : 0;
+    change->request.queue = mq ? mqueue_number(mq) : 0;
     change->request.session = m->id;
     change->request.done = change_done;
     change->request.owner = change;
     return change;
 }
 
+/* Of a queue that the service has not told the number of: nothing is sent, and nothing can come
+ * to pass after the op has failed. */
+static bool is_unknown(const struct change *change)
+{
+    return change->mq && change->request.queue == 0;
+}
+
+/* Park the op until the deadline, which is the request's too. False: there is nothing to send, and
+ * the change has been freed. */
+static bool begin(struct mount *m, struct change *change, struct op *op, int64_t deadline_us)
+{
+    bool unknown = is_unknown(change);
+
+    change->request.give_up_us = deadline_us == TIME_FOREVER ? 0 : deadline_us;
+    if (park(m, op, unknown ? NULL : change, deadline_us) && !unknown)
+        return true;
+    change_free(change);
+    return false;
+}
+
 /* Park the op, send the change. Takes the change; NULL is out of memory. */
 static void ask(struct mount *m, struct change *change, struct op *op)
 {
-    if (!change) {
+    if (!change)
         op_finish(op, -ENOMEM);
-        return;
-    }
-    if (park(m, op, change, mount_now(m) + ASK_TIMEOUT_US))
+    else if (begin(m, change, op, mount_now(m) + ASK_TIMEOUT_US))
         m->backend->submit(m->backend, &change->request);
-    else
-        change_free(change);
 }
 
 void mount_make_queue(struct mount *m, const char *name, int64_t mode, int64_t owner, int64_t group,
@@ -218,25 +236,21 @@ void mount_make_queue(struct mount *m, const char *name, int64_t mode, int64_t o
     ask(m, change, op);
 }
 
-void mount_make_missing(struct mount *m)
+void mount_make_wanted(struct mount *m, const struct mount_queue *queue)
 {
-    size_t i;
+    struct change *change = change_new(m, REQUEST_MAKE, NULL);
 
-    for (i = 0; i < m->n_queues; i++) {
-        struct change *change = change_new(m, REQUEST_MAKE, NULL);
-
-        if (!change) {
-            log_error("queue %s: out of memory", m->queues[i].name);
-            return;
-        }
-        change->settings = m->queues[i].settings;
-        change->may_exist = true;
-        strcpy(change->name, m->queues[i].name);
-        change->request.in.make.name = change->name;
-        change->request.in.make.settings = &change->settings.own;
-        change->request.in.make.may_exist = true;
-        m->backend->submit(m->backend, &change->request);
+    if (!change) {
+        mount_made(m, queue->name, -ENOMEM);
+        return;
     }
+    change->settings = queue->settings;
+    change->wanted = true;
+    strcpy(change->name, queue->name);
+    change->request.in.make.name = change->name;
+    change->request.in.make.settings = &change->settings.own;
+    change->request.in.make.may_exist = true;
+    m->backend->submit(m->backend, &change->request);
 }
 
 static bool has_buffered(struct mqueue *mq)
@@ -308,10 +322,8 @@ void mqueue_purge(struct mqueue *mq, struct op *op)
         op_finish(op, -ENOMEM);
         return;
     }
-    if (!park(m, op, change, time_after(mount_now(m), m->timeout_us))) {
-        change_free(change);
+    if (!begin(m, change, op, time_after(mount_now(m), m->timeout_us)))
         return;
-    }
     op_init(&change->push, purge_pushed, change);
     mqueue_flush_puts(mq, &change->push);
 }

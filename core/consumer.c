@@ -16,7 +16,6 @@
 int consumer_new(const struct consumer_options *options, struct consumer **consumer)
 {
     struct request model = {
-        .queue = options->queue,
         .session = options->session,
         .done = options->request_done,
         .owner = options->request_owner,
@@ -125,6 +124,14 @@ void consumer_step(struct consumer *c, int64_t now_us, struct effects *effects)
 
 /* ---- calls of users ---- */
 
+/* A close waits for what has to go back, but not for a service that is away. */
+static int64_t close_deadline_us(const struct consumer *c, int64_t now_us)
+{
+    bool away = c->want_us != TIME_FOREVER && now_us - c->want_us >= AWAY_US;
+
+    return away ? now_us : now_us + CLOSE_WAIT_US;
+}
+
 void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
                    struct effects *effects)
 {
@@ -153,7 +160,7 @@ void consumer_close(struct consumer *c, struct reader *r, struct op *op, int64_t
     consumer_return_pool(c, now_us);
     op->on_deadline = 0;
     op->target = 0;
-    wait_park(c, op, &c->closing, now_us + CLOSE_WAIT_US, effects);
+    wait_park(c, op, &c->closing, close_deadline_us(c, now_us), effects);
     consumer_step(c, now_us, effects);
 }
 
@@ -315,7 +322,8 @@ const struct consumer_counters *consumer_counters(const struct consumer *c)
     struct consumer_counters *counters = (struct consumer_counters *)&c->counters;
 
     counters->waiting = c->waiting.n;
+    counters->ending_gets = c->ended && c->get;
     counters->in_flight_settlements =
-        settler_pending(&c->settler) + c->returning + (c->ended && c->get);
+        settler_pending(&c->settler) + c->returning + counters->ending_gets;
     return counters;
 }

@@ -33,14 +33,14 @@ struct consumer_counters {
     uint64_t acks_late;
     uint64_t waiting;               /* reads parked */
     uint64_t in_flight_settlements; /* requests; after consumer_end() 0 means: nothing left to do */
+    uint64_t ending_gets;           /* of these, GETs that may bring what must go back */
     struct histogram latency;       /* of GETs that brought items: request to answer */
 };
 
 struct consumer;
 
 struct consumer_options {
-    uint64_t queue;
-    struct producer_id session; /* of every request */
+    struct producer_id session; /* of every request, whose `queue` the caller fills in */
     struct producer
         *producer; /* of the same queue: what it has buffered is sent before an end of file */
     const struct all_settings *settings;           /* live */
@@ -67,7 +67,8 @@ void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t 
                    struct effects *effects);
 
 /* close(2) of one descriptor (FUSE FLUSH): what was given is acknowledged, what nobody else will
- * read goes back, and the op ends when the service has said so, after 1 s at most. An item that
+ * read goes back, and the op ends when the service has said so, after 1 s at most, or at once where
+ * it has not answered for 1 s. An item that
  * was given in part goes back too where op->pid is who read last, else at release. */
 void consumer_close(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
                     struct effects *effects);

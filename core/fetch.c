@@ -35,7 +35,6 @@ static struct request request_of(const struct consumer *c, enum request_kind kin
 {
     return (struct request){
         .kind = kind,
-        .queue = c->options.queue,
         .session = c->options.session,
         .done = c->options.request_done,
         .owner = c->options.request_owner,

@@ -86,6 +86,7 @@ static void unlist_locked(struct mount *m, struct mqueue *mq)
 {
     RB_REMOVE(mqueue_by_name, &m->by_name, mq);
     RB_REMOVE(mqueue_by_number, &m->by_number, mq);
+    RB_REMOVE(mqueue_by_place, &m->by_place, mq);
     mq->listed = false;
     m->n_mqueues--;
 }
@@ -113,10 +114,25 @@ static void remove_queue(struct mount *m, uint64_t number)
     mqueue_unref(mq);
 }
 
+/* False: another of this number, or of this name, is there. */
+static bool list_locked(struct mount *m, struct mqueue *mq)
+{
+    if (m->stopping || RB_INSERT(mqueue_by_number, &m->by_number, mq))
+        return false;
+    if (RB_INSERT(mqueue_by_name, &m->by_name, mq)) {
+        RB_REMOVE(mqueue_by_number, &m->by_number, mq);
+        return false;
+    }
+    RB_INSERT(mqueue_by_place, &m->by_place, mq);
+    mq->generation = m->generation;
+    m->n_mqueues++;
+    return true;
+}
+
 /* A queue this mount did not know. One of the same name that it knows is gone, then. */
 static struct mqueue *add_queue(struct mount *m, const struct queue_entry *entry)
 {
-    struct mqueue *mq = mqueue_new(m, entry), *same;
+    struct mqueue *mq = mqueue_new(m, entry, entry->number), *same;
     uint64_t replaced = 0;
 
     if (!mq) {
@@ -132,15 +148,7 @@ static struct mqueue *add_queue(struct mount *m, const struct queue_entry *entry
         remove_queue(m, replaced);
 
     pthread_mutex_lock(&m->lock);
-    if (!m->stopping && !RB_INSERT(mqueue_by_number, &m->by_number, mq)) {
-        if (!RB_INSERT(mqueue_by_name, &m->by_name, mq)) {
-            mq->listed = true;
-            mq->generation = m->generation;
-            m->n_mqueues++;
-        } else {
-            RB_REMOVE(mqueue_by_number, &m->by_number, mq);
-        }
-    }
+    mq->listed = list_locked(m, mq);
     same = mq->listed ? mqueue_ref(mq) : NULL;
     pthread_mutex_unlock(&m->lock);
     if (!same)
@@ -171,6 +179,8 @@ void mount_apply_entry(struct mount *m, const struct queue_entry *entry)
         return;
     }
     mq = known_queue(m, entry->number);
+    if (!mq)
+        mq = mount_adopt(m, entry);
     if (mq)
         mqueue_update(mq, &entry->settings, &entry->state);
     else
@@ -187,7 +197,7 @@ static void remove_unnamed(struct mount *m)
     all = mount_all(m, &n);
     for (i = 0; i < n; i++)
         if (all[i]->generation != m->generation)
-            remove_queue(m, all[i]->number);
+            remove_queue(m, mqueue_number(all[i])); /* 0 is nobody's */
     mount_all_free(all, n);
 }
 
@@ -245,7 +255,7 @@ static bool take_sync(struct mount *m, const struct request *request)
 static void sync_done(struct request *request)
 {
     struct mount *m = request->owner;
-    bool ok = request->status == 0, more = ok && take_sync(m, request), first, again;
+    bool ok = request->status == 0, more = ok && take_sync(m, request), whole, again;
     struct store_space space = request->out.sync.space;
     uint32_t n_mounts = request->out.sync.n_mounts;
 
@@ -255,14 +265,14 @@ static void sync_done(struct request *request)
         m->n_mounts = n_mounts;
         m->space = space;
     }
-    first = ok && !more && !m->synced;
-    m->synced |= first;
+    whole = ok && !more;
+    m->synced |= whole;
     m->sync_in_flight = false;
     again = more || (ok && m->sync_again);
     m->sync_again = false;
     pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
-    if (first)
+    if (whole)
         mount_make_missing(m);
     if (again)
         mount_sync(m);

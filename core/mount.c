@@ -8,6 +8,7 @@
 
 RB_GENERATE(mqueue_by_name, mqueue, by_name, mqueue_compare_name)
 RB_GENERATE(mqueue_by_number, mqueue, by_number, mqueue_compare_number)
+RB_GENERATE(mqueue_by_place, mqueue, by_place, mqueue_compare_place)
 
 int mqueue_compare_name(const struct mqueue *a, const struct mqueue *b)
 {
@@ -17,6 +18,11 @@ int mqueue_compare_name(const struct mqueue *a, const struct mqueue *b)
 int mqueue_compare_number(const struct mqueue *a, const struct mqueue *b)
 {
     return (a->number > b->number) - (a->number < b->number);
+}
+
+int mqueue_compare_place(const struct mqueue *a, const struct mqueue *b)
+{
+    return (a->place > b->place) - (a->place < b->place);
 }
 
 int64_t mount_now(const struct mount *mount)
@@ -40,17 +46,13 @@ int mount_new(const struct mount_options *options, struct mount **mount)
     m->link_info = options->link_info;
     m->link_arg = options->link_arg;
     m->budget.limit_bytes = options->buffer_total;
-    if (options->n_queues) {
-        m->queues = malloc(options->n_queues * sizeof(*m->queues));
-        if (!m->queues)
-            goto free_mount;
-        memcpy(m->queues, options->queues, options->n_queues * sizeof(*m->queues));
-        m->n_queues = options->n_queues;
-    }
+    if (mount_wanted_init(m, options->queues, options->n_queues))
+        goto free_mount;
     if (ticker_new(m->clock, &m->ticker))
         goto free_mount;
     RB_INIT(&m->by_name);
     RB_INIT(&m->by_number);
+    RB_INIT(&m->by_place);
     op_list_init(&m->ops);
     pthread_mutex_init(&m->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -80,8 +82,8 @@ void mount_free(struct mount *m)
         if (entry->owner != m)
             mqueue_unref(entry->owner);
     ticker_free(m->ticker);
-    while ((mq = RB_ROOT(&m->by_number))) {
-        RB_REMOVE(mqueue_by_number, &m->by_number, mq);
+    while ((mq = RB_ROOT(&m->by_place))) {
+        RB_REMOVE(mqueue_by_place, &m->by_place, mq);
         mqueue_unref(mq);
     }
     pthread_cond_destroy(&m->changed);
@@ -108,10 +110,11 @@ int mount_start(struct mount *m, int64_t wait_us)
     mount_sync(m);
     mount_watch(m);
     pthread_mutex_lock(&m->lock);
-    while (!m->synced && wait_changed_locked(m, until_us))
+    while (!(m->synced && mount_all_tried_locked(m)) && wait_changed_locked(m, until_us))
         ;
     error = m->synced ? 0 : -ETIMEDOUT;
     pthread_mutex_unlock(&m->lock);
+    mount_provide(m);
     return error;
 }
 
@@ -134,10 +137,10 @@ struct mqueue *mount_find(struct mount *m, const char *name)
 
 struct mqueue *mount_next(struct mount *m, uint64_t after)
 {
-    struct mqueue key = {.number = after + 1}, *mq;
+    struct mqueue key = {.place = after + 1}, *mq;
 
     pthread_mutex_lock(&m->lock);
-    mq = RB_NFIND(mqueue_by_number, &m->by_number, &key);
+    mq = RB_NFIND(mqueue_by_place, &m->by_place, &key);
     if (mq)
         mqueue_ref(mq);
     pthread_mutex_unlock(&m->lock);
@@ -152,7 +155,7 @@ struct mqueue **mount_all(struct mount *m, size_t *n)
     pthread_mutex_lock(&m->lock);
     all = malloc((m->n_mqueues + 1) * sizeof(struct mqueue *));
     if (all)
-        RB_FOREACH (mq, mqueue_by_number, &m->by_number)
+        RB_FOREACH (mq, mqueue_by_place, &m->by_place)
             all[i++] = mqueue_ref(mq);
     pthread_mutex_unlock(&m->lock);
     *n = i;
@@ -166,16 +169,6 @@ void mount_all_free(struct mqueue **all, size_t n)
     free(all);
 }
 
-const struct mount_queue *mount_configured(const struct mount *m, const char *name)
-{
-    size_t i;
-
-    for (i = 0; i < m->n_queues; i++)
-        if (strcmp(m->queues[i].name, name) == 0)
-            return &m->queues[i];
-    return NULL;
-}
-
 void mount_space(struct mount *m, struct store_space *space, uint64_t *n_queues)
 {
     pthread_mutex_lock(&m->lock);
@@ -186,12 +179,15 @@ void mount_space(struct mount *m, struct store_space *space, uint64_t *n_queues)
 
 /* ---- the end ---- */
 
-static bool all_idle(struct mqueue **all, size_t n)
+/* What a GET in flight brings has to go back; a service that is away is not waited for so long. */
+#define LAST_GETS_US INT64_C(1000000)
+
+static bool all_idle(struct mqueue **all, size_t n, bool gets)
 {
     size_t i;
 
     for (i = 0; i < n; i++)
-        if (!mqueue_idle(all[i]))
+        if (!mqueue_idle(all[i], gets))
             return false;
     return true;
 }
@@ -213,7 +209,7 @@ static void count_rest(struct mqueue **all, size_t n, struct mount_rest *rest)
 
 void mount_stop(struct mount *m, int64_t timeout_us, struct mount_rest *rest)
 {
-    int64_t until_us = time_after(mount_now(m), timeout_us);
+    int64_t begun_us = mount_now(m), until_us = time_after(begun_us, timeout_us), now_us;
     struct mqueue **all;
     size_t n, i;
 
@@ -224,11 +220,14 @@ void mount_stop(struct mount *m, int64_t timeout_us, struct mount_rest *rest)
     all = mount_all(m, &n);
     for (i = 0; i < n; i++)
         mqueue_end(all[i], -ESHUTDOWN);
-    while (!all_idle(all, n) && mount_now(m) < until_us) {
+    while ((now_us = mount_now(m)) < until_us &&
+           !all_idle(all, n, now_us < begun_us + LAST_GETS_US)) {
         pthread_mutex_lock(&m->lock);
-        wait_changed_locked(m, time_min(until_us, mount_now(m) + 2000));
+        wait_changed_locked(m, time_min(until_us, now_us + 2000));
         pthread_mutex_unlock(&m->lock);
     }
     count_rest(all, n, rest);
+    for (i = 0; i < n; i++)
+        mqueue_close(all[i]);
     mount_all_free(all, n);
 }

@@ -48,7 +48,9 @@ struct mount_options {
 int mount_new(const struct mount_options *options, struct mount **mount);
 
 /* Start the thread, ask for the queues. After the last fork. Returns when the first SYNC was
- * answered, or after wait_us: the service is away, -ETIMEDOUT, everything goes on behind. */
+ * answered and the queues of the settings file are made, or after wait_us: the service is away,
+ * -ETIMEDOUT, everything goes on behind. The queues of the settings file are there then; what is
+ * put is sent once the service knows them. */
 int mount_start(struct mount *mount, int64_t wait_us);
 
 /* What could not be sent, for the last words of the program. */
@@ -78,7 +80,7 @@ struct mqueue *mqueue_ref(struct mqueue *mq);
 void mqueue_unref(struct mqueue *mq); /* takes NULL */
 
 struct mqueue_info {
-    uint64_t number;
+    uint64_t number; /* this mount's, in order of mount_next(); never changes */
     char name[QUEUE_NAME_MAX + 1];
     int64_t made_us; /* wall clock */
     struct all_settings settings;

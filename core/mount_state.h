@@ -1,6 +1,7 @@
 /*
- * What mount.c (life, ops on the mount), mqueue.c (one queue), follow.c (SYNC and WATCH),
- * ticker.c (deadlines) and stats.c share. Nobody else includes this.
+ * What mount.c (life), change.c (ops on the mount), mqueue.c (one queue), follow.c (SYNC and
+ * WATCH), wanted.c (queues of the settings file), ticker.c (deadlines) and stats.c share. Nobody
+ * else includes this.
  *
  * Threads: any. Locks, in the order in which they may be taken: mount.lock, mqueue.lock,
  * ticker.lock. No request is submitted and no op finished under any of them.
@@ -15,15 +16,18 @@
 #include "core/ticker.h"
 
 struct mqueue {
-    struct mount *mount;
-    uint64_t number; /* these three never change */
+    struct mount *mount; /* these three never change */
+    uint64_t place;      /* in this mount's listing: the number, where it was known at once */
     char name[QUEUE_NAME_MAX + 1];
-    int64_t made_us;
     _Atomic uint32_t refs;
 
+    /* Written once, under mount.lock and lock both: 0 until the service has told it. */
+    uint64_t number;
+    int64_t made_us;
+
     /* Guarded by mount.lock. */
-    RB_ENTRY(mqueue) by_name, by_number;
-    bool listed;         /* stands in the two trees; they hold one reference */
+    RB_ENTRY(mqueue) by_name, by_number, by_place;
+    bool listed;         /* stands in the trees; they hold one reference */
     uint32_t generation; /* of the last whole list that named it */
 
     struct ticker_entry tick; /* ticker.h guards it */
@@ -32,16 +36,28 @@ struct mqueue {
     /* Guarded by lock. */
     struct all_settings settings;
     struct queue_state state;
-    int ended;        /* 0, -ENOENT (removed) or -ESHUTDOWN */
-    int last_error;   /* of a request; 0: none failed yet */
-    uint64_t retries; /* requests of this queue that were sent again */
+    int ended;                        /* 0, -ENOENT (removed) or -ESHUTDOWN */
+    int last_error;                   /* of a request; 0: none failed yet */
+    uint64_t retries;                 /* requests of this queue that were sent again */
+    struct request *held, **held_end; /* while the number is not known */
+    bool closed;                      /* nothing is held any more */
     /* Made by the first open of in or out: most of ten thousand queues never need them. */
     struct producer *producer;
     struct consumer *consumer;
 };
 
 RB_HEAD(mqueue_by_name, mqueue);
-RB_HEAD(mqueue_by_number, mqueue);
+RB_HEAD(mqueue_by_number, mqueue); /* without those that have none yet */
+RB_HEAD(mqueue_by_place, mqueue);
+
+/* A queue of the settings file. */
+struct wanted_queue {
+    struct mount_queue queue;
+    /* Guarded by mount.lock. */
+    bool asked; /* MAKE is on its way */
+    bool made;  /* the service has it, or had it: it is not made twice */
+    bool warned;
+};
 
 struct mount {
     struct backend *backend;
@@ -50,7 +66,7 @@ struct mount {
     int64_t timeout_us;
     int64_t started_us;
     struct all_settings defaults;
-    struct mount_queue *queues;
+    struct wanted_queue *queues;
     size_t n_queues;
     void (*link_info)(void *arg, struct link_info *info);
     void *link_arg;
@@ -63,6 +79,7 @@ struct mount {
     /* Guarded by lock. */
     struct mqueue_by_name by_name;
     struct mqueue_by_number by_number;
+    struct mqueue_by_place by_place;
     uint64_t n_mqueues;
     struct op_list ops; /* parked on the mount itself: mkdir, rmdir, set, purge, flush */
     bool stopping;
@@ -80,14 +97,16 @@ struct mount {
 
 int mqueue_compare_name(const struct mqueue *a, const struct mqueue *b);
 int mqueue_compare_number(const struct mqueue *a, const struct mqueue *b);
+int mqueue_compare_place(const struct mqueue *a, const struct mqueue *b);
 RB_PROTOTYPE(mqueue_by_name, mqueue, by_name, mqueue_compare_name)
 RB_PROTOTYPE(mqueue_by_number, mqueue, by_number, mqueue_compare_number)
+RB_PROTOTYPE(mqueue_by_place, mqueue, by_place, mqueue_compare_place)
 
 /* ---- mount.c ---- */
 
 int64_t mount_now(const struct mount *mount);
 
-/* References to all queues, in order of number; an array of *n and owned; NULL: out of memory or
+/* References to all queues, in order of place; an array of *n and owned; NULL: out of memory or
  * none (then *n is 0). */
 struct mqueue **mount_all(struct mount *mount, size_t *n);
 
@@ -99,8 +118,15 @@ const struct mount_queue *mount_configured(const struct mount *mount, const char
 
 /* ---- mqueue.c ---- */
 
-/* With one reference. NULL: out of memory. */
-struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry);
+/* With one reference. entry->number 0: not known yet. NULL: out of memory. */
+struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, uint64_t place);
+
+/* The service's number, or 0. */
+uint64_t mqueue_number(struct mqueue *mq);
+
+/* The service has told number and time of making. What is held goes with the next
+ * mqueue_update(). Under mount.lock. */
+void mqueue_settle_locked(struct mqueue *mq, const struct queue_entry *entry);
 
 /* News of the queue from the service: settings (NULL: as before) and, where newer, state. */
 void mqueue_update(struct mqueue *mq, const struct queue_settings *own,
@@ -115,8 +141,11 @@ void mqueue_event(struct mqueue *mq, uint32_t kinds, bool rearm);
 /* -ENOENT removed, -ESHUTDOWN the mount is ending. */
 void mqueue_end(struct mqueue *mq, int error);
 
-/* Nothing of this queue is on its way to the service. */
-bool mqueue_idle(struct mqueue *mq);
+/* Nothing of this queue is on its way to the service, GETs aside where not `gets` too. */
+bool mqueue_idle(struct mqueue *mq, bool gets);
+
+/* Requests held for want of a number are answered -ESHUTDOWN, later ones too. */
+void mqueue_close(struct mqueue *mq);
 
 /* Its own settings are stored: the mount's take effect. */
 void mqueue_apply(struct mqueue *mq, const struct all_settings *settings);
@@ -132,8 +161,28 @@ void mount_change_init(struct mount *mount);
 /* Ends every op that is parked on the mount with -ESHUTDOWN; later ones do at once. */
 void mount_change_end(struct mount *mount);
 
-/* The queues of the settings file that the service does not have; a difference is one warning. */
+/* Ask for a queue of the settings file; mount_made() is told how it went. */
+void mount_make_wanted(struct mount *mount, const struct mount_queue *queue);
+
+/* ---- wanted.c ---- */
+
+int mount_wanted_init(struct mount *mount, const struct mount_queue *queues, size_t n_queues);
+
+/* Each queue of the settings file was made, or could not be. */
+bool mount_all_tried_locked(const struct mount *mount);
+
+/* Those of them that the service has not told of are there without it. */
+void mount_provide(struct mount *mount);
+
+/* Make those that were not made yet, at the first whole list and with each one after it. */
 void mount_make_missing(struct mount *mount);
+
+/* What became of a MAKE for the settings file. */
+void mount_made(struct mount *mount, const char *name, int status);
+
+/* `entry` is news of a queue that was provided, if it is: then it has its number now and is
+ * returned with a reference. */
+struct mqueue *mount_adopt(struct mount *mount, const struct queue_entry *entry);
 
 /* ---- follow.c ---- */
 

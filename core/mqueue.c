@@ -1,8 +1,9 @@
 /*
  * One queue of a mount: its lock around producer.c and consumer.c, and what holds them together.
  * Every entry goes the same way: lock, call the logic, let it collect its effects, unlock, run the
- * effects, arm the ticker. References: one of the mount's lists, one of each open file, one of each
- * request in flight, one while the ticker is armed.
+ * effects, arm the ticker. A queue that is there before the service was heard of has no number yet:
+ * its requests are held until it has. References: one of the mount's lists, one of each open file,
+ * one of each request in flight, one while the ticker is armed.
  */
 #include "core/mount_state.h"
 
@@ -13,7 +14,7 @@
 static void request_done(struct request *request);
 static void tick(struct ticker_entry *entry, int64_t now_us);
 
-struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry)
+struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, uint64_t place)
 {
     const struct mount_queue *configured = mount_configured(mount, entry->name);
     struct mqueue *mq = calloc(1, sizeof(*mq));
@@ -21,6 +22,7 @@ struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry)
     if (!mq)
         return NULL;
     mq->mount = mount;
+    mq->place = place;
     mq->number = entry->number;
     memcpy(mq->name, entry->name, sizeof(mq->name));
     mq->made_us = entry->made_us;
@@ -28,6 +30,7 @@ struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry)
     mq->settings.mount = configured ? configured->settings.mount : mount->defaults.mount;
     mq->settings.own = entry->settings;
     mq->state = entry->state;
+    mq->held_end = &mq->held;
     pthread_mutex_init(&mq->lock, NULL);
     ticker_entry_init(&mq->tick, tick, mq);
     return mq;
@@ -64,16 +67,52 @@ static int64_t deadline_locked(const struct mqueue *mq)
     return time_min(producer_deadline(mq->producer), consumer_deadline(mq->consumer));
 }
 
-static void run(struct mqueue *mq, struct effects *effects)
+/* Requests leave with the queue's number on them, in order: they are held until it is known. */
+static void address_locked(struct mqueue *mq, struct effects *effects)
 {
-    struct request *request = effects->requests, *next;
-    struct op *op;
+    struct request *request;
+
+    *mq->held_end = effects->requests;
+    if (effects->requests)
+        mq->held_end = effects->requests_end;
+    effects->requests = NULL;
+    if (mq->number == 0 && !mq->closed)
+        return;
+    effects->requests = mq->held;
+    mq->held = NULL;
+    mq->held_end = &mq->held;
+    for (request = effects->requests; request; request = request->next)
+        request->queue = mq->number;
+}
+
+/* Nobody will ever answer it. */
+static void fail(struct request *request)
+{
+    request->status = -ESHUTDOWN;
+    memset(&request->state, 0, sizeof(request->state));
+    memset(&request->out, 0, sizeof(request->out));
+    request->done(request);
+}
+
+static void submit(struct mqueue *mq, struct request *request)
+{
+    struct request *next;
 
     for (; request; request = next) {
         next = request->next;
         mqueue_ref(mq);
-        mq->mount->backend->submit(mq->mount->backend, request);
+        if (request->queue)
+            mq->mount->backend->submit(mq->mount->backend, request);
+        else
+            fail(request);
     }
+}
+
+static void run(struct mqueue *mq, struct effects *effects)
+{
+    struct op *op;
+
+    submit(mq, effects->requests);
     while ((op = TAILQ_FIRST(&effects->finished.ops))) {
         TAILQ_REMOVE(&effects->finished.ops, op, link);
         op_finish(op, op->result);
@@ -97,6 +136,7 @@ static void leave(struct mqueue *mq, struct effects *effects, int64_t now_us)
     if (mq->producer)
         producer_set_awaited(mq->producer, consumer_waited_for(mq->consumer), now_us, effects);
     due_us = deadline_locked(mq);
+    address_locked(mq, effects);
     pthread_mutex_unlock(&mq->lock);
     arm(mq, due_us);
     run(mq, effects);
@@ -120,7 +160,6 @@ static void tick(struct ticker_entry *entry, int64_t now_us)
 static int activate_locked(struct mqueue *mq)
 {
     struct producer_options put = {
-        .queue = mq->number,
         .id = mq->mount->id,
         .budget = &mq->mount->budget,
         .settings = &mq->settings,
@@ -130,7 +169,6 @@ static int activate_locked(struct mqueue *mq)
         .timeout_us = mq->mount->timeout_us,
     };
     struct consumer_options get = {
-        .queue = mq->number,
         .session = mq->mount->id,
         .settings = &mq->settings,
         .state = &mq->state,
@@ -234,9 +272,28 @@ void mqueue_event(struct mqueue *mq, uint32_t kinds, bool rearm)
     leave(mq, &effects, now_us);
 }
 
+/* Those of the get side that are held: there is no lease that could come back. */
+static struct request *take_held_gets_locked(struct mqueue *mq)
+{
+    struct request **at = &mq->held, *taken = NULL, *request;
+
+    while ((request = *at)) {
+        if (is_put_side(request)) {
+            at = &request->next;
+            continue;
+        }
+        *at = request->next;
+        request->next = taken;
+        taken = request;
+    }
+    mq->held_end = at;
+    return taken;
+}
+
 void mqueue_end(struct mqueue *mq, int error)
 {
     int64_t now_us = mount_now(mq->mount);
+    struct request *gets;
     struct effects effects;
 
     enter(mq, &effects);
@@ -246,18 +303,52 @@ void mqueue_end(struct mqueue *mq, int error)
         producer_end(mq->producer, error, now_us, &effects);
         consumer_end(mq->consumer, error, now_us, &effects);
     }
+    gets = take_held_gets_locked(mq);
+    leave(mq, &effects, now_us);
+    submit(mq, gets);
+}
+
+bool mqueue_idle(struct mqueue *mq, bool gets)
+{
+    const struct consumer_counters *get;
+    bool idle = true;
+
+    pthread_mutex_lock(&mq->lock);
+    if (mq->producer) {
+        get = consumer_counters(mq->consumer);
+        idle = producer_counters(mq->producer)->buffered_items == 0 &&
+               get->in_flight_settlements == (gets ? 0 : get->ending_gets);
+    }
+    pthread_mutex_unlock(&mq->lock);
+    return idle;
+}
+
+void mqueue_close(struct mqueue *mq)
+{
+    int64_t now_us = mount_now(mq->mount);
+    struct effects effects;
+
+    enter(mq, &effects);
+    mq->closed = true;
     leave(mq, &effects, now_us);
 }
 
-bool mqueue_idle(struct mqueue *mq)
+uint64_t mqueue_number(struct mqueue *mq)
 {
-    bool idle;
+    uint64_t number;
 
     pthread_mutex_lock(&mq->lock);
-    idle = !mq->producer || (producer_counters(mq->producer)->buffered_items == 0 &&
-                             consumer_counters(mq->consumer)->in_flight_settlements == 0);
+    number = mq->number;
     pthread_mutex_unlock(&mq->lock);
-    return idle;
+    return number;
+}
+
+void mqueue_settle_locked(struct mqueue *mq, const struct queue_entry *entry)
+{
+    pthread_mutex_lock(&mq->lock);
+    mq->number = entry->number;
+    mq->made_us = entry->made_us;
+    pthread_mutex_unlock(&mq->lock);
 }
 
 void mqueue_apply(struct mqueue *mq, const struct all_settings *settings)
@@ -273,10 +364,10 @@ void mqueue_apply(struct mqueue *mq, const struct all_settings *settings)
 
 void mqueue_info(struct mqueue *mq, struct mqueue_info *info)
 {
-    info->number = mq->number;
+    info->number = mq->place;
     memcpy(info->name, mq->name, sizeof(info->name));
-    info->made_us = mq->made_us;
     pthread_mutex_lock(&mq->lock);
+    info->made_us = mq->made_us;
     info->settings = mq->settings;
     info->state = mq->state;
     info->gone = mq->ended == -ENOENT;

@@ -56,11 +56,10 @@ struct producer_counters {
 struct producer; /* its fields are in producer_state.h, for producer.c and its tests */
 
 struct producer_options {
-    uint64_t queue;
-    struct producer_id id;
-    struct buffer_budget *budget;              /* of the mount; outlives the producer */
-    const struct all_settings *settings;       /* live: the caller changes them under the lock */
-    const struct queue_state *state;           /* live, as last heard of the service */
+    struct producer_id id;               /* of every request, whose `queue` the caller fills in */
+    struct buffer_budget *budget;        /* of the mount; outlives the producer */
+    const struct all_settings *settings; /* live: the caller changes them under the lock */
+    const struct queue_state *state;     /* live, as last heard of the service */
     void (*put_done)(struct request *request); /* `done` of every PUT and ARM */
     void *put_owner;                           /* and as `owner` */
     int64_t timeout_us; /* how long an O_SYNC write and a syncing close wait; 0: 30 s */

@@ -62,7 +62,6 @@ static struct put *cut(struct producer *p, int64_t now_us)
         return NULL;
     }
     put->request.kind = REQUEST_PUT;
-    put->request.queue = p->options.queue;
     put->request.session = p->options.id;
     put->request.done = p->options.put_done;
     put->request.owner = p->options.put_owner;

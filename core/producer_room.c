@@ -114,7 +114,6 @@ void producer_ask_room(struct producer *p, int64_t now_us, struct effects *effec
         return;
     p->arm = (struct request){
         .kind = REQUEST_ARM,
-        .queue = p->options.queue,
         .session = p->options.id,
         .in.arm.kinds = EVENT_ROOM,
         .done = p->options.put_done,

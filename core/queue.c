@@ -20,6 +20,7 @@ void queue_shared_init(struct queue_shared *shared, struct store *store, uint64_
     TAILQ_INIT(&shared->changed);
     TAILQ_INIT(&shared->staged);
     TAILQ_INIT(&shared->holding);
+    TAILQ_INIT(&shared->calling);
 }
 
 int queue_new(struct queue_shared *shared, const struct queue_record *record, struct queue **queue)
@@ -35,6 +36,7 @@ int queue_new(struct queue_shared *shared, const struct queue_record *record, st
     RB_INIT(&q->ready);
     RB_INIT(&q->sequences);
     LIST_INIT(&q->armed);
+    TAILQ_INIT(&q->line);
     q->listed.queue = q;
     q->listed.number = record->number;
     memcpy(q->listed.name, record->name, sizeof(q->listed.name));
@@ -49,7 +51,7 @@ void queue_free(struct queue *q)
 
     if (!q)
         return;
-    assert(LIST_EMPTY(&q->armed));
+    assert(LIST_EMPTY(&q->armed) && TAILQ_EMPTY(&q->line));
     while ((t = RB_ROOT(&q->touched)) != NULL) {
         touched_open(t);
         touched_free(t);
@@ -60,6 +62,8 @@ void queue_free(struct queue *q)
         TAILQ_REMOVE(&q->shared->unsaved, q, unsaved_link);
     if (q->changed)
         TAILQ_REMOVE(&q->shared->changed, q, changed_link);
+    if (q->calling)
+        TAILQ_REMOVE(&q->shared->calling, q, calling_link);
     free(q->damaged);
     free(q);
 }
@@ -165,6 +169,11 @@ uint64_t queue_n_untouched(const struct queue *q)
 bool queue_has_ready(const struct queue *q)
 {
     return !RB_EMPTY(&q->ready) || queue_n_untouched(q) > 0;
+}
+
+uint64_t queue_n_ready(const struct queue *q)
+{
+    return q->items[ITEM_READY] + queue_n_untouched(q);
 }
 
 /* Time of put of the lowest ready batch; 0 where there is none, or it cannot be read. */

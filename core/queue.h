@@ -62,6 +62,7 @@ struct queue_shared {
     TAILQ_HEAD(, queue) changed;    /* since their last revision */
     TAILQ_HEAD(, sequence) staged;  /* that the open group moves */
     TAILQ_HEAD(, sequence) holding; /* that hold requests back */
+    TAILQ_HEAD(, queue) calling;    /* whose items may not be come for, by call_us */
 };
 
 /* Where a queue, or what is left of one, stands in the order of last changes. */
@@ -102,6 +103,11 @@ struct queue {
 
     struct sequence_tree sequences;
     LIST_HEAD(, interest) armed;
+    TAILQ_HEAD(, interest) line; /* for items, see session.h */
+    bool calling;                /* there are items and a line: in shared->calling */
+    int64_t call_us;             /* then so many more are told */
+    uint64_t n_calls;
+    TAILQ_ENTRY(queue) calling_link;
     struct listed listed;
 
     bool unsaved, changed;
@@ -125,6 +131,7 @@ int queue_load(struct queue *q);
 uint64_t queue_count(const struct queue *q);
 bool queue_has_room(const struct queue *q);
 bool queue_has_ready(const struct queue *q);
+uint64_t queue_n_ready(const struct queue *q);
 uint64_t queue_n_untouched(const struct queue *q);
 void queue_state(struct queue *q, struct queue_state *state);
 void queue_entry(struct queue *q, struct queue_entry *entry);

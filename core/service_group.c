@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/ack_early.h"
 #include "core/clock.h"
 #include "core/log.h"
 
@@ -208,6 +209,7 @@ int service_commit(struct service *s)
     if (s->failed)
         return s->failed;
     if (!nothing_to_write(s)) {
+        ack_early(s);
         rc = write_group(s);
         if (rc < 0 && !s->failed && s->staged) {
             service_drop_puts(s, rc);

@@ -28,7 +28,7 @@ static int get(struct service *s, struct reply *reply, struct queue *q)
     if (rc < 0)
         return status_of(rc);
     if (reply->result.loan.n_parts == 0 && request->in.get.arm)
-        return session_arm(reply->session, q, EVENT_READY);
+        return session_stand_in_line(reply->session, q);
     return 0;
 }
 
@@ -184,6 +184,7 @@ static void tick(struct service *s)
     if (s->failed)
         return;
     queue_tick(&s->shared);
+    queues_call_again(&s->shared);
     end_sessions(s);
     service_end_holds(s, false, 0);
     if (s->sweep_us <= s->shared.now_us)
@@ -382,6 +383,7 @@ int64_t service_deadline(const struct service *s)
     TAILQ_FOREACH (seq, &s->shared.holding, holding_link)
         deadline_us = time_min(deadline_us, seq->held_until_us);
     deadline_us = time_min(deadline_us, queue_deadline(&s->shared));
+    deadline_us = time_min(deadline_us, queues_call_us(&s->shared));
     return time_min(deadline_us, sessions_deadline(&s->sessions));
 }
 

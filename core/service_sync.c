@@ -21,6 +21,7 @@ void service_publish(struct service *s)
         TAILQ_REMOVE(&s->listed, &q->listed, link);
         TAILQ_INSERT_TAIL(&s->listed, &q->listed, link);
         q->listed.revision = ++s->revision;
+        queue_serve_line(q);
         if (LIST_EMPTY(&q->armed))
             continue;
         kinds |= queue_has_ready(q) ? EVENT_READY : 0;

@@ -47,6 +47,7 @@ void sessions_init(struct sessions *all, uint64_t service)
     *all = (struct sessions){.service = service, .watch_us = TIME_FOREVER};
     RB_INIT(&all->by_id);
     TAILQ_INIT(&all->all);
+    TAILQ_INIT(&all->due);
 }
 
 struct session *sessions_find(struct sessions *all, const struct producer_id *id)
@@ -65,6 +66,7 @@ static struct session *session_new(struct sessions *all, const struct producer_i
     s = calloc(1, sizeof(*s));
     if (!s)
         return NULL;
+    s->sessions = all;
     s->id = *id;
     s->service = all->service++;
     s->mount_us = -1;
@@ -125,6 +127,8 @@ void session_free(struct sessions *all, struct session *s, int status, struct an
         s->watch->out.watch.sequence = s->sequence;
         answers_add(answers, s->watch, status);
     }
+    if (s->due)
+        TAILQ_REMOVE(&all->due, s, due_link);
     session_free_interests(s);
     session_free_replies(s);
     RB_REMOVE(session_tree, &all->by_id, s);

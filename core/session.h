@@ -6,6 +6,10 @@
  * signals it, and it is pending until a WATCH answer that carried it has arrived, which the next
  * WATCH says by `seen`. So a lost answer loses no event.
  *
+ * Those whose GET found nothing stand in a line, and no more of them are told than there are items:
+ * of a thousand mounts that wait for one queue, one item wakes one. Where it does not come for the
+ * item (its reader has gone, it hangs), twice as many are told a moment later, and so on.
+ *
  * Answers: each GET, SETTLE, MAKE, REMOVE, SET and PURGE has a struct reply, from its first coming
  * until answered_below has passed its number. One that comes again while it is worked on takes the
  * place of the one before.
@@ -24,6 +28,7 @@
 #define SESSION_LIFE_US     INT64_C(30000000)
 #define SESSION_WATCH_US    INT64_C(60000000) /* a WATCH is parked for at most so long */
 #define SESSION_REPLIES_MAX 65536
+#define SESSION_CALL_US     INT64_C(50000) /* whoever is told of an item has so long to come for it */
 #define SESSIONS_MAX        16384
 
 /* Requests that are answered: done() is called when the round is over, with no lock held. */
@@ -38,11 +43,13 @@ void answers_run(struct answers *answers); /* leaves it empty */
 struct interest {
     RB_ENTRY(interest) by_queue;
     LIST_ENTRY(interest) armed_link;    /* in queue->armed, while armed */
+    TAILQ_ENTRY(interest) line_link;    /* in queue->line, while in line */
     TAILQ_ENTRY(interest) pending_link; /* in session->pending, while pending */
     struct session *session;
     uint64_t queue; /* number; 0: EVENT_QUEUES */
     uint32_t armed, pending;
-    uint64_t carried; /* sequence of the WATCH answer that told it; 0: none yet */
+    struct queue *line; /* of which it stands in line; then it is not armed for EVENT_READY */
+    uint64_t carried;   /* sequence of the WATCH answer that told it; 0: none yet */
 };
 
 RB_HEAD(interest_tree, interest);
@@ -72,6 +79,7 @@ TAILQ_HEAD(reply_list, reply);
 struct session {
     RB_ENTRY(session) by_id;
     TAILQ_ENTRY(session) link;
+    struct sessions *sessions;
     struct producer_id id;
     uint64_t service;  /* what it is told of the service's life: another one for a session that was
                           forgotten and begins anew, as all it had armed is forgotten too */
@@ -82,6 +90,8 @@ struct session {
     struct interest_tree interests;
     TAILQ_HEAD(, interest) pending; /* told ones first */
     struct request *watch;          /* parked */
+    bool due;                       /* in sessions.due: parked, and there is something to tell */
+    TAILQ_ENTRY(session) due_link;
     int64_t watch_until_us;
     uint64_t sequence; /* of the last WATCH answer */
     bool watches;      /* has ever sent one */
@@ -96,6 +106,7 @@ RB_HEAD(session_tree, session);
 struct sessions {
     struct session_tree by_id;
     TAILQ_HEAD(session_list, session) all; /* least recently heard of first */
+    struct session_list due;               /* WATCHes to be answered */
     size_t n;
     uint64_t service; /* the next session's */
     int64_t watch_us; /* no parked WATCH ends by time before this */
@@ -120,6 +131,14 @@ int64_t sessions_deadline(const struct sessions *all);
 
 /* Tell the session's WATCH once `kinds` are so. 0 or -ENOMEM. */
 int session_arm(struct session *s, struct queue *q, uint32_t kinds);
+/* Tell it of an item of the queue in its turn. 0 or -ENOMEM. */
+int session_stand_in_line(struct session *s, struct queue *q);
+/* The queue has changed: tell as many in line as there are items. */
+void queue_serve_line(struct queue *q);
+/* Queues whose items nobody came for: tell more. */
+void queues_call_again(struct queue_shared *shared);
+/* When that is due; TIME_FOREVER: never. */
+int64_t queues_call_us(const struct queue_shared *shared);
 /* These are so: every session that is armed for one of them learns of it. */
 void queue_signal(struct queue *q, uint32_t kinds);
 /* The queue is removed: whoever is armed for anything learns of that. */

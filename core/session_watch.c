@@ -39,6 +39,22 @@ static void interest_set_armed(struct interest *interest, struct queue *q, uint3
     interest->armed = armed;
 }
 
+static void session_set_due(struct session *s, bool due)
+{
+    if (due && !s->due)
+        TAILQ_INSERT_TAIL(&s->sessions->due, s, due_link);
+    if (!due && s->due)
+        TAILQ_REMOVE(&s->sessions->due, s, due_link);
+    s->due = due;
+}
+
+static void interest_leave_line(struct interest *interest)
+{
+    if (interest->line)
+        TAILQ_REMOVE(&interest->line->line, interest, line_link);
+    interest->line = NULL;
+}
+
 /* Pending ones that no answer has told stand behind those that one has. */
 static void interest_signal(struct interest *interest, uint32_t kinds)
 {
@@ -49,12 +65,14 @@ static void interest_signal(struct interest *interest, uint32_t kinds)
     TAILQ_INSERT_TAIL(&s->pending, interest, pending_link);
     interest->pending |= kinds;
     interest->carried = 0;
+    session_set_due(s, s->watch != NULL);
 }
 
 static void interest_free(struct interest *interest)
 {
     struct session *s = interest->session;
 
+    interest_leave_line(interest);
     if (interest->armed)
         LIST_REMOVE(interest, armed_link);
     if (interest->pending)
@@ -81,7 +99,33 @@ int session_arm(struct session *s, struct queue *q, uint32_t kinds)
     if (!interest)
         return -ENOMEM;
     interest_set_armed(interest, q, interest->armed | kinds);
+    if (kinds & EVENT_READY)
+        interest_leave_line(interest);
     return 0;
+}
+
+int session_stand_in_line(struct session *s, struct queue *q)
+{
+    struct interest *interest = interest_get(s, q->record.number);
+
+    if (!interest)
+        return -ENOMEM;
+    if (interest->line || interest->armed & EVENT_READY)
+        return 0;
+    interest->line = q;
+    TAILQ_INSERT_TAIL(&q->line, interest, line_link);
+    return 0;
+}
+
+/* The first n learn that the queue has an item. */
+static void call_line(struct queue *q, uint64_t n)
+{
+    struct interest *interest;
+
+    for (; n > 0 && (interest = TAILQ_FIRST(&q->line)) != NULL; n--) {
+        interest_leave_line(interest);
+        interest_signal(interest, EVENT_READY);
+    }
 }
 
 void queue_signal(struct queue *q, uint32_t kinds)
@@ -102,6 +146,51 @@ void queue_signal(struct queue *q, uint32_t kinds)
 void queue_disarm(struct queue *q)
 {
     queue_signal(q, EVENT_READY | EVENT_ROOM);
+    call_line(q, UINT64_MAX);
+}
+
+/* ---- the line for a queue's items ---- */
+
+static void queue_call_later(struct queue *q, uint64_t n)
+{
+    if (q->calling)
+        TAILQ_REMOVE(&q->shared->calling, q, calling_link);
+    q->calling = n > 0;
+    q->n_calls = n;
+    if (!q->calling)
+        return;
+    q->call_us = time_after(q->shared->now_us, SESSION_CALL_US);
+    TAILQ_INSERT_TAIL(&q->shared->calling, q, calling_link);
+}
+
+void queue_serve_line(struct queue *q)
+{
+    uint64_t n = TAILQ_EMPTY(&q->line) ? 0 : queue_n_ready(q);
+
+    call_line(q, n);
+    if (n == 0 || TAILQ_EMPTY(&q->line))
+        queue_call_later(q, 0);
+    else if (!q->calling)
+        queue_call_later(q, n);
+}
+
+void queues_call_again(struct queue_shared *shared)
+{
+    struct queue *q;
+
+    while ((q = TAILQ_FIRST(&shared->calling)) != NULL && q->call_us <= shared->now_us) {
+        uint64_t n = q->n_calls;
+
+        call_line(q, queue_has_ready(q) ? n : 0);
+        queue_call_later(q, queue_has_ready(q) && !TAILQ_EMPTY(&q->line) ? 2 * n : 0);
+    }
+}
+
+int64_t queues_call_us(const struct queue_shared *shared)
+{
+    const struct queue *q = TAILQ_FIRST(&shared->calling);
+
+    return q ? q->call_us : TIME_FOREVER;
 }
 
 void sessions_signal_queues(struct sessions *all)
@@ -128,7 +217,7 @@ static void forget_seen(struct session *s, uint64_t seen)
         TAILQ_REMOVE(&s->pending, interest, pending_link);
         interest->pending = 0;
         interest->carried = 0;
-        if (!interest->armed)
+        if (!interest->armed && !interest->line)
             interest_free(interest);
     }
 }
@@ -163,6 +252,7 @@ static void watch_end(struct session *s, bool events, struct answers *answers)
     struct event *list = n > 0 ? calloc(n, sizeof(*list)) : NULL;
 
     s->watch = NULL;
+    session_set_due(s, false);
     if (list) {
         s->sequence++;
         list_events(s, list);
@@ -190,19 +280,22 @@ void session_watch(struct sessions *all, struct session *s, struct request *watc
     s->watch = watch;
     s->watch_until_us = time_after(now_us, wait_us > 0 ? wait_us : 0);
     all->watch_us = time_min(all->watch_us, s->watch_until_us);
+    session_set_due(s, !TAILQ_EMPTY(&s->pending));
 }
 
 void sessions_answer_watches(struct sessions *all, int64_t now_us, struct answers *answers)
 {
     struct session *s;
 
+    while ((s = TAILQ_FIRST(&all->due)) != NULL)
+        watch_end(s, true, answers);
+    if (all->watch_us > now_us)
+        return;
     all->watch_us = TIME_FOREVER;
     TAILQ_FOREACH (s, &all->all, link) {
-        if (!s->watch)
-            continue;
-        if (!TAILQ_EMPTY(&s->pending) || s->watch_until_us <= now_us)
+        if (s->watch && s->watch_until_us <= now_us)
             watch_end(s, true, answers);
-        else
+        else if (s->watch)
             all->watch_us = time_min(all->watch_us, s->watch_until_us);
     }
 }
