@@ -16,6 +16,7 @@
 #include "core/settings.h"
 
 #define CONFIG_ADDRESSES_MAX 16
+#define CONFIG_NOBODY        (-1) /* an owner or group that is not given */
 
 struct config_tls {
     char *ca, *cert, *key; /* paths; NULL: not given. Owned, like every char * here */
@@ -39,6 +40,7 @@ struct config {
 
     char *listen[CONFIG_ADDRESSES_MAX];
     size_t n_listen;
+    int64_t socket_mode, socket_owner, socket_group; /* of ipc:// listeners; CONFIG_NOBODY */
     struct config_tls tls;
 
     int64_t engine; /* index into lmdb, memory, nats */

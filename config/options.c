@@ -19,6 +19,8 @@
 #define SEC (1000 * MS)
 #define DAY (24 * 60 * 60 * SEC)
 
+#define ID_MAX INT64_C(4294967294) /* the last one says 'leave it' */
+
 #define AT(field) .offset = offsetof(struct config, field)
 #define LIST(field)                                                                                \
     .kind = OPTION_LIST, .offset = offsetof(struct config, field),                                 \
@@ -55,6 +57,17 @@ const struct option options_table[] = {
     {"", "listen", LIST(listen), .check = config_listen_address_check,
      .allowed = "an address or a list of them: inproc://, ipc://, tcp://, tls+tcp://",
      .help = "where queued, or a service inside queuefs, takes mounts"},
+    {"", "socket", OPTION_SECTION, .inside = "socket",
+     .help = "who may use the sockets of ipc:// listeners, and enter the directories made for them"},
+    {"socket", "mode", OPTION_VALUE, AT(socket_mode),
+     .rule = {SETTING_MODE, 0, 0666, false, NULL}, .fallback = 0660,
+     .help = "permission bits; using a socket takes w"},
+    {"socket", "owner", OPTION_VALUE, AT(socket_owner),
+     .rule = {SETTING_USER, 0, ID_MAX, false, NULL}, .fallback = CONFIG_NOBODY,
+     .help = "owner; absent: who runs the service"},
+    {"socket", "group", OPTION_VALUE, AT(socket_group),
+     .rule = {SETTING_GROUP, 0, ID_MAX, false, NULL}, .fallback = CONFIG_NOBODY,
+     .help = "group; absent: that of who runs the service"},
     {"", "tls", OPTION_SECTION, .inside = "tls", .help = "certificates for tls+tcp:// listeners"},
     {"tls", "ca", OPTION_TEXT, AT(tls.ca), .check = path_check, .allowed = "a path",
      .help = "certificates of the authorities a mount must come from"},

@@ -85,11 +85,22 @@ static void queues_print(const struct config *config, int indent, FILE *out)
     }
 }
 
+static bool is_nobody(const struct config *config, const struct option *row)
+{
+    bool who = row->rule.type == SETTING_USER || row->rule.type == SETTING_GROUP;
+
+    return row->kind == OPTION_VALUE && who && *option_value(row, unconst(config)) == CONFIG_NOBODY;
+}
+
 static void option_print(const struct config *config, const struct option *row, int indent,
                          FILE *out)
 {
     if (row->kind == OPTION_TEXT || row->kind == OPTION_LIST) {
         texts_print(config, row, indent, out);
+        return;
+    }
+    if (is_nobody(config, row)) {
+        absent_print(indent, row->key, out);
         return;
     }
     key_print(indent, row->key, out);

@@ -55,7 +55,9 @@ static void value_default_print(const struct value_rule *rule, int64_t fallback,
 {
     bool who = rule->type == SETTING_USER || rule->type == SETTING_GROUP;
     fputs("Default: ", out);
-    if (who)
+    if (who && fallback == CONFIG_NOBODY)
+        fputs("absent", out);
+    else if (who)
         fputs("of whoever makes the queue", out);
     else
         value_print(rule, fallback, false, out);

@@ -40,17 +40,6 @@ void daemon_log_init(const char *name)
     log_set_sink(name, log_line);
 }
 
-void daemon_fill_standard_fds(void)
-{
-    int fd;
-
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= 2);
-    if (fd > 2)
-        close(fd);
-}
-
 /* The parent's end: with the child's status, or 0 when it is ready. */
 static void wait_ready(int fd, pid_t child)
 {

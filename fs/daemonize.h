@@ -14,9 +14,6 @@ struct daemon {
     int ready_fd; /* the parent reads its other end; -1: none */
 };
 
-/* Descriptors 0 to 2 are open afterwards, so that nothing else becomes one of them. */
-void daemon_fill_standard_fds(void);
-
 /* Send the log through this module. Before there are threads. */
 void daemon_log_init(const char *name);
 

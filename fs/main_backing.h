@@ -1,17 +1,15 @@
 /*
  * What a mount has behind it: the NNG client, and where no service is named, the service that runs
- * inside: its data directory, store, thread and server. The client reaches that one over inproc://,
- * so that there is one path; others reach it over DATADIR/queuefs.sock and what `listen` says.
+ * inside (transport/main_service.h). The client reaches that one over inproc://, so that there is
+ * one path; others reach it over DATADIR/queuefs.sock and what `listen` says.
  */
 #ifndef QUEUEFS_FS_MAIN_BACKING_H
 #define QUEUEFS_FS_MAIN_BACKING_H
 
 #include "config/config.h"
 #include "core/backend.h"
-#include "core/service.h"
-#include "fs/datadir.h"
 #include "transport/client.h"
-#include "transport/server.h"
+#include "transport/main_service.h"
 
 struct backing_options {
     struct config *config; /* owners of its queues are filled in */
@@ -24,9 +22,7 @@ struct backing_options {
 };
 
 struct backing {
-    struct datadir datadir;
-    struct service *service; /* NULL: elsewhere */
-    struct server *server;
+    struct main_service service; /* empty: it is elsewhere */
     struct client *client;
     char inproc[64];
 };

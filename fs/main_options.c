@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,27 +38,6 @@ static const char help[] =
     "It returns when the mount answers. Unmount with `fusermount3 -u MOUNTPOINT', or\n"
     "as root `umount MOUNTPOINT'. Status: 0, 1 it failed (one line says why), 2\n"
     "wrong usage.\n";
-
-/* The line, and what the program exits with. */
-__attribute__((format(printf, 2, 3))) static int refuse(int *status, const char *format, ...)
-{
-    va_list args;
-
-    fputs("queuefs: ", stderr);
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputs("; see queuefs --help\n", stderr);
-    *status = STATUS_USAGE;
-    return -EINVAL;
-}
-
-static int no_memory(int *status)
-{
-    fputs("queuefs: out of memory\n", stderr);
-    *status = STATUS_FAILED;
-    return -ENOMEM;
-}
 
 /* What the command line says, before it is laid over the file. Borrowed from argv or `list`. */
 struct words {
@@ -104,32 +82,10 @@ static int read_list(struct options *options, struct words *words)
     return fuse_opt_parse(&options->fuse, words, ours, keep_option);
 }
 
-static int add_address(const char **list, size_t *n, const char *address, const char *wrong,
-                       int *status)
+static int add_service(struct words *words, const char *address, struct command *command)
 {
-    if (wrong)
-        return refuse(status, "%s: %s", address, wrong);
-    if (*n == CONFIG_ADDRESSES_MAX)
-        return refuse(status, "more than %d addresses", CONFIG_ADDRESSES_MAX);
-    list[(*n)++] = address;
-    return 0;
-}
-
-static int add_service(struct words *words, const char *address, int *status)
-{
-    return add_address(words->services, &words->n_services, address,
-                       config_service_address_check(address), status);
-}
-
-/* A text that may be given once. */
-static int set_once(const char **text, const char *value, const char *what, int *status)
-{
-    if (*text && strcmp(*text, value) != 0)
-        return refuse(status, "two %s, %s and %s", what, *text, value);
-    if (!*value)
-        return refuse(status, "the %s is empty", what);
-    *text = value;
-    return 0;
+    return command_add_address(command, words->services, &words->n_services, address,
+                               config_service_address_check(address));
 }
 
 enum { OPT_CHECK = 256, OPT_HELP, OPT_VERSION, OPT_LISTEN };
@@ -147,21 +103,21 @@ static const struct option long_options[] = {
 };
 
 static int read_option(struct options *options, struct words *words, int option, char **argv,
-                       int *status)
+                       struct command *command)
 {
     switch (option) {
     case 'c':
-        return set_once(&words->config, optarg, "settings files", status);
+        return command_set_once(command, &words->config, optarg, "settings files");
     case 'd':
-        return set_once(&words->data, optarg, "data directories", status);
+        return command_set_once(command, &words->data, optarg, "data directories");
     case 's':
-        return add_service(words, optarg, status);
+        return add_service(words, optarg, command);
     case OPT_LISTEN:
-        return add_address(words->listen, &words->n_listen, optarg,
-                           config_listen_address_check(optarg), status);
+        return command_add_address(command, words->listen, &words->n_listen, optarg,
+                                   config_listen_address_check(optarg));
     case 'o':
         if (fuse_opt_add_arg(&options->fuse, "-o") || fuse_opt_add_arg(&options->fuse, optarg))
-            return no_memory(status);
+            return command_no_memory(command);
         return 0;
     case 'f':
         words->foreground = true;
@@ -176,66 +132,50 @@ static int read_option(struct options *options, struct words *words, int option,
         puts("queuefs " QUEUEFS_VERSION);
         return OPTIONS_DONE;
     case ':':
-        return refuse(status, "%s needs a value", argv[optind - 1]);
+        return command_refuse(command, "%s needs a value", argv[optind - 1]);
     default:
-        return refuse(status, "unknown option %s", argv[optind - 1]);
+        return command_refuse(command, "unknown option %s", argv[optind - 1]);
     }
 }
 
 /* [SOURCE] [MOUNTPOINT]; one that is an address is the source. */
-static int read_places(struct words *words, int n, char **places, int *status)
+static int read_places(struct words *words, int n, char **places, struct command *command)
 {
     if (n > 2)
-        return refuse(status, "too many arguments: %s", places[2]);
+        return command_refuse(command, "too many arguments: %s", places[2]);
     if (n == 2 || (n == 1 && strstr(places[0], "://")))
         words->source = places[0];
     if (n == 2 || (n == 1 && !words->source))
         words->mountpoint = places[n - 1];
     if (words->mountpoint && !*words->mountpoint)
-        return refuse(status, "the mount point is empty");
+        return command_refuse(command, "the mount point is empty");
     if (!words->source || strcmp(words->source, "none") == 0)
         return 0;
     if (strstr(words->source, "://") || strcmp(words->source, "local") == 0)
-        return add_service(words, words->source, status);
-    return set_once(&words->config, words->source, "settings files", status);
+        return add_service(words, words->source, command);
+    return command_set_once(command, &words->config, words->source, "settings files");
 }
 
 static int read_words(struct options *options, struct words *words, int argc, char **argv,
-                      int *status)
+                      struct command *command)
 {
     int option, result = 0;
 
     opterr = 0;
     while (result == 0 &&
            (option = getopt_long(argc, argv, ":c:fs:d:o:", long_options, NULL)) != -1)
-        result = read_option(options, words, option, argv, status);
+        result = read_option(options, words, option, argv, command);
     if (result == 0 && read_list(options, words) < 0)
-        result = refuse(status, "wrong -o");
+        result = command_refuse(command, "wrong -o");
     if (result == 0 && words->list.config)
-        result = set_once(&words->config, words->list.config, "settings files", status);
+        result = command_set_once(command, &words->config, words->list.config, "settings files");
     if (result == 0 && words->list.data)
-        result = set_once(&words->data, words->list.data, "data directories", status);
+        result = command_set_once(command, &words->data, words->list.data, "data directories");
     if (result == 0 && words->list.service)
-        result = add_service(words, words->list.service, status);
+        result = add_service(words, words->list.service, command);
     if (result == 0)
-        result = read_places(words, argc - optind, argv + optind, status);
+        result = read_places(words, argc - optind, argv + optind, command);
     return result;
-}
-
-/* Puts `n` addresses in the place of those of the file, if there are any. */
-static int replace_addresses(char **list, size_t *n_list, const char *const *with, size_t n)
-{
-    if (n == 0)
-        return 0;
-    while (*n_list > 0)
-        free(list[--*n_list]);
-    for (size_t i = 0; i < n; i++) {
-        list[i] = strdup(with[i]);
-        if (!list[i])
-            return -ENOMEM;
-        *n_list = i + 1;
-    }
-    return 0;
 }
 
 static int copy(char **to, const char *text)
@@ -246,69 +186,65 @@ static int copy(char **to, const char *text)
     return *to ? 0 : -ENOMEM;
 }
 
-static int lay_over(struct options *options, const struct words *words, int *status)
+static int lay_over(struct options *options, const struct words *words, struct command *command)
 {
     struct config *config = &options->config;
 
-    if (replace_addresses(config->service_addresses, &config->n_service_addresses, words->services,
-                          words->n_services) < 0 ||
-        replace_addresses(config->listen, &config->n_listen, words->listen, words->n_listen) < 0 ||
-        copy(&options->data, words->data) < 0 || copy(&options->source, words->source) < 0 ||
+    if (command_replace_addresses(command, config->service_addresses, &config->n_service_addresses,
+                                  words->services, words->n_services) < 0 ||
+        command_replace_addresses(command, config->listen, &config->n_listen, words->listen,
+                                  words->n_listen) < 0)
+        return -ENOMEM;
+    if (copy(&options->data, words->data) < 0 || copy(&options->source, words->source) < 0 ||
         copy(&options->mountpoint, words->mountpoint ? words->mountpoint : config->mount_path) < 0)
-        return no_memory(status);
+        return command_no_memory(command);
     config->foreground |= words->foreground;
     config->allow_other |= words->list.allow_other;
     options->check = words->check;
     return 0;
 }
 
-static int load(struct config *config, const char *path, int *status)
-{
-    char *error = NULL;
-    int result;
-
-    if (!path)
-        return 0;
-    result = config_load(config, path, &error);
-    if (result == 0)
-        return 0;
-    fprintf(stderr, "queuefs: %s\n", error ? error : strerror(-result));
-    free(error);
-    *status = STATUS_FAILED;
-    return result;
-}
-
 /* What contradicts itself. */
-static int judge(const struct options *options, const struct words *words, int *status)
+static int judge(const struct options *options, const struct words *words, struct command *command)
 {
     const struct config *config = &options->config;
 
     if (config->n_service_addresses > 0 && options->data)
-        return refuse(status, "--data is for the service inside, and --service names another");
+        return command_refuse(command,
+                              "--data is for the service inside, and --service names another");
     if (config->n_service_addresses > 0 && words->n_listen > 0)
-        return refuse(status, "--listen is for the service inside, and --service names another");
+        return command_refuse(command,
+                              "--listen is for the service inside, and --service names another");
     if (!options->mountpoint && !options->check)
-        return refuse(status, "no mount point");
+        return command_refuse(command, "no mount point");
     if (config->n_service_addresses == 0 && config->engine == CONFIG_ENGINE_NATS)
-        return refuse(status, "store.engine nats is not for a service inside a mount");
+        return command_refuse(command, "store.engine nats is not for a service inside a mount");
     return 0;
 }
 
-int options_read(struct options *options, int argc, char **argv, int *status)
+static int read_all(struct options *options, struct words *words, int argc, char **argv,
+                    struct command *command)
 {
-    struct words words = {0};
     int result;
 
     *options = (struct options){.fuse = FUSE_ARGS_INIT(0, NULL)};
     if (config_init(&options->config) < 0 || fuse_opt_add_arg(&options->fuse, "queuefs"))
-        return no_memory(status);
-    result = read_words(options, &words, argc, argv, status);
+        return command_no_memory(command);
+    result = read_words(options, words, argc, argv, command);
     if (result == 0)
-        result = load(&options->config, words.config, status);
+        result = command_load(command, &options->config, words->config);
     if (result == 0)
-        result = lay_over(options, &words, status);
-    if (result == 0)
-        result = judge(options, &words, status);
+        result = lay_over(options, words, command);
+    return result == 0 ? judge(options, words, command) : result;
+}
+
+int options_read(struct options *options, int argc, char **argv, int *status)
+{
+    struct command command = {.program = "queuefs"};
+    struct words words = {0};
+    int result = read_all(options, &words, argc, argv, &command);
+
+    *status = command.status;
     free(words.list.config);
     free(words.list.service);
     free(words.list.data);

@@ -4,6 +4,7 @@
 
 #include "config/config.h"
 #include "fs/fuse.h"
+#include "transport/main_command.h"
 
 struct options {
     struct config config;
@@ -13,13 +14,6 @@ struct options {
     struct fuse_args fuse; /* for libfuse, its own options only */
     bool check;
 };
-
-/* Positive outcome: it was --help or --version, all is done. */
-#define OPTIONS_DONE 1
-
-/* Statuses of the program. */
-#define STATUS_FAILED 1
-#define STATUS_USAGE  2
 
 /*
  * Read them. 0, OPTIONS_DONE, or negative: one line was printed and *status is what to exit with.

@@ -16,15 +16,14 @@
 #include "fs/mountpoint.h"
 #include "fs/main_options.h"
 #include "fs/tree.h"
+#include "transport/main_process.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -44,24 +43,6 @@ struct program {
     struct ending ending;
     pthread_t announcer;
 };
-
-/* Batches are large buffers that come and go: keep their pages instead of faulting them in anew. */
-static void tune_memory(void)
-{
-    mallopt(M_MMAP_THRESHOLD, 32 << 20);
-    mallopt(M_TRIM_THRESHOLD, 256 << 20);
-    mallopt(M_ARENA_MAX, 4);
-}
-
-static void raise_file_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 static atomic_bool fuse_complained;
 
@@ -349,14 +330,6 @@ stop_backing:
     return status;
 }
 
-static int check(const struct options *options)
-{
-    if (config_print(&options->config, stdout) == 0 && fflush(stdout) == 0)
-        return 0;
-    log_error("cannot write the settings");
-    return STATUS_FAILED;
-}
-
 static int start(struct program *program)
 {
     int status, result;
@@ -381,18 +354,18 @@ static int start(struct program *program)
 int main(int argc, char **argv)
 {
     static struct program program;
+    struct command command = {.program = "queuefs"};
     int status = 0, result;
 
-    daemon_fill_standard_fds();
+    process_init();
     daemon_log_init("queuefs");
     fuse_set_log_func(fuse_says);
-    tune_memory();
-    raise_file_limit();
 
     result = options_read(&program.options, argc, argv, &status);
     if (result == 0) {
         log_set_level((enum log_level)program.options.config.log_level);
-        status = program.options.check ? check(&program.options) : start(&program);
+        status = program.options.check ? command_check(&command, &program.options.config)
+                                       : start(&program);
     }
     if (program.session)
         fuse_session_destroy(program.session);

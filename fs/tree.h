@@ -43,7 +43,7 @@ struct file {
     struct node *node;
     const struct node_ops *ops;
     int flags;         /* of open(2) */
-    atomic_int n_refs; /* the open, and a parked poll */
+    atomic_int n_refs; /* the open, a parked poll, a read that is being answered */
     struct poll poll;
     struct writer *writer;  /* in */
     atomic_int kept_error;  /* in: see there */

@@ -10,6 +10,7 @@
 #include <nng/protocol/reqrep0/req.h>
 
 #include "transport/error.h"
+#include "transport/sendmsg.h"
 
 static void lane_init(struct lane *lane)
 {
@@ -74,6 +75,7 @@ static void slot_take_locked(struct slot *slot, struct request *request)
     struct client *client = slot->client;
 
     slot->request = request;
+    request->n_retries = 0;
     slot->pause_ms = CLIENT_PAUSE_MS;
     client->busy[slot->index] = request->number;
     request->answered_below = lowest_locked(client);
@@ -216,9 +218,13 @@ static int targets_add(struct client *client, const struct client_options *optio
     client->n_targets++;
     if (!target->url)
         return -ENOMEM;
-    if (target->address.kind == ADDRESS_TLS)
-        rc = tls_config_new(&options->tls, false, target->address.host, &target->tls, error);
-    return rc;
+    if (target->address.kind != ADDRESS_TLS)
+        return 0;
+    target->report = tls_report_new(NULL);
+    if (!target->report)
+        return -ENOMEM;
+    return tls_config_new(&options->tls, false, target->address.host, target->report, &target->tls,
+                          error);
 }
 
 static int sync_init(struct client *client)
@@ -314,6 +320,8 @@ int client_start(struct client *client)
     int rc;
 
     assert(!client->opened && !client->stopping);
+    if (!sendmsg_guards())
+        return -ENOTSUP;
     rc = error_from_nng(nng_req0_open(&client->socket));
     if (rc < 0)
         return rc;
@@ -344,7 +352,7 @@ void client_link_info(void *arg, struct link_info *info)
 
     memset(info, 0, sizeof(*info));
     pthread_mutex_lock(&client->lock);
-    info->connected = client->pipe != 0;
+    info->connected = client->up;
     info->retries = client->retries;
     snprintf(info->endpoint, sizeof(info->endpoint), "%s", client->targets[client->target].url);
     memcpy(info->last_error, client->last_error, sizeof(info->last_error));
@@ -361,6 +369,7 @@ void client_free(struct client *client)
     for (size_t i = 0; i < client->n_targets; i++) {
         if (client->targets[i].tls)
             nng_tls_config_free(client->targets[i].tls);
+        tls_report_unref(client->targets[i].report);
         free(client->targets[i].url);
     }
     free(client->targets);

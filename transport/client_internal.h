@@ -22,6 +22,7 @@
 
 #include "transport/address.h"
 #include "transport/client.h"
+#include "transport/tls_report.h"
 
 #define CLIENT_SLOTS        256
 #define CLIENT_WATCH_SLOTS  16
@@ -60,6 +61,8 @@ struct target {
     char *url;
     struct address address;
     nng_tls_config *tls;
+    struct tls_report *report; /* why its handshakes fail; NULL: no TLS */
+    char said[TLS_WHY_MAX];    /* in the log, since it last worked; the link's thread only */
 };
 
 struct client {
@@ -96,6 +99,8 @@ struct client {
     bool suspect;   /* nothing comes back: leave this address */
     bool ending;    /* the service there is ending */
     bool leaving;   /* the client stops, and its slots have: close everything */
+    atomic_bool up; /* something came over this connection; written under the lock */
+    bool lost;      /* it has been logged that there is no connection */
     char last_error[256];
     uint64_t retries;
 };
@@ -123,6 +128,8 @@ void slot_send(struct slot *slot);         /* within client_begin() and client_e
 /* client_link.c */
 void link_watch(struct client *client); /* on the open socket, before link_run */
 void *link_run(void *client);
+/* An answer came. */
+void link_heard(struct client *client);
 /* No answer came over the connection in use: try another. */
 void link_suspect(struct client *client);
 /* The service there is ending: use another if there is one. */

@@ -11,8 +11,10 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
+#include "core/log.h"
 #include "transport/error.h"
 #include "transport/wire.h"
 
@@ -20,7 +22,7 @@
 
 static void note_locked(struct client *client, const char *why)
 {
-    snprintf(client->last_error, sizeof(client->last_error), "%s: %s",
+    snprintf(client->last_error, sizeof(client->last_error), "%s: %.200s",
              client->targets[client->target].url, why);
 }
 
@@ -31,15 +33,59 @@ void link_note(struct client *client, const char *why)
     pthread_mutex_unlock(&client->lock);
 }
 
+/* A connection counts once something came over it: a process that is stopped lets others connect,
+ * and no more. */
+void link_heard(struct client *client)
+{
+    const char *url = NULL;
+
+    if (atomic_load(&client->up))
+        return;
+    pthread_mutex_lock(&client->lock);
+    if (client->pipe && !client->suspect && !client->up) {
+        url = client->lost ? client->targets[client->target].url : NULL;
+        client->lost = false;
+        client->up = true;
+    }
+    pthread_mutex_unlock(&client->lock);
+    if (url)
+        log_info("connected to queue service %s again", url);
+}
+
+/* Whether that is news. Before the first connection whoever started the client knows it. */
+static bool fall_locked(struct client *client)
+{
+    bool news = client->up && !client->leaving && !client->stopping;
+
+    client->up = false;
+    client->lost |= news;
+    return news;
+}
+
+static void log_lost(struct client *client)
+{
+    char why[sizeof(client->last_error)];
+
+    pthread_mutex_lock(&client->lock);
+    memcpy(why, client->last_error, sizeof(why));
+    pthread_mutex_unlock(&client->lock);
+    log_warning("queue service %s; what is put is kept and sent when it is back", why);
+}
+
 void link_suspect(struct client *client)
 {
+    bool lost = false;
+
     pthread_mutex_lock(&client->lock);
     if (client->pipe && !client->suspect) {
         note_locked(client, "no answer");
         client->suspect = true;
+        lost = fall_locked(client);
         pthread_cond_broadcast(&client->changed);
     }
     pthread_mutex_unlock(&client->lock);
+    if (lost)
+        log_lost(client);
 }
 
 void link_ending(struct client *client)
@@ -58,6 +104,7 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
 {
     struct client *client = arg;
     int id = nng_pipe_id(pipe);
+    bool lost = false;
 
     pthread_mutex_lock(&client->lock);
     if (event == NNG_PIPE_EV_ADD_POST) {
@@ -69,9 +116,12 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
         client->pipe = 0;
         if (!client->suspect && !client->ending && !client->leaving)
             note_locked(client, "the connection was lost");
+        lost = fall_locked(client);
     }
     pthread_cond_broadcast(&client->changed);
     pthread_mutex_unlock(&client->lock);
+    if (lost)
+        log_lost(client);
 }
 
 void link_watch(struct client *client)
@@ -210,6 +260,8 @@ static bool link_stay(struct client *client)
 
     pthread_mutex_lock(&client->lock);
     came = await_first_locked(client);
+    if (came)
+        client->targets[client->target].said[0] = '\0';
     while (came && !client->leaving && !client->suspect) {
         if (client->ending && several)
             await_end_locked(client);
@@ -240,10 +292,46 @@ static void link_leave(struct client *client)
     pthread_mutex_unlock(&client->lock);
 }
 
+/* Why a dial failed, in words. `rv` 0: it worked, but its connection never came up. */
+static void explain(const struct target *target, int rv, char why[TLS_WHY_MAX])
+{
+    const bool closed = rv == 0 || rv == NNG_ECONNSHUT || rv == NNG_ECLOSED ||
+                        rv == NNG_ECONNRESET || rv == NNG_EPROTO;
+
+    if (target->report && tls_report_take(target->report, why))
+        return;
+    if (!closed)
+        snprintf(why, TLS_WHY_MAX, "%s", nng_strerror(rv));
+    else if (target->address.kind == ADDRESS_TCP)
+        snprintf(why, TLS_WHY_MAX,
+                 "nothing there speaks our protocol without TLS (tls+tcp:// "
+                 "rather than tcp://?)");
+    else
+        snprintf(why, TLS_WHY_MAX, "nothing there speaks our protocol");
+}
+
+/* For `stats`, and once for the log. */
+static void link_failed(struct client *client, struct target *target, int rv)
+{
+    char why[TLS_WHY_MAX];
+    bool news;
+
+    explain(target, rv, why);
+    pthread_mutex_lock(&client->lock);
+    note_locked(client, why);
+    news = !client->leaving && strcmp(target->said, why) != 0;
+    client->lost |= news;
+    pthread_mutex_unlock(&client->lock);
+    if (!news)
+        return;
+    log_warning("queue service %s: %s", target->url, why);
+    memcpy(target->said, why, sizeof(target->said));
+}
+
 /* One address, from dialling until its connection is no good any more. True: it was one. */
 static bool link_try(struct client *client)
 {
-    const struct target *target = &client->targets[client->target];
+    struct target *target = &client->targets[client->target];
     bool came = false;
     int rv = dialer_make(client, target);
 
@@ -254,7 +342,7 @@ static bool link_try(struct client *client)
         link_leave(client);
     }
     if (!came)
-        link_note(client, rv ? nng_strerror(rv) : "nothing there speaks our protocol");
+        link_failed(client, target, rv);
     return came;
 }
 

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "transport/error.h"
 #include "transport/wire.h"
@@ -38,6 +39,32 @@ static void slot_pause(struct slot *slot)
     nng_sleep_aio(pause_ms, slot->pause_aio);
 }
 
+/* How long the request may wait for a connection. */
+static nng_duration send_timeout_ms(const struct slot *slot)
+{
+    const struct client *client = slot->client;
+    int64_t left_us = slot->request->give_up_us - client->clock->mono_us(client->clock);
+
+    if (slot->request->give_up_us == 0 || left_us / 1000 >= INT_MAX)
+        return NNG_DURATION_INFINITE;
+    return left_us <= 0 ? NNG_DURATION_ZERO : (nng_duration)(left_us / 1000 + 1);
+}
+
+/* True: the request's time is over, and so it has been finished. */
+static bool slot_gives_up(struct slot *slot)
+{
+    struct request *request = slot->request;
+
+    if (send_timeout_ms(slot) != NNG_DURATION_ZERO)
+        return false;
+    request->status = -ETIMEDOUT;
+    request->reply_free = NULL;
+    request->reply_memory = NULL;
+    memset(&request->state, 0, sizeof(request->state));
+    client_finish(slot);
+    return true;
+}
+
 /* The same bytes again after a while. */
 static void slot_retry_later(struct slot *slot)
 {
@@ -54,12 +81,13 @@ static void slot_retry(struct slot *slot)
 {
     struct client *client = slot->client;
 
-    if (!client_begin(client))
+    if (slot_gives_up(slot) || !client_begin(client))
         return;
     pthread_mutex_lock(&client->lock);
     client->retries++;
     client->n_flying += slot->index < CLIENT_SLOTS;
     pthread_mutex_unlock(&client->lock);
+    slot->request->n_retries++;
     slot_send(slot);
     client_end(client);
 }
@@ -69,6 +97,7 @@ void slot_send(struct slot *slot)
     size_t size = wire_request_size(slot->request);
     nng_msg *msg;
 
+    nng_aio_set_timeout(slot->send_aio, send_timeout_ms(slot));
     if (nng_msg_alloc(&msg, size) != 0) {
         client_flew(slot);
         slot_pause(slot);
@@ -169,6 +198,7 @@ static void slot_answered(struct slot *slot, nng_msg *msg)
     int rc = wire_reply_decode(nng_msg_body(msg), nng_msg_len(msg), request, &array);
 
     atomic_store(&client->heard_us, client->clock->mono_us(client->clock));
+    link_heard(client);
     if (rc > 0 || rc == -EPROTO) {
         answer_refused(slot, rc, msg);
         return;

@@ -8,6 +8,7 @@
 #include <nng/protocol/reqrep0/rep.h>
 
 #include "transport/error.h"
+#include "transport/sendmsg.h"
 #include "transport/socket.h"
 
 bool server_begin(struct server *server)
@@ -85,12 +86,16 @@ static int sync_init(struct server *server)
 
 int server_new(struct backend *backend, struct server **made)
 {
-    struct server *server = calloc(1, sizeof(*server));
+    struct server *server;
     int rc;
 
+    if (!sendmsg_guards())
+        return -ENOTSUP;
+    server = calloc(1, sizeof(*server));
     if (!server)
         return -ENOMEM;
     server->backend = backend;
+    RB_INIT(&server->peers);
     rc = sync_init(server);
     if (rc < 0)
         goto memory;
@@ -165,7 +170,7 @@ static void await_quiet(struct server *server)
     int rc = 0;
 
     pthread_mutex_lock(&server->lock);
-    while (server->n_pipes > 0 && rc == 0)
+    while (server->n_peers > 0 && rc == 0)
         rc = pthread_cond_timedwait(&server->changed, &server->lock, &deadline);
     pthread_mutex_unlock(&server->lock);
 }
@@ -201,6 +206,7 @@ void server_free(struct server *server)
         server->contexts = context->next;
         context_free(context);
     }
+    peers_free(server);
     listeners_free(server);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);

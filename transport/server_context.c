@@ -84,7 +84,8 @@ static nng_msg *context_encode(struct server_context *context)
     return msg;
 }
 
-/* Without memory for an answer there is none: the client asks again. */
+/* Without memory for an answer, or for a peer that reads none, there is none: a client asks again.
+ */
 static void context_answer(struct server_context *context)
 {
     struct server *server = context->server;
@@ -92,10 +93,17 @@ static void context_answer(struct server_context *context)
 
     request_release(&context->decoded.request);
     context_clear(context);
+    peer_worked(context);
+    if (msg && !peer_reserve(context, nng_msg_len(msg))) {
+        nng_msg_free(msg);
+        msg = NULL;
+    }
     if (!msg) {
+        peer_end(context);
         context_again(context);
         return;
     }
+    peers_relieve(server);
     if (!server_begin(server)) {
         nng_msg_free(msg);
         return;
@@ -141,7 +149,10 @@ static uint8_t *context_reply_buffer(struct request *request, size_t size)
     if (context->reply || size > BATCH_BYTES_MAX)
         return NULL;
     grants = grants < ROOMY_GRANTS ? grants : ROOMY_GRANTS;
-    if (nng_msg_alloc(&context->reply, WIRE_REPLY_DATA + size + grants * WIRE_GRANT) != 0) {
+    size += WIRE_REPLY_DATA + grants * WIRE_GRANT;
+    if (!peer_reserve(context, size))
+        return NULL;
+    if (nng_msg_alloc(&context->reply, size) != 0) {
         context->reply = NULL;
         return NULL;
     }
@@ -174,13 +185,24 @@ static void context_received(struct server_context *context)
 {
     struct server *server = context->server;
     nng_msg *msg = nng_aio_get_msg(context->aio);
-    int rc = wire_request_decode(nng_msg_body(msg), nng_msg_len(msg), &context->decoded);
+    int pipe = nng_pipe_id(nng_msg_get_pipe(msg));
+    enum peer_verdict verdict = peer_take(context, pipe, nng_msg_len(msg));
+    int rc;
 
     nng_aio_set_msg(context->aio, NULL);
     context->received = msg;
+    if (verdict == PEER_DROP) {
+        context_clear(context);
+        context_again(context);
+        return;
+    }
+    rc = wire_request_decode(nng_msg_body(msg), nng_msg_len(msg), &context->decoded);
+    if (rc == 0 && verdict == PEER_REFUSE)
+        rc = -ENOMEM;
     if (rc == WIRE_FOREIGN || rc == WIRE_OTHER_VERSION || rc == -EPROTO)
         atomic_fetch_add(&server->bad_frames, 1);
     if (rc == WIRE_FOREIGN) {
+        peer_end(context);
         context_clear(context);
         context_again(context);
     } else if (rc) {
@@ -203,6 +225,7 @@ static void receive_ended(struct server_context *context, int rv)
         server_grow(server);
         server_end(server);
     }
+    peers_relieve(server);
     context_received(context);
 }
 
@@ -217,6 +240,8 @@ static void send_ended(struct server_context *context, int rv)
         if (msg)
             nng_msg_free(msg);
     }
+    peer_moved(context);
+    peer_end(context);
     pthread_mutex_lock(&server->lock);
     server->n_sending--;
     if (server->stopping && server->n_sending == 0)

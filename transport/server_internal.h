@@ -4,6 +4,7 @@
  *   server.c          contexts come and go; start and stop
  *   server_context.c  a context: one request at a time, received, taken by the backend, answered
  *   server_listen.c   listeners
+ *   server_peer.c     connections, and what each may use
  *
  * A context's only aio receives, then sends, then receives again; between the two the request is
  * the backend's, for as long as it likes. An operation is started only between server_begin() and
@@ -15,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <bsd/sys/tree.h>
 #include <nng/nng.h>
 
 #include "transport/server.h"
@@ -27,6 +29,26 @@
 #define SERVER_FLUSH_MS     1000 /* the last answers have so long to go out */
 #define SERVER_SETTLE_MS    200  /* connections have so long to become quiet */
 
+/* Connections, and what they may use. */
+#define SERVER_PEERS_MAX     4096
+#define SERVER_PEER_REQUESTS 512 /* being worked on, or answers not read; clients have 272 */
+#define SERVER_SMALL         ((size_t)64 << 10)  /* frames of this size are always taken */
+#define SERVER_HELD_MAX      ((size_t)512 << 20) /* requests being worked on */
+#define SERVER_PEER_UNSENT   ((size_t)128 << 20) /* answers that one connection does not read */
+#define SERVER_UNSENT_MAX    ((size_t)512 << 20) /* and all of them */
+#define SERVER_STUCK_US      INT64_C(2000000) /* whose answers did not move for so long is stuck */
+
+struct server_peer {
+    RB_ENTRY(server_peer) by_pipe;
+    int pipe;
+    size_t n_requests;   /* of contexts that have it as their peer */
+    size_t unsent_bytes; /* answers being made, or on their way */
+    int64_t moved_us;    /* when the last answer went out, or the first was made */
+    bool gone, closing;
+};
+
+RB_HEAD(server_peers, server_peer);
+
 enum context_state { CONTEXT_RECEIVES, CONTEXT_SENDS };
 
 struct server_context {
@@ -35,8 +57,10 @@ struct server_context {
     nng_aio *aio;
     enum context_state state;
     struct wire_request decoded;
-    nng_msg *received; /* what `decoded` lies in */
-    nng_msg *reply;    /* made early for out.get.data, or NULL */
+    nng_msg *received;        /* what `decoded` lies in */
+    nng_msg *reply;           /* made early for out.get.data, or NULL */
+    struct server_peer *peer; /* from peer_take() to peer_end() */
+    size_t held_bytes, unsent_bytes;
     struct server_context *next;
 };
 
@@ -59,7 +83,10 @@ struct server {
     size_t n_taken;    /* with the backend */
     size_t n_sending;  /* answers on their way */
     size_t n_starting; /* between server_begin() and server_end() */
-    long n_pipes;      /* connections */
+    struct server_peers peers;
+    size_t n_peers;                  /* that are not gone */
+    size_t held_bytes, unsent_bytes; /* of all contexts */
+    bool refusing;                   /* connections, and has said so */
     bool stopping, closing;
     struct server_listener listeners[SERVER_LISTENERS];
     size_t n_listeners;
@@ -75,6 +102,28 @@ void server_grow(struct server *server);
 int context_open(struct server *server, struct server_context **context);
 void context_receive(struct server_context *context); /* within begin and end; counted idle */
 void context_free(struct server_context *context);    /* stopped, socket closed */
+
+/* server_peer.c */
+bool peer_came(struct server *server, int pipe); /* false: refuse it */
+void peer_gone(struct server *server, int pipe);
+void peers_free(struct server *server);
+enum peer_verdict {
+    PEER_TAKE,
+    PEER_DROP,  /* answer nothing; no peer_end() */
+    PEER_REFUSE /* answer -ENOMEM */
+};
+/* A frame of `len` bytes came; it and its answer count until peer_end(). */
+enum peer_verdict peer_take(struct server_context *context, int pipe, size_t len);
+/* The frame's memory was given back. */
+void peer_worked(struct server_context *context);
+/* An answer of `len` bytes is made. False: there is no room for it. May be called again with
+ * another length. */
+bool peer_reserve(struct server_context *context, size_t len);
+/* An answer went out. */
+void peer_moved(struct server_context *context);
+void peer_end(struct server_context *context); /* harmless without a peer */
+/* See to it that there is memory, and contexts, for others. No lock held. */
+void peers_relieve(struct server *server);
 
 /* server_listen.c */
 int listeners_watch(struct server *server);

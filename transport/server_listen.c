@@ -14,6 +14,7 @@
 
 #include "transport/address.h"
 #include "transport/error.h"
+#include "transport/tls_report.h"
 
 static bool is_tls(struct server *server, nng_listener id)
 {
@@ -28,36 +29,30 @@ static bool is_tls(struct server *server, nng_listener id)
 }
 
 /* The handshake is to have refused those without a certificate; this makes sure. */
-static void pipe_coming(nng_pipe pipe, nng_pipe_ev event, void *arg)
+static bool is_welcome(struct server *server, nng_pipe pipe)
 {
     bool verified = false;
 
-    if (event != NNG_PIPE_EV_ADD_PRE || !is_tls(arg, nng_pipe_listener(pipe)))
-        return;
-    if (nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &verified) != 0 || !verified)
-        nng_pipe_close(pipe);
+    if (is_tls(server, nng_pipe_listener(pipe)) &&
+        (nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &verified) != 0 || !verified))
+        return false;
+    return peer_came(server, nng_pipe_id(pipe));
 }
 
-/* The two events of a connection that is short may come in any order. */
-static void pipe_counted(nng_pipe pipe, nng_pipe_ev event, void *arg)
+static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
 {
-    struct server *server = arg;
-
-    pthread_mutex_lock(&server->lock);
-    server->n_pipes += event == NNG_PIPE_EV_ADD_POST ? 1 : -1;
-    if (server->closing && server->n_pipes == 0)
-        pthread_cond_broadcast(&server->changed);
-    pthread_mutex_unlock(&server->lock);
+    if (event == NNG_PIPE_EV_REM_POST)
+        peer_gone(arg, nng_pipe_id(pipe));
+    else if (!is_welcome(arg, pipe))
+        nng_pipe_close(pipe);
 }
 
 int listeners_watch(struct server *server)
 {
-    int rv = nng_pipe_notify(server->socket, NNG_PIPE_EV_ADD_PRE, pipe_coming, server);
+    int rv = nng_pipe_notify(server->socket, NNG_PIPE_EV_ADD_PRE, pipe_changed, server);
 
     if (rv == 0)
-        rv = nng_pipe_notify(server->socket, NNG_PIPE_EV_ADD_POST, pipe_counted, server);
-    if (rv == 0)
-        rv = nng_pipe_notify(server->socket, NNG_PIPE_EV_REM_POST, pipe_counted, server);
+        rv = nng_pipe_notify(server->socket, NNG_PIPE_EV_REM_POST, pipe_changed, server);
     return error_from_nng(rv);
 }
 
@@ -117,11 +112,16 @@ static int check_address(const char *url, const struct address *address, char **
 static int set_tls(nng_listener id, const char *url, const struct tls_files *files, char **error)
 {
     struct nng_tls_config *config;
+    struct tls_report *report;
     int rc;
 
     if (!files)
         return fail(error, url, "it needs tls: ca, cert, key", -EINVAL);
-    rc = tls_config_new(files, true, NULL, &config, error);
+    report = tls_report_new(url);
+    if (!report)
+        return -ENOMEM;
+    rc = tls_config_new(files, true, NULL, report, &config, error);
+    tls_report_unref(report);
     if (rc < 0)
         return rc;
     rc = error_from_nng(nng_listener_set_ptr(id, NNG_OPT_TLS_CONFIG, config));

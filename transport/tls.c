@@ -4,10 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <nng/nng.h>
-#include <nng/supplemental/tls/tls.h>
 
 #include "transport/error.h"
+#include "transport/tls_engine.h"
 
 #define PEM_MAX ((size_t)1 << 20)
 
@@ -16,6 +15,13 @@ static int fail(char **error, const char *what, const char *path, int rc)
     if (asprintf(error, "tls.%s: %s: %s", what, path, strerror(-rc)) < 0)
         *error = NULL;
     return rc;
+}
+
+static int fail_text(char **error, const char *what, const char *path, const char *why)
+{
+    if (asprintf(error, "tls.%s: %s: %s", what, path, why) < 0)
+        *error = NULL;
+    return -EINVAL;
 }
 
 static int file_read(FILE *file, char **text)
@@ -61,16 +67,31 @@ static void pem_free(char *text)
     free(text);
 }
 
+/* What the engine (tls_engine.c) makes of a certificate and its key. */
+static int own_cert_fail(int rv, const struct tls_files *files, char **error)
+{
+    switch (rv) {
+    case NNG_EINVAL:
+        return fail_text(error, "cert", files->cert, "no certificate in PEM form");
+    case NNG_ECRYPTO:
+        return fail_text(error, "key", files->key, "no private key in PEM form, without password");
+    case NNG_EPEERAUTH:
+        return fail_text(error, "key", files->key, "not the key of the certificate in tls.cert");
+    default:
+        return fail(error, "cert", files->cert, error_from_nng(rv));
+    }
+}
+
 static int config_fill(nng_tls_config *config, const struct tls_files *files, const char *ca,
                        const char *cert, const char *key, const char *name, char **error)
 {
     int rv = nng_tls_config_ca_chain(config, ca, NULL);
 
     if (rv)
-        return fail(error, "ca", files->ca, error_from_nng(rv));
+        return fail_text(error, "ca", files->ca, "no certificates in PEM form");
     rv = nng_tls_config_own_cert(config, cert, key, NULL);
     if (rv)
-        return fail(error, "cert", files->cert, error_from_nng(rv));
+        return own_cert_fail(rv, files, error);
     rv = nng_tls_config_auth_mode(config, NNG_TLS_AUTH_MODE_REQUIRED);
     if (rv == 0 && name)
         rv = nng_tls_config_server_name(config, name);
@@ -78,7 +99,7 @@ static int config_fill(nng_tls_config *config, const struct tls_files *files, co
 }
 
 int tls_config_new(const struct tls_files *files, bool listener, const char *host,
-                   struct nng_tls_config **config, char **error)
+                   struct tls_report *report, struct nng_tls_config **config, char **error)
 {
     char *ca = NULL, *cert = NULL, *key = NULL;
     const char *name = files->server_name && *files->server_name ? files->server_name : host;
@@ -92,8 +113,8 @@ int tls_config_new(const struct tls_files *files, bool listener, const char *hos
         rc = pem_read("key", files->key, &key, error);
     if (rc < 0)
         goto texts;
-    rc = error_from_nng(
-        nng_tls_config_alloc(&made, listener ? NNG_TLS_MODE_SERVER : NNG_TLS_MODE_CLIENT));
+    rc = error_from_nng(tls_engine_config_alloc(
+        listener ? NNG_TLS_MODE_SERVER : NNG_TLS_MODE_CLIENT, report, &made));
     if (rc < 0) {
         fail(error, "ca", files->ca, rc);
         goto texts;

@@ -1,9 +1,9 @@
 /*
- * The data directory of the service inside a mount: which one, made where it is missing, fit for a
+ * The data directory of a queue service: which one, made where it is missing, fit for a
  * store, and held by one process through a lock file that says by whom. One thread.
  */
-#ifndef QUEUEFS_FS_DATADIR_H
-#define QUEUEFS_FS_DATADIR_H
+#ifndef QUEUEFS_TRANSPORT_MAIN_DATADIR_H
+#define QUEUEFS_TRANSPORT_MAIN_DATADIR_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,10 +23,12 @@ struct datadir {
 char *datadir_choose(const char *given, const char *stored, const char *program);
 
 /*
- * Make it, check it, lock it for `mountpoint` (absolute). 0 or negative errno, logged. After the
- * fork. A half-opened one is closed by datadir_close().
+ * Make it, check it, lock it for `mountpoint` (absolute), or where that is NULL for a service that
+ * others reach at `address`. 0 or negative errno, logged. After the fork. A half-opened one is
+ * closed by datadir_close().
  */
-int datadir_open(struct datadir *datadir, const char *path, const char *mountpoint);
+int datadir_open(struct datadir *datadir, const char *path, const char *mountpoint,
+                 const char *address);
 void datadir_close(struct datadir *datadir);
 
 /* Whether `path` is `dir` or below it; both absolute and without symlinks. Pure. */

@@ -1,4 +1,4 @@
-#include "fs/datadir.h"
+#include "transport/main_datadir.h"
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -105,7 +105,7 @@ static int make_dirs(char *path)
 
 static int check_place(const char *path, const char *mountpoint)
 {
-    if (!path_is_within(path, mountpoint))
+    if (!mountpoint || !path_is_within(path, mountpoint))
         return 0;
     log_error("the data directory %s is below the mount point %s", path, mountpoint);
     return -EINVAL;
@@ -128,21 +128,33 @@ static int check_filesystem(const char *path)
     return 0;
 }
 
-/* Who has it, from the lock file: "PID\nMOUNTPOINT\n". */
+/* Cut the next line off *text. */
+static const char *next_line(char **text)
+{
+    char *line = strsep(text, "\n");
+
+    return line ? line : "";
+}
+
+/* Who has it, from the lock file: "PID\nMOUNTPOINT\nADDRESS\n". */
 static void log_in_use(const struct datadir *datadir)
 {
-    char text[PATH_MAX + 32];
-    ssize_t n = pread(datadir->lock_fd, text, sizeof(text) - 1, 0);
-    const char *mountpoint;
-    size_t pid_len;
+    char buffer[PATH_MAX + 512], *text = buffer;
+    ssize_t n = pread(datadir->lock_fd, buffer, sizeof(buffer) - 1, 0);
+    const char *pid, *mountpoint, *address;
 
-    text[n > 0 ? n : 0] = '\0';
-    pid_len = strspn(text, "0123456789");
-    mountpoint = text[pid_len] == '\n' ? text + pid_len + 1 : "";
-    log_error("%s is in use by process %.*s, mounted on %.*s; to share its queues: "
-              "queuefs -s ipc://%s/queuefs.sock MOUNTPOINT",
-              datadir->path, (int)pid_len, text, (int)strcspn(mountpoint, "\n"), mountpoint,
-              datadir->path);
+    buffer[n > 0 ? n : 0] = '\0';
+    pid = next_line(&text);
+    mountpoint = next_line(&text);
+    address = next_line(&text);
+    if (*mountpoint)
+        log_error("%s is in use by process %s, mounted on %s; to share its queues: "
+                  "queuefs -s ipc://%s/queuefs.sock MOUNTPOINT",
+                  datadir->path, pid, mountpoint, datadir->path);
+    else
+        log_error("%s is in use by process %s, a queue service; to use its queues: "
+                  "queuefs -s %s MOUNTPOINT",
+                  datadir->path, pid, *address ? address : "ADDRESS");
 }
 
 /* flock(2) has no timeout: try until it is over. */
@@ -165,7 +177,7 @@ static int take_lock(struct datadir *datadir)
     return 0;
 }
 
-static int lock(struct datadir *datadir, const char *mountpoint)
+static int lock(struct datadir *datadir, const char *mountpoint, const char *address)
 {
     char *path = join(datadir->path, "lock", "");
     int result;
@@ -182,14 +194,16 @@ static int lock(struct datadir *datadir, const char *mountpoint)
     if (result < 0)
         return result;
     if (ftruncate(datadir->lock_fd, 0) < 0 ||
-        dprintf(datadir->lock_fd, "%d\n%s\n", (int)getpid(), mountpoint) < 0) {
+        dprintf(datadir->lock_fd, "%d\n%s\n%s\n", (int)getpid(), mountpoint ? mountpoint : "",
+                address ? address : "") < 0) {
         log_error("cannot write %s/lock: %s", datadir->path, strerror(errno));
         return -errno;
     }
     return 0;
 }
 
-int datadir_open(struct datadir *datadir, const char *path, const char *mountpoint)
+int datadir_open(struct datadir *datadir, const char *path, const char *mountpoint,
+                 const char *address)
 {
     int result = check_place(path, mountpoint); /* before it is made; and again without symlinks */
     char *copy;
@@ -212,7 +226,7 @@ int datadir_open(struct datadir *datadir, const char *path, const char *mountpoi
     result = check_place(datadir->path, mountpoint);
     if (result == 0)
         result = check_filesystem(datadir->path);
-    return result < 0 ? result : lock(datadir, mountpoint);
+    return result < 0 ? result : lock(datadir, mountpoint, address);
 }
 
 void datadir_close(struct datadir *datadir)

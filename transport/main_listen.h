@@ -1,0 +1,14 @@
+/* The listeners of a service, as its settings say. Part of main_service.h. */
+#ifndef QUEUEFS_TRANSPORT_MAIN_LISTEN_H
+#define QUEUEFS_TRANSPORT_MAIN_LISTEN_H
+
+#include "config/config.h"
+#include "transport/server.h"
+
+/* 0 or negative errno, logged. */
+int listen_all(struct server *server, const struct config *config);
+
+/* An address for this user only. 0 or negative errno, logged. */
+int listen_private(struct server *server, const char *url);
+
+#endif

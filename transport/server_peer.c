@@ -1,0 +1,225 @@
+/*
+ * Connections and what each may use. A frame that would be too much is dropped or refused for want
+ * of memory, an answer that would be too much is dropped: the client asks again, which is always
+ * safe. Where all peers together have used up what there is, the one with the most of it loses its
+ * connection. So a peer that floods, or asks and never reads, harms itself alone.
+ *
+ * Known by the number of its pipe, from before the first frame until its last request is over.
+ */
+#include "transport/server_internal.h"
+
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+
+static int peer_compare(const struct server_peer *a, const struct server_peer *b)
+{
+    return (a->pipe > b->pipe) - (a->pipe < b->pipe);
+}
+
+RB_GENERATE_INTERNAL(server_peers, server_peer, by_pipe, peer_compare,
+                     __attribute__((unused)) static)
+
+static struct server_peer *peer_find_locked(struct server *server, int pipe)
+{
+    struct server_peer wanted = {.pipe = pipe};
+
+    return RB_FIND(server_peers, &server->peers, &wanted);
+}
+
+bool peer_came(struct server *server, int pipe)
+{
+    struct server_peer *peer = calloc(1, sizeof(*peer));
+    bool full, first;
+
+    if (!peer)
+        return false;
+    peer->pipe = pipe;
+    pthread_mutex_lock(&server->lock);
+    full = server->n_peers >= SERVER_PEERS_MAX;
+    first = full && !server->refusing;
+    server->refusing = full;
+    if (!full && !RB_INSERT(server_peers, &server->peers, peer)) {
+        server->n_peers++;
+        peer = NULL;
+    }
+    pthread_mutex_unlock(&server->lock);
+    free(peer);
+    if (first)
+        log_warning("%d connections: others are refused", SERVER_PEERS_MAX);
+    return !full;
+}
+
+static void peer_free_locked(struct server *server, struct server_peer *peer)
+{
+    RB_REMOVE(server_peers, &server->peers, peer);
+    free(peer);
+}
+
+void peer_gone(struct server *server, int pipe)
+{
+    struct server_peer *peer;
+
+    pthread_mutex_lock(&server->lock);
+    peer = peer_find_locked(server, pipe);
+    if (peer) {
+        server->n_peers--;
+        server->refusing = server->refusing && server->n_peers > SERVER_PEERS_MAX / 8 * 7;
+        peer->gone = true;
+        if (peer->n_requests == 0)
+            peer_free_locked(server, peer);
+        if (server->closing && server->n_peers == 0)
+            pthread_cond_broadcast(&server->changed);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+void peers_free(struct server *server)
+{
+    struct server_peer *peer;
+
+    while ((peer = RB_ROOT(&server->peers)) != NULL)
+        peer_free_locked(server, peer);
+}
+
+/* ---- requests ---- */
+
+enum peer_verdict peer_take(struct server_context *context, int pipe, size_t len)
+{
+    struct server *server = context->server;
+    enum peer_verdict verdict = PEER_TAKE;
+    struct server_peer *peer;
+
+    pthread_mutex_lock(&server->lock);
+    peer = peer_find_locked(server, pipe);
+    if (!peer || peer->n_requests >= SERVER_PEER_REQUESTS)
+        verdict = PEER_DROP;
+    else if (len > SERVER_SMALL && server->held_bytes + len > SERVER_HELD_MAX)
+        verdict = PEER_REFUSE;
+    if (verdict != PEER_DROP) {
+        peer->n_requests++;
+        server->held_bytes += len;
+        context->peer = peer;
+        context->held_bytes = len;
+    }
+    pthread_mutex_unlock(&server->lock);
+    return verdict;
+}
+
+void peer_worked(struct server_context *context)
+{
+    struct server *server = context->server;
+
+    pthread_mutex_lock(&server->lock);
+    server->held_bytes -= context->held_bytes;
+    context->held_bytes = 0;
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* Small answers always have, as the number of a connection's requests is bounded. */
+static bool has_room_locked(const struct server *server, const struct server_peer *peer, size_t len)
+{
+    if (len <= SERVER_SMALL)
+        return true;
+    return peer->unsent_bytes + len <= SERVER_PEER_UNSENT &&
+           server->unsent_bytes + len <= SERVER_UNSENT_MAX;
+}
+
+static void release_locked(struct server_context *context)
+{
+    struct server *server = context->server;
+
+    server->held_bytes -= context->held_bytes;
+    server->unsent_bytes -= context->unsent_bytes;
+    context->peer->unsent_bytes -= context->unsent_bytes;
+    context->held_bytes = context->unsent_bytes = 0;
+}
+
+bool peer_reserve(struct server_context *context, size_t len)
+{
+    struct server *server = context->server;
+    struct server_peer *peer = context->peer;
+    bool may;
+
+    pthread_mutex_lock(&server->lock);
+    server->unsent_bytes -= context->unsent_bytes;
+    peer->unsent_bytes -= context->unsent_bytes;
+    context->unsent_bytes = 0;
+    may = !peer->gone && has_room_locked(server, peer, len);
+    if (may && peer->unsent_bytes == 0)
+        peer->moved_us = clock_system.mono_us(&clock_system);
+    if (may) {
+        context->unsent_bytes = len;
+        peer->unsent_bytes += len;
+        server->unsent_bytes += len;
+    }
+    pthread_mutex_unlock(&server->lock);
+    return may;
+}
+
+void peer_moved(struct server_context *context)
+{
+    struct server *server = context->server;
+
+    pthread_mutex_lock(&server->lock);
+    context->peer->moved_us = clock_system.mono_us(&clock_system);
+    pthread_mutex_unlock(&server->lock);
+}
+
+void peer_end(struct server_context *context)
+{
+    struct server *server = context->server;
+    struct server_peer *peer = context->peer;
+
+    if (!peer)
+        return;
+    pthread_mutex_lock(&server->lock);
+    release_locked(context);
+    peer->n_requests--;
+    if (peer->gone && peer->n_requests == 0)
+        peer_free_locked(server, peer);
+    pthread_mutex_unlock(&server->lock);
+    context->peer = NULL;
+}
+
+/* ---- when all together use too much ---- */
+
+/* The one with the most requests; or with the most bytes, of those that do not read. */
+static struct server_peer *worst_locked(struct server *server, bool by_bytes)
+{
+    int64_t stuck_us = clock_system.mono_us(&clock_system) - SERVER_STUCK_US;
+    struct server_peer *peer, *worst = NULL;
+
+    RB_FOREACH (peer, server_peers, &server->peers) {
+        size_t its = by_bytes ? peer->unsent_bytes : peer->n_requests;
+
+        if (peer->gone || peer->closing || its == 0 || (by_bytes && peer->moved_us > stuck_us))
+            continue;
+        if (!worst || its > (by_bytes ? worst->unsent_bytes : worst->n_requests))
+            worst = peer;
+    }
+    return worst;
+}
+
+void peers_relieve(struct server *server)
+{
+    struct server_peer *worst = NULL;
+    nng_pipe pipe = NNG_PIPE_INITIALIZER;
+    bool bytes;
+
+    pthread_mutex_lock(&server->lock);
+    bytes = server->unsent_bytes > SERVER_UNSENT_MAX / 2;
+    if (bytes || (server->n_idle == 0 && server->n_contexts >= SERVER_CONTEXTS_MAX))
+        worst = worst_locked(server, bytes);
+    if (worst) {
+        worst->closing = true;
+        pipe.id = (uint32_t)worst->pipe;
+    }
+    pthread_mutex_unlock(&server->lock);
+    if (!worst)
+        return;
+    log_warning("a connection was closed: %s",
+                bytes ? "it does not read its answers" : "its requests took every place");
+    nng_pipe_close(pipe);
+}
