@@ -47,14 +47,15 @@ Test(faults, unknown_keys_are_named_with_what_is_known, .timeout = 5)
 {
     expect("log:\n  levle: info\n",
            "f.yaml:2:3: log.levle: unknown key, did you mean level?; allowed: level");
-    expect("log: {}\nfoo: 1\n", "f.yaml:2:1: foo: unknown key; allowed: service, listen, tls, "
-                                "store, mount, log, defaults, queues");
+    expect("log: {}\nfoo: 1\n",
+           "f.yaml:2:1: foo: unknown key; allowed: service, listen, socket, tls, "
+           "store, mount, log, defaults, queues");
     expect("queues:\n  jobs: {batchsize: 1}\n",
            "f.yaml:2:10: queues.jobs.batchsize: unknown key, did you mean batch_size?; "
            "allowed: " SETTINGS);
     expect("defaults: {<<: {linger: 1ms}}", "f.yaml:1:12: defaults.<<: unknown key; "
                                             "allowed: " SETTINGS);
-    expect("{~: 1}", "f.yaml:1:2: ~: unknown key; allowed: service, listen, tls, "
+    expect("{~: 1}", "f.yaml:1:2: ~: unknown key; allowed: service, listen, socket, tls, "
                      "store, mount, log, defaults, queues");
 }
 
@@ -377,4 +378,13 @@ Test(faults, distance_counts_edits_up_to_the_limit, .timeout = 5)
     longer[33] = '\0';
     cr_assert_eq(fault_distance(longest, longest, 2), 0);
     cr_assert_eq(fault_distance(longer, longest, 2), 3);
+}
+
+Test(faults, of_the_socket, .timeout = 5)
+{
+    expect("socket: {mode: 0667}", "f.yaml:1:16: socket.mode: \"0667\" is out of range; allowed: "
+                                   "0000 to 0666");
+    expect("socket: {owner: -1}",
+           "f.yaml:1:17: socket.owner: \"-1\" is no user; allowed: a user of "
+           "this machine or a number");
 }

@@ -38,6 +38,9 @@ Test(loader, nothing_given_is_the_defaults, .timeout = 5)
         cr_assert_eq(config.timeout_us, 30000000);
         cr_assert_null(config.service_tls.ca);
         cr_assert_eq(config.n_listen, 0);
+        cr_assert_eq(config.socket_mode, 0660);
+        cr_assert_eq(config.socket_owner, CONFIG_NOBODY);
+        cr_assert_eq(config.socket_group, CONFIG_NOBODY);
         cr_assert_eq(config.engine, CONFIG_ENGINE_LMDB);
         cr_assert_null(config.store_path);
         cr_assert_eq(config.max_bytes, INT64_C(16) << 30);
@@ -281,4 +284,14 @@ Test(loader, a_pipe_is_read_to_its_end, .timeout = 5)
     cr_assert_eq(config.log_level, LOG_LEVEL_ERROR);
     config_fini(&config);
     close(ends[0]);
+}
+
+Test(loader, who_may_use_the_sockets, .timeout = 5)
+{
+    struct config config;
+    load(&config, "socket: {mode: 0600, owner: 0, group: 4294967294}\n");
+    cr_assert_eq(config.socket_mode, 0600);
+    cr_assert_eq(config.socket_owner, 0);
+    cr_assert_eq(config.socket_group, INT64_C(4294967294));
+    config_fini(&config);
 }

@@ -244,3 +244,14 @@ Test(print, the_example_of_queuefs_changes_nothing, .timeout = 10)
     config_fini(&fresh);
     free(text);
 }
+
+Test(print, owners_of_sockets_that_are_not_given_are_absent, .timeout = 5)
+{
+    struct config config;
+    load(&config, "socket: {owner: 4294967294}");
+    char *text = printed(&config);
+    cr_assert_not_null(strstr(text, "socket:\n  mode: 0660\n  owner: 4294967294\n"
+                                    "  # group: (absent)\n"));
+    free(text);
+    config_fini(&config);
+}

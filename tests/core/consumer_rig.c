@@ -70,7 +70,6 @@ static void leave(struct rig *rig)
 void rig_init(struct rig *rig)
 {
     struct consumer_options options = {
-        .queue = 7,
         .producer = &rig->producer,
         .settings = &rig->settings,
         .state = &rig->state,

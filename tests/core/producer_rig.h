@@ -59,7 +59,7 @@ static inline void call_init(struct rig *rig, struct call *call)
 
 static inline void rig_init(struct rig *rig)
 {
-    struct producer_options options = {.queue = 7, .id = {{1, 2, 3}}};
+    struct producer_options options = {.id = {{1, 2, 3}}};
 
     *rig = (struct rig){.now_us = 1000000, .epoch = 1};
     settings_default(&rig->settings);
@@ -90,7 +90,6 @@ static inline void rig_run(struct rig *rig, struct effects *effects)
 
     for (request = effects->requests; request; request = request->next) {
         cr_assert_lt(rig->n_sent, RIG_SENT_MAX);
-        cr_assert_eq(request->queue, 7);
         rig->sent[rig->n_sent++] = request;
     }
     while ((op = TAILQ_FIRST(&effects->finished.ops))) {

@@ -221,7 +221,7 @@ static void rig_start(struct rig *rig)
     cr_assert_eq(service_new(&options, &rig->service), 0);
 }
 
-static void rig_init(struct rig *rig)
+static inline void rig_init(struct rig *rig)
 {
     *rig = (struct rig){.clock = {rig_mono, rig_wall},
                         .now_us = 1000 * SECOND,
@@ -231,13 +231,13 @@ static void rig_init(struct rig *rig)
     rig_start(rig);
 }
 
-static void rig_fini(struct rig *rig)
+static inline void rig_fini(struct rig *rig)
 {
     service_free(rig->service);
     rig->faulty.real->ops->close(rig->faulty.real);
 }
 
-static void rig_advance(struct rig *rig, int64_t us)
+static inline void rig_advance(struct rig *rig, int64_t us)
 {
     rig->now_us += us;
     rig->wall_us += us;

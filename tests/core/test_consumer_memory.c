@@ -135,7 +135,7 @@ Test(consumer_memory, some_allocations_fail, .timeout = 60)
 
 Test(consumer_memory, consumer_and_reader_are_not_made_where_there_is_none, .timeout = 20)
 {
-    struct consumer_options options = {.queue = 1};
+    struct consumer_options options = {0};
     struct consumer *c;
     struct reader *r;
     struct rig rig;

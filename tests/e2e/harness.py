@@ -6,6 +6,7 @@ failed or hung: all it starts are descendants of this process (it is their reape
 in its directory. Messages of the sanitizers fail the test that caused them.
 
     QUEUEFS             the program (default: build/fs/queuefs)
+    QUEUED              the queue service (default: build/transport/queued)
     QUEUEFS_TEST_FULL   1: the full counts, where a plain run takes fewer
     QUEUEFS_TEST_DIR    where the directories go (default: /var/tmp, which is on a disk)
 """
@@ -16,6 +17,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 QUEUEFS = os.path.abspath(os.environ.get("QUEUEFS", ROOT + "/build/fs/queuefs"))
+QUEUED = os.path.abspath(os.environ.get("QUEUED", ROOT + "/build/transport/queued"))
 FULL = os.environ.get("QUEUEFS_TEST_FULL") == "1"
 BASE = os.environ.get("QUEUEFS_TEST_DIR", "/var/tmp")
 PR_SET_CHILD_SUBREAPER = 36
@@ -195,6 +198,9 @@ class Mount:
         with open(self.log_path, "rb") as log:
             return log.read().decode(errors="replace")
 
+    def says(self, text, seconds=5):
+        eventually(lambda: text in self.log(), seconds, "%r in the log of %s" % (text, self.path))
+
     def ended(self, seconds=10):
         return self.daemon.wait(seconds * SLOW)
 
@@ -274,6 +280,76 @@ class Mount:
         assert status in (0, 1), "the daemon ended with %d: %s" % (status, self.log()[-3000:])
 
 
+class Service:
+    """One queue service with a data directory and settings of its own, all below `base`."""
+
+    def __init__(self, base, settings=None, args=(), name="queued", listen=None, env=None,
+                 start=True):
+        self.base = base
+        self.path = os.path.join(base, name)  # what it is called in reports
+        self.data = os.path.join(base, name + "-data")
+        self.log_path = os.path.join(base, name + ".log")
+        self.address = listen or "ipc://%s/%s.sock" % (base, name)
+        self.args = list(args)
+        self.env = env
+        self.daemon = None
+        if settings is not None:
+            file = os.path.join(base, name + ".yaml")
+            with open(file, "w") as out:
+                out.write(settings)
+            self.args += ["-c", file]
+        if start:
+            self.start()
+
+    def command(self, *more):
+        listen = ["-l", self.address] if self.address != "settings" else []
+        return [QUEUED, "-d", self.data, *listen, *self.args, *more]
+
+    def start(self, wait=True):
+        before = self.log().count(", ready;") if os.path.exists(self.log_path) else 0
+        with open(self.log_path, "ab") as log:
+            self.daemon = subprocess.Popen(
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env,
+            )
+        if wait:
+            eventually(lambda: self.ready(before), 10, "queued")
+
+    def ready(self, before):
+        if self.daemon.poll() is not None:
+            raise AssertionError("queued ended (%d): %s" % (self.daemon.returncode, self.log()))
+        return self.log().count(", ready;") > before
+
+    def log(self):
+        with open(self.log_path, "rb") as log:
+            return log.read().decode(errors="replace")
+
+    def says(self, text, seconds=5):
+        eventually(lambda: text in self.log(), seconds, "%r in the log of %s" % (text, self.path))
+
+    def ended(self, seconds=10):
+        return self.daemon.wait(seconds * SLOW)
+
+    def stop(self, seconds=10):
+        """SIGTERM; the exit status."""
+        self.daemon.terminate()
+        return self.ended(seconds)
+
+    def kill(self):
+        self.daemon.kill()
+        self.daemon.wait()
+
+    def finish(self):
+        if self.daemon is not None and self.daemon.poll() is None:
+            equal(self.stop(), 0, "the status of queued")
+
+
+def free_port():
+    """A TCP port of this machine that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def number(value):
     try:
         return float(value) if "." in value else int(value)
@@ -287,11 +363,21 @@ class Test:
     def __init__(self, directory):
         self.directory = directory
         self.mounts = []
+        self.services = []
 
     def mount(self, settings=None, **options):
         mount = Mount(self.directory, settings, **options)
         self.mounts.append(mount)
         return mount
+
+    def service(self, settings=None, **options):
+        service = Service(self.directory, settings, **options)
+        self.services.append(service)
+        return service
+
+    def mount_of(self, address, name="q", settings=None, args=(), **options):
+        """A mount of the service there."""
+        return self.mount(settings, args=["-s", address, *args], name=name, **options)
 
     def queue(self, **settings):
         """A mount with one queue, `jobs`."""
@@ -315,19 +401,20 @@ def run_child(function, directory, report):
     os.environ["TMPDIR"] = directory
     for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
         os.environ[name] = "log_path=%s/sanitizer:halt_on_error=1:print_stacktrace=1" % directory
+    os.environ["LSAN_OPTIONS"] = "suppressions=%s/tests/lsan.supp:print_suppressions=0" % ROOT
     test = Test(directory)
     try:
         function(test)
-        for mount in test.mounts:
-            mount.finish()
+        for program in test.mounts + test.services:
+            program.finish()
         result = "ok"
     except Skip as skip:
         result = "skip " + str(skip)
     except BaseException:  # the report must get out, whatever it is
         result = "fail " + traceback.format_exc()
-        for mount in test.mounts:
-            if os.path.exists(mount.log_path):
-                result += "\nlog of %s:\n%s" % (mount.path, mount.log()[-3000:])
+        for program in test.mounts + test.services:
+            if os.path.exists(program.log_path):
+                result += "\nlog of %s:\n%s" % (program.path, program.log()[-3000:])
     os.write(report, result.encode())
     os._exit(0)
 

@@ -123,6 +123,70 @@ Test(server, stale_socket_is_replaced_and_other_files_are_not)
     dir_remove(dir);
 }
 
+/* Peers that have gone before anybody looked at them, reset or not. */
+static void come_and_go(int family, const struct sockaddr *name, socklen_t len)
+{
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    const char first[8] = "\0SP\0\0\x30";
+
+    for (int i = 0; i < 60; i++) {
+        int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        cr_assert_geq(fd, 0);
+        cr_assert_eq(connect(fd, name, len), 0);
+        if (i % 3 == 1)
+            cr_assert_eq(send(fd, first, 8, MSG_NOSIGNAL), 8);
+        if (i % 3 == 2)
+            shutdown(fd, SHUT_WR);
+        if (i % 2)
+            setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+        close(fd);
+    }
+}
+
+static void expect_answer(struct server *server)
+{
+    struct client *client = connect_to(server_url(server, 0), 5 * SECOND);
+    struct call call;
+
+    call_init(&call, REQUEST_PUT);
+    call_expect(&call, client);
+    call_fini(&call);
+    client_free(client);
+}
+
+Test(server, peers_that_come_and_go_keep_nobody_out_over_ipc)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    char dir[64], url[128];
+    struct server *server;
+    struct fake fake;
+
+    dir_make(dir);
+    snprintf(url, sizeof(url), "ipc://%s/s", dir);
+    strcpy(name.sun_path, url + 6);
+    fake_init(&fake, FAKE_AT_ONCE);
+    server = serve(&fake, url);
+    come_and_go(AF_UNIX, (struct sockaddr *)&name, sizeof(name));
+    expect_answer(server);
+    serve_end(server, &fake);
+    dir_remove(dir);
+}
+
+Test(server, peers_that_come_and_go_keep_nobody_out_over_tcp)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct server *server;
+    struct fake fake;
+
+    fake_init(&fake, FAKE_AT_ONCE);
+    server = serve(&fake, "tcp://127.0.0.1:0");
+    name.sin_port = htons((uint16_t)atoi(strrchr(server_url(server, 0), ':') + 1));
+    come_and_go(AF_INET, (struct sockaddr *)&name, sizeof(name));
+    expect_answer(server);
+    serve_end(server, &fake);
+}
+
 Test(server, parked_requests_leave_room_for_the_next)
 {
     struct call *parked = calloc(4 * 250, sizeof(*parked));

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
-#include "fs/datadir.h"
+#include "transport/main_datadir.h"
 
 static char base[] = "/tmp/queuefs-test-XXXXXX";
 static char said[1024];
@@ -45,7 +45,7 @@ static void teardown(void)
     remove(base);
 }
 
-TestSuite(datadir, .init = setup, .fini = teardown, .timeout = 15);
+TestSuite(main_datadir, .init = setup, .fini = teardown, .timeout = 15);
 
 static void chosen(const char *given, const char *stored, const char *expected)
 {
@@ -56,7 +56,7 @@ static void chosen(const char *given, const char *stored, const char *expected)
     free(path);
 }
 
-Test(datadir, choice_in_order)
+Test(main_datadir, choice_in_order)
 {
     setenv("HOME", "/home/u", 1);
     chosen(NULL, NULL, geteuid() == 0 ? "/var/lib/queuefs" : "/home/u/.local/share/queuefs");
@@ -68,7 +68,7 @@ Test(datadir, choice_in_order)
     chosen("/given", "/stored", "/given");
 }
 
-Test(datadir, a_relative_environment_counts_not)
+Test(main_datadir, a_relative_environment_counts_not)
 {
     setenv("HOME", "/home/u", 1);
     setenv("STATE_DIRECTORY", "s", 1);
@@ -76,7 +76,7 @@ Test(datadir, a_relative_environment_counts_not)
     chosen(NULL, NULL, geteuid() == 0 ? "/var/lib/queuefs" : "/home/u/.local/share/queuefs");
 }
 
-Test(datadir, within)
+Test(main_datadir, within)
 {
     cr_assert(path_is_within("/a/b", "/a"));
     cr_assert(path_is_within("/a", "/a"));
@@ -86,7 +86,7 @@ Test(datadir, within)
     cr_assert_not(path_is_within("/a", "/a/b"));
 }
 
-Test(datadir, filesystems)
+Test(main_datadir, filesystems)
 {
     cr_assert(filesystem_unfit(NFS_SUPER_MAGIC));
     cr_assert(filesystem_unfit(FUSE_SUPER_MAGIC));
@@ -97,33 +97,33 @@ Test(datadir, filesystems)
     cr_assert_not(filesystem_unfit(TMPFS_MAGIC));
 }
 
-Test(datadir, made_with_what_is_above_and_locked)
+Test(main_datadir, made_with_what_is_above_and_locked)
 {
     char path[64], text[128] = "", expected[64];
     struct datadir datadir;
     struct stat st;
 
     snprintf(path, sizeof(path), "%s/a/b", base);
-    cr_assert_eq(datadir_open(&datadir, path, "/mnt/q"), 0);
+    cr_assert_eq(datadir_open(&datadir, path, "/mnt/q", NULL), 0);
     cr_assert_str_eq(datadir.path, path);
     cr_assert_eq(stat(path, &st), 0);
     cr_assert_eq(st.st_mode & 07777, 0700);
     cr_assert_gt(pread(datadir.lock_fd, text, sizeof(text) - 1, 0), 0);
-    snprintf(expected, sizeof(expected), "%d\n/mnt/q\n", (int)getpid());
+    snprintf(expected, sizeof(expected), "%d\n/mnt/q\n\n", (int)getpid());
     cr_assert_str_eq(text, expected);
     datadir_close(&datadir);
-    cr_assert_eq(datadir_open(&datadir, path, "/mnt/q"), 0);
+    cr_assert_eq(datadir_open(&datadir, path, "/mnt/q", NULL), 0);
     datadir_close(&datadir);
 }
 
-Test(datadir, in_use_is_refused_by_name)
+Test(main_datadir, in_use_is_refused_by_name)
 {
     char path[64];
     struct datadir first, second;
 
     snprintf(path, sizeof(path), "%s/a/b", base);
-    cr_assert_eq(datadir_open(&first, path, "/mnt/q"), 0);
-    cr_assert_eq(datadir_open(&second, path, "/mnt/r"), -EBUSY);
+    cr_assert_eq(datadir_open(&first, path, "/mnt/q", NULL), 0);
+    cr_assert_eq(datadir_open(&second, path, "/mnt/r", NULL), -EBUSY);
     cr_assert_not_null(strstr(said, path));
     cr_assert_not_null(strstr(said, "mounted on /mnt/q;"));
     cr_assert_not_null(strstr(said, "queuefs -s ipc:///tmp/queuefs-test-"));
@@ -131,19 +131,19 @@ Test(datadir, in_use_is_refused_by_name)
     datadir_close(&first);
 }
 
-Test(datadir, below_the_mount_point)
+Test(main_datadir, below_the_mount_point)
 {
     char path[64];
     struct datadir datadir;
     struct stat st;
 
     snprintf(path, sizeof(path), "%s/a/b", base);
-    cr_assert_eq(datadir_open(&datadir, path, base), -EINVAL);
+    cr_assert_eq(datadir_open(&datadir, path, base, NULL), -EINVAL);
     datadir_close(&datadir);
     cr_assert_lt(stat(path, &st), 0);
 }
 
-Test(datadir, a_file_is_in_the_way)
+Test(main_datadir, a_file_is_in_the_way)
 {
     char path[64], file[64];
     struct datadir datadir;
@@ -151,6 +151,20 @@ Test(datadir, a_file_is_in_the_way)
     snprintf(file, sizeof(file), "%s/a", base);
     snprintf(path, sizeof(path), "%s/a/b", base);
     close(open(file, O_CREAT | O_WRONLY, 0600));
-    cr_assert_eq(datadir_open(&datadir, path, "/mnt/q"), -ENOTDIR);
+    cr_assert_eq(datadir_open(&datadir, path, "/mnt/q", NULL), -ENOTDIR);
     datadir_close(&datadir);
+}
+
+Test(main_datadir, a_service_without_a_mount_says_where_it_is)
+{
+    struct datadir first, second;
+    char path[64];
+
+    snprintf(path, sizeof(path), "%s/a/b", base);
+    cr_assert_eq(datadir_open(&first, path, NULL, "tcp://127.0.0.1:7440"), 0);
+    cr_assert_eq(datadir_open(&second, path, "/mnt/r", NULL), -EBUSY);
+    cr_assert_not_null(strstr(said, "a queue service"), "%s", said);
+    cr_assert_not_null(strstr(said, "queuefs -s tcp://127.0.0.1:7440 "), "%s", said);
+    datadir_close(&first);
+    datadir_close(&second);
 }
