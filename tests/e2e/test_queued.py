@@ -239,13 +239,13 @@ def test_an_embedded_service_serves_others(t):
 
 def test_ipv6(t):
     if not socket.has_ipv6:
-        return
+        raise Skip("no IPv6")
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
             port = probe.getsockname()[1]
     except OSError:
-        return
+        raise Skip("no IPv6") from None
     service = t.service(listen="tcp://[::1]:%d" % port)
     mount = t.mount_of(service.address)
     mount.mkdir("jobs")
@@ -297,7 +297,7 @@ def test_systemd_is_told(t):
 
 def test_the_socket_keeps_others_out(t):
     if os.geteuid() != 0:
-        return
+        raise Skip("needs root")
     service = t.service()
     os.chmod(t.directory, 0o755)
 
