@@ -40,9 +40,9 @@ static void in_written(struct call *call, ssize_t result)
     /* EAGAIN and EINTR took nothing: who gets a short count writes the rest again and sees them. */
     if (piece && result < 0 && result != -EAGAIN && result != -EINTR)
         atomic_store(&file->kept_error, (int)result);
-    call_reply_write(call, result);
     if (result == -EAGAIN)
-        poll_again(file);
+        poll_again(file); /* while the file cannot be released yet */
+    call_reply_write(call, result);
 }
 
 static void in_write(struct file *file, fuse_req_t req, const char *data, size_t len, int flags)

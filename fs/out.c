@@ -25,9 +25,9 @@ static void out_release(struct file *file)
 
 static void out_given(struct call *call, ssize_t result)
 {
-    call_reply_read(call, result);
     if (result == -EAGAIN)
-        poll_again(call->file);
+        poll_again(call->file); /* while the file cannot be released yet */
+    call_reply_read(call, result);
 }
 
 static void out_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
