@@ -2,8 +2,9 @@
 """Count single test cases: count.py TESTLOG.JSON... TAPFILE...
 
 Meson's testlog.json holds the output of each test program, a .tap file is such an output itself.
-Prints the names of those that failed and a last line `N passed, N failed, N skipped`; status 1 if
-one failed or none ran. A program that ended badly without saying which case failed counts as one.
+Prints the names of those that failed, what the first of them said, and a last line `N passed, N
+failed, N skipped`; status 1 if one failed or none ran. A program that ended badly without saying
+which case failed counts as one.
 """
 
 import json
@@ -12,6 +13,8 @@ import re
 import sys
 
 LINE = re.compile(r"^(not )?ok\b *(\d+)? *-? *(.*?)(?: *# *(SKIP|TODO)\b *(.*))?$", re.I)
+SAID_LINES = 25  # of one failed case
+SAID_CASES = 4
 PLAN = re.compile(r"^1\.\.(\d+)(?: *# *SKIP *(.*))?", re.I)
 
 
@@ -20,11 +23,13 @@ class Counts:
         self.passed = 0
         self.failed = []
         self.skipped = []
+        self.said = []  # of each failed case: what its program printed behind it
 
     def program(self, name, text, well):
         """One program's output; `well`: it ended with status 0."""
         before, cases, planned = len(self.failed), 0, None
-        for line in text.splitlines():
+        lines = text.splitlines()
+        for at, line in enumerate(lines):
             plan, case = PLAN.match(line), LINE.match(line)
             if plan:
                 planned = int(plan.group(1))
@@ -33,12 +38,16 @@ class Counts:
             elif case:
                 cases += 1
                 self.case(name, case)
+                if len(self.failed) > len(self.said):
+                    self.said.append(lines[at:at + SAID_LINES])
         if planned is None:
             self.plain(name, well)
         elif cases < planned:
             self.failed.append("%s: %d of %d cases did not run" % (name, planned - cases, planned))
         elif not well and len(self.failed) == before:
             self.failed.append(name + ": ended badly")
+        if len(self.failed) > len(self.said):
+            self.said.append(lines[-SAID_LINES:])
 
     def case(self, name, match):
         bad, _, title, mark, why = match.groups()
@@ -82,6 +91,8 @@ def main():
     counts = count(sys.argv[1:])
     for title in counts.skipped:
         print("skipped: " + title)
+    for said in counts.said[:SAID_CASES]:
+        print("\n".join("    " + line for line in said))
     for title in counts.failed:
         print("FAILED:  " + title)
     line = "%d passed, %d failed" % (counts.passed, len(counts.failed))
