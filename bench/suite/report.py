@@ -1,0 +1,159 @@
+"""RESULTS.md from the samples: what was measured where, a line a goal, a table for each row."""
+
+import statistics
+
+HEAD = """# Results
+
+Made by `{command}` on {date} (UTC).
+
+| | |
+| --- | --- |
+{machine}
+
+Figures of different machines do not compare; ratios of one run do. Each row ran its sides in turn,
+round by round. Items have 100 bytes unless something else is said. *n* is the number of rounds;
+*ratio* is the median divided by that of the row's baseline. What is held against a goal is the
+median of the rounds' own ratios, or the best of one side against the best of the other where a
+goal is of best runs.
+"""
+
+
+def number(value):
+    """Four digits, or whole."""
+    if abs(value) >= 1000:
+        return "{:,.0f}".format(value)
+    return "%.4g" % value
+
+
+def values_of(result, side, metric):
+    return [sample[metric] for sample in result["sides"].get(side, []) if metric in sample]
+
+
+def metrics_of(result, side):
+    samples = result["sides"].get(side, [])
+    return list(samples[0]) if samples else []
+
+
+def picked(row, goal, values):
+    if goal.pick == "best":
+        return max(values) if row.more_is_better else min(values)
+    return statistics.median(values)
+
+
+def goal_metrics(result, goal):
+    """Those that both sides have samples of."""
+    ours = metrics_of(result, goal.side)
+    theirs = metrics_of(result, goal.of or goal.side)
+    if goal.metric is None:
+        return [metric for metric in ours if metric in theirs]
+    of_metric = goal.metric if goal.of_metric is None else goal.of_metric
+    there = str(goal.metric) in ours and str(of_metric) in theirs
+    return [str(goal.metric)] if there else []
+
+
+def ratio_of(row, goal, result, metric):
+    """The pairs' median where both sides have as many rounds, so that a slow minute cancels out."""
+    ours = values_of(result, goal.side, metric)
+    if not goal.of:
+        return picked(row, goal, ours)
+    of_metric = metric if goal.of_metric is None else str(goal.of_metric)
+    theirs = values_of(result, goal.of, of_metric)
+    if goal.pick == "median" and len(ours) == len(theirs):
+        return statistics.median(a / b for a, b in zip(ours, theirs)) / goal.scale
+    return picked(row, goal, ours) / picked(row, goal, theirs) / goal.scale
+
+
+def verdict(goal, ratio):
+    if goal.at_least is not None:
+        wanted, met, short = "at least %s" % number(goal.at_least), ratio >= goal.at_least, (
+            1 - ratio / goal.at_least)
+    else:
+        wanted, met, short = "at most %s" % number(goal.at_most), ratio <= goal.at_most, (
+            ratio / goal.at_most - 1)
+    return wanted, "met" if met else "**not met** by %.0f %%" % max(1, 100 * short)
+
+
+def against(row, goal):
+    if not goal.of:
+        return row.unit
+    times = "%s x " % number(goal.scale) if goal.scale != 1 else ""
+    of_metric = " " + str(goal.of_metric) if goal.of_metric else ""
+    return "of %s%s%s" % (times, goal.of, of_metric)
+
+
+def goal_lines(row, result):
+    lines = []
+    for goal in row.goals:
+        metrics = goal_metrics(result, goal)
+        if not metrics:
+            lines.append("| %s | %s | | %s | not measured |" % (
+                row.title, goal.side, verdict(goal, 1.0)[0]))
+        for metric in metrics:
+            ratio = ratio_of(row, goal, result, metric)
+            wanted, met = verdict(goal, ratio)
+            lines.append("| %s | %s | %s %s | %s | %s |" % (
+                row.title, " ".join((goal.side, metric)).strip(), number(ratio),
+                against(row, goal), wanted, met))
+    return lines
+
+
+def row_lines(row, result):
+    lines = ["| %s | n | median %s | min | max |%s" % (
+        row.name, row.unit, " ratio |" if row.baseline else ""),
+             "| --- | --: | --: | --: | --: |" + (" --: |" if row.baseline else "")]
+    for side in result["sides"]:
+        for metric in metrics_of(result, side):
+            values = values_of(result, side, metric)
+            line = "| %s | %d | %s | %s | %s |" % (
+                " ".join((side, metric)).strip(), len(values), number(statistics.median(values)),
+                number(min(values)), number(max(values)))
+            lines.append(line + ratio_cell(row, result, metric, values))
+    return lines
+
+
+def ratio_cell(row, result, metric, values):
+    if not row.baseline:
+        return ""
+    base = values_of(result, row.baseline, metric)
+    if not base or statistics.median(base) == 0:
+        return " |"
+    return " %s |" % number(statistics.median(values) / statistics.median(base))
+
+
+def section(row, result):
+    lines = ["", "### %s (`bench/run %s`)" % (row.title, row.name), ""]
+    if row.note:
+        lines += [row.note, ""]
+    if result["error"]:
+        lines += ["This could not be measured to its end: `%s`" % first_line(result["error"]), ""]
+    if result["sides"]:
+        lines += row_lines(row, result)
+    return lines
+
+
+def first_line(text):
+    return text.strip().splitlines()[0].replace("`", "'")
+
+
+def report(rows, results, pictures, remarks):
+    """The text. `rows`: those that there are; only what has results is told of. `remarks` stand
+    below the goals: what no figure says."""
+    about = results["about"]
+    known = [(row, results["rows"][row.name]) for row in rows if row.name in results["rows"]]
+    machine = "\n".join("| %s | %s |" % pair for pair in about.get("machine", {}).items())
+    lines = [HEAD.format(command=about.get("command", "bench/run"), date=about.get("date", ""),
+                         machine=machine)]
+    goals = [line for row, result in known for line in goal_lines(row, result)]
+    if goals:
+        lines += ["## Goals", "", "| what | side | is | goal | |",
+                  "| --- | --- | --- | --- | --- |"]
+        lines += goals
+    if remarks:
+        lines += ["", remarks.strip()]
+    if pictures:
+        lines += ["", "## Pictures", ""]
+        lines += ["![%s](%s)" % (picture.title, picture.file) for picture in pictures]
+    lines += ["", "## All rows"]
+    for row, result in known:
+        lines += section(row, result)
+    return "\n".join(lines) + "\n"
