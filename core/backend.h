@@ -10,8 +10,8 @@
  * or released and forgotten.
  *
  * A retry is the same request again. Puts are made harmless by their item numbers, everything
- * else by (session, number): the service keeps the answer of each request of a session until
- * `answered_below` of a later one has passed its number.
+ * else that changes something by (session, number): the service keeps the answer of each request of
+ * a session until `answered_below` of a later one has passed its number.
  */
 #ifndef QUEUEFS_CORE_BACKEND_H
 #define QUEUEFS_CORE_BACKEND_H
@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "core/batch.h"
+#include "core/item.h"
 #include "core/name.h"
 #include "core/settings.h"
 #include "core/store.h"
@@ -36,6 +37,7 @@ enum request_kind {
     REQUEST_REMOVE, /* remove an empty queue */
     REQUEST_SET,    /* replace a queue's own settings */
     REQUEST_PURGE,  /* remove all ready items */
+    REQUEST_LIST,   /* look at items */
     REQUEST_KINDS
 };
 
@@ -81,6 +83,10 @@ enum settle_verb {
     SETTLE_NACK,   /* ready again, or delayed, or dead; the delivery counts */
     SETTLE_RENEW,  /* the lease runs in full again */
     SETTLE_BURY,   /* dead */
+    /* Of items that nobody has leased; the token is 0. */
+    SETTLE_DROP,   /* ready or delayed: gone for good */
+    SETTLE_REVIVE, /* dead: ready again, as if never delivered */
+    SETTLE_FORGET, /* dead: gone for good */
 };
 
 struct settlement {
@@ -106,6 +112,7 @@ struct event {
 #define REQUEST_GRANTS_MAX      4096
 #define REQUEST_ENTRIES_MAX     4096 /* of one SYNC answer; the rest with the next */
 #define REQUEST_EVENTS_MAX      4096
+#define REQUEST_ITEMS_MAX       4096 /* of one LIST answer */
 
 struct request {
     enum request_kind kind;
@@ -115,6 +122,7 @@ struct request {
     uint64_t answered_below;    /* set by the client's submit */
     uint32_t n_retries;         /* by the client: how often it was sent again, of this submit */
     int64_t give_up_us;         /* monotonic: not sent any more, but -ETIMEDOUT; 0: never */
+    int64_t sent_us;            /* by the client: monotonic, when it was last sent */
 
     union {
         struct {
@@ -137,6 +145,7 @@ struct request {
             uint32_t max_items; /* at least 1 */
             size_t max_bytes;   /* at least one item is given, however large */
             bool arm;           /* where nothing is ready: as ARM with EVENT_READY */
+            uint64_t item; /* GET_CLAIM: this one, ready or delayed, and no other; 0: the lowest */
         } get;
         struct {
             const struct settlement *items; /* 1 to REQUEST_SETTLEMENTS_MAX */
@@ -150,6 +159,12 @@ struct request {
         struct {
             const struct queue_settings *settings;
         } set;
+        struct {
+            uint32_t states;    /* of what items: 1 << enum item_state, or'ed; DONE is none */
+            uint64_t from, to;  /* ids [from, to); to 0: no end */
+            uint32_t max_items; /* 1 to REQUEST_ITEMS_MAX */
+            bool bytes;         /* those of the first one too */
+        } list;
     } in;
 
     /*
@@ -201,7 +216,7 @@ struct request {
             size_t len;
         } get;
         struct {
-            uint64_t n_late; /* items whose lease had ended before */
+            uint64_t n_late; /* items whose lease had ended before, or that were not so any more */
         } settle;
         struct {
             struct queue_entry entry;
@@ -209,6 +224,13 @@ struct request {
         struct {
             uint64_t n_items;
         } purge;
+        struct {
+            const struct item_info *items; /* by id */
+            size_t n_items;
+            uint64_t next;       /* `from` of the next LIST; 0: there is no more up to `to` */
+            const uint8_t *data; /* of items[0], where asked for; without its separator */
+            size_t len;
+        } list;
     } out;
 
     /* Called once by the backend when status, state and out are set. */
@@ -232,6 +254,35 @@ struct backend {
     /* Never blocks for long. */
     void (*submit)(struct backend *backend, struct request *request);
 };
+
+/* Whether what is asked for makes sense: what every backend refuses with -EPROTO otherwise. */
+static inline bool request_get_valid(const struct request *get)
+{
+    if (get->in.get.max_items < 1)
+        return false;
+    if (get->in.get.kind == GET_STREAM)
+        return get->in.get.item == 0;
+    return get->in.get.kind == GET_CLAIM &&
+           (get->in.get.item == 0 || item_id_valid(get->in.get.item));
+}
+
+static inline bool settlement_valid(const struct settlement *s)
+{
+    return s->batch >= 1 && s->batch <= BATCH_NUMBER_MAX && s->from < s->to &&
+           s->to <= BATCH_ITEMS_MAX && (unsigned)s->verb <= SETTLE_FORGET &&
+           (s->verb <= SETTLE_BURY || s->token == 0);
+}
+
+static inline bool request_list_valid(const struct request *list)
+{
+    const uint32_t known = (UINT32_C(1) << ITEM_DONE) - 1;
+    const uint64_t end = item_id(BATCH_NUMBER_MAX + 1, 0);
+
+    return list->in.list.states != 0 && (list->in.list.states & ~known) == 0 &&
+           list->in.list.max_items >= 1 && list->in.list.max_items <= REQUEST_ITEMS_MAX &&
+           list->in.list.from < end && list->in.list.to <= end &&
+           (list->in.list.to == 0 || list->in.list.from < list->in.list.to);
+}
 
 /* Give the answer's memory back. Once per done request; harmless for one without. */
 static inline void request_release(struct request *request)

@@ -109,8 +109,7 @@ int batch_verify(const struct batch_view *batch)
     return batch_check(batch);
 }
 
-/* Where the item after the one at `offset` starts; item i for framing file. */
-static size_t item_end(const struct batch_view *batch, size_t offset, uint32_t i)
+size_t batch_item_end(const struct batch_view *batch, size_t offset, uint32_t i)
 {
     const uint8_t *end;
 
@@ -132,7 +131,7 @@ size_t batch_longest(const struct batch_view *batch)
     size_t offset = first_offset(batch), longest = 0;
 
     for (uint32_t i = 0; i < batch->n_items; i++) {
-        size_t end = item_end(batch, offset, i);
+        size_t end = batch_item_end(batch, offset, i);
 
         if (end - offset - separator > longest)
             longest = end - offset - separator;
@@ -216,7 +215,7 @@ size_t batch_offset(const struct batch_index *index, const struct batch_view *ba
     at = i - i % BATCH_INDEX_STRIDE;
     offset = index->offsets[i / BATCH_INDEX_STRIDE];
     for (; at < i; at++)
-        offset = item_end(batch, offset, at);
+        offset = batch_item_end(batch, offset, at);
     return offset;
 }
 
@@ -262,7 +261,7 @@ uint32_t batch_fit(const struct batch_index *index, const struct batch_view *bat
     at = last_indexed_below(index, from, to, limit);
     offset = at > from ? index->offsets[at / BATCH_INDEX_STRIDE] : start;
     while (at < to) {
-        size_t end = item_end(batch, offset, at);
+        size_t end = batch_item_end(batch, offset, at);
 
         if (end > limit && at > from)
             break;

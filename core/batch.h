@@ -61,6 +61,9 @@ void batch_index_fini(struct batch_index *index); /* takes a zeroed or finished 
 /* Offset into data where item i starts; i == n_items: where the last one ends. */
 size_t batch_offset(const struct batch_index *index, const struct batch_view *batch, uint32_t i);
 
+/* Where item i ends, separator included, that starts at `offset`. For going on from there. */
+size_t batch_item_end(const struct batch_view *batch, size_t offset, uint32_t i);
+
 /* Bytes of items [from, to) as users count them: separators not included. */
 size_t batch_payload(const struct batch_index *index, const struct batch_view *batch, uint32_t from,
                      uint32_t to);

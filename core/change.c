@@ -1,126 +1,28 @@
 /*
  * Ops on the mount itself: those that ask the service to change something (mkdir, rmdir, chmod,
- * config, purge), for one second at most because the kernel holds a directory's lock meanwhile,
- * and flushes, which wait for several smaller ops.
- *
- * The user's op parks in mount.ops with what it waits for as its `context`; an answer looks it up
- * there, so that an op that was interrupted or timed out is simply not found any more.
+ * config, purge), see ask.h, and flushes, which wait for several smaller ops.
  */
-#include "core/mount_state.h"
+#include "core/ask.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/log.h"
 
-#define ASK_TIMEOUT_US INT64_C(1000000)
-
-/* ---- ops parked on the mount ---- */
-
-/* False: the op has been finished already, the mount is ending or the op was interrupted. */
-static bool park(struct mount *m, struct op *op, void *context, int64_t deadline_us)
-{
-    ssize_t result = 0;
-
-    atomic_store(&op->lock, &m->lock);
-    pthread_mutex_lock(&m->lock);
-    op->context = context;
-    op->deadline_us = deadline_us;
-    if (m->stopping)
-        result = -ESHUTDOWN;
-    else if (!op_park_locked(op, &m->ops))
-        result = op_interrupted(op);
-    pthread_mutex_unlock(&m->lock);
-    if (result == 0 && deadline_us != TIME_FOREVER)
-        ticker_arm(m->ticker, &m->change_tick, deadline_us);
-    if (result != 0)
-        op_finish(op, result);
-    return result == 0;
-}
-
-/* Finish the op that waits for `context`, if it still does. */
-static void finish(struct mount *m, const void *context, ssize_t result)
-{
-    struct op *op;
-
-    pthread_mutex_lock(&m->lock);
-    TAILQ_FOREACH (op, &m->ops.ops, link)
-        if (op->context == context)
-            break;
-    if (op)
-        op_take_locked(op);
-    pthread_mutex_unlock(&m->lock);
-    if (op)
-        op_finish(op, result);
-}
-
-static void finish_collected(struct effects *effects)
-{
-    struct op *op;
-
-    while ((op = TAILQ_FIRST(&effects->finished.ops))) {
-        TAILQ_REMOVE(&effects->finished.ops, op, link);
-        op_finish(op, op->result);
-    }
-}
-
-static void change_due(struct ticker_entry *entry, int64_t now_us)
-{
-    struct mount *m = entry->owner;
-    int64_t next_us = TIME_FOREVER;
-    struct effects effects;
-    struct op *op, *after;
-
-    effects_init(&effects);
-    pthread_mutex_lock(&m->lock);
-    for (op = TAILQ_FIRST(&m->ops.ops); op; op = after) {
-        after = TAILQ_NEXT(op, link);
-        if (op->deadline_us <= now_us)
-            effects_finish_locked(&effects, op, -ETIMEDOUT);
-        else
-            next_us = time_min(next_us, op->deadline_us);
-    }
-    pthread_mutex_unlock(&m->lock);
-    if (next_us != TIME_FOREVER)
-        ticker_arm(m->ticker, &m->change_tick, next_us);
-    finish_collected(&effects);
-}
-
-void mount_change_init(struct mount *m)
-{
-    ticker_entry_init(&m->change_tick, change_due, m);
-}
-
-void mount_change_end(struct mount *m)
-{
-    struct effects effects;
-
-    effects_init(&effects);
-    pthread_mutex_lock(&m->lock);
-    assert(m->stopping);
-    effects_finish_all_locked(&effects, &m->ops, -ESHUTDOWN);
-    pthread_mutex_unlock(&m->lock);
-    finish_collected(&effects);
-}
-
 /* ---- requests that change something ---- */
 
 struct change {
-    struct request request;
-    struct mount *mount;
-    struct mqueue *mq;            /* a reference, or NULL for MAKE */
+    struct ask ask;               /* first */
     struct all_settings settings; /* of MAKE and SET */
     char name[QUEUE_NAME_MAX + 1];
-    struct op push; /* PURGE: first what was written before is sent */
-    bool wanted;    /* MAKE of a queue of the settings file */
+    struct op before; /* REMOVE, PURGE: first what was settled and written here is sent */
+    bool wanted;      /* MAKE of a queue of the settings file */
 };
 
 static void change_free(struct change *change)
 {
-    request_release(&change->request);
-    mqueue_unref(change->mq);
+    ask_fini(&change->ask);
     free(change);
 }
 
@@ -147,8 +49,9 @@ static void warn_differences(const struct mount *m, const struct queue_entry *en
 static void change_done(struct request *request)
 {
     struct change *change = request->owner;
-    struct mount *m = change->mount;
+    struct mount *m = change->ask.mount;
 
+    mount_heard(m, request->status);
     if (request->status == 0 && request->kind == REQUEST_REMOVE) {
         struct queue_entry gone = {.number = request->queue, .gone = true};
 
@@ -158,13 +61,13 @@ static void change_done(struct request *request)
         if (change->wanted)
             warn_differences(m, &request->out.make.entry);
     } else if (request->status == 0) {
-        mqueue_update(change->mq, NULL, &request->state);
+        mqueue_update(change->ask.mq, NULL, &request->state);
     }
     if (request->status == 0 && request->kind == REQUEST_SET)
-        mqueue_apply(change->mq, &change->settings);
+        mqueue_apply(change->ask.mq, &change->settings);
     if (change->wanted)
         mount_made(m, change->name, request->status);
-    finish(m, change, request->status);
+    ask_finish(m, change, request->status);
     change_free(change);
 }
 
@@ -174,34 +77,8 @@ static struct change *change_new(struct mount *m, enum request_kind kind, struct
 
     if (!change)
         return NULL;
-    change->mount = m;
-    change->mq = mq ? mqueue_ref(mq) : NULL;
-    change->request.kind = kind;
-    change->request.queue = mq ? mqueue_number(mq) : 0;
-    change->request.session = m->id;
-    change->request.done = change_done;
-    change->request.owner = change;
+    ask_init(&change->ask, m, mq, kind, change_done);
     return change;
-}
-
-/* Of a queue that the service has not told the number of: nothing is sent, and nothing can come
- * to pass after the op has failed. */
-static bool is_unknown(const struct change *change)
-{
-    return change->mq && change->request.queue == 0;
-}
-
-/* Park the op until the deadline, which is the request's too. False: there is nothing to send, and
- * the change has been freed. */
-static bool begin(struct mount *m, struct change *change, struct op *op, int64_t deadline_us)
-{
-    bool unknown = is_unknown(change);
-
-    change->request.give_up_us = deadline_us == TIME_FOREVER ? 0 : deadline_us;
-    if (park(m, op, unknown ? NULL : change, deadline_us) && !unknown)
-        return true;
-    change_free(change);
-    return false;
 }
 
 /* Park the op, send the change. Takes the change; NULL is out of memory. */
@@ -209,8 +86,10 @@ static void ask(struct mount *m, struct change *change, struct op *op)
 {
     if (!change)
         op_finish(op, -ENOMEM);
-    else if (begin(m, change, op, mount_now(m) + ASK_TIMEOUT_US))
-        m->backend->submit(m->backend, &change->request);
+    else if (ask_begin(&change->ask, op, ask_deadline(m)))
+        ask_send(&change->ask);
+    else
+        change_free(change);
 }
 
 void mount_make_queue(struct mount *m, const char *name, int64_t mode, int64_t owner, int64_t group,
@@ -230,8 +109,8 @@ void mount_make_queue(struct mount *m, const char *name, int64_t mode, int64_t o
         change->settings.own.owner = owner;
         change->settings.own.group = group;
         strcpy(change->name, name);
-        change->request.in.make.name = change->name;
-        change->request.in.make.settings = &change->settings.own;
+        change->ask.request.in.make.name = change->name;
+        change->ask.request.in.make.settings = &change->settings.own;
     }
     ask(m, change, op);
 }
@@ -247,10 +126,10 @@ void mount_make_wanted(struct mount *m, const struct mount_queue *queue)
     change->settings = queue->settings;
     change->wanted = true;
     strcpy(change->name, queue->name);
-    change->request.in.make.name = change->name;
-    change->request.in.make.settings = &change->settings.own;
-    change->request.in.make.may_exist = true;
-    m->backend->submit(m->backend, &change->request);
+    change->ask.request.in.make.name = change->name;
+    change->ask.request.in.make.settings = &change->settings.own;
+    change->ask.request.in.make.may_exist = true;
+    m->backend->submit(m->backend, &change->ask.request);
 }
 
 static bool has_buffered(struct mqueue *mq)
@@ -264,12 +143,51 @@ static bool has_buffered(struct mqueue *mq)
     return buffered;
 }
 
+static void before_done(struct op *op, ssize_t result)
+{
+    struct change *change = op->owner;
+
+    (void)result;
+    if (ask_waits(&change->ask))
+        ask_send(&change->ask);
+    else
+        change_free(change);
+}
+
+static void settled(struct op *op, ssize_t result)
+{
+    struct change *change = op->owner;
+
+    if (change->ask.request.kind != REQUEST_PURGE) {
+        before_done(op, result);
+        return;
+    }
+    op_init(op, before_done, change);
+    mqueue_show_puts(change->ask.mq, op, change->ask.mount->timeout_us);
+}
+
+/* As ask(), when what this mount has settled is settled: it would be in the way, or be missed. */
+static void ask_after_settlements(struct mount *m, struct change *change, int64_t deadline_us,
+                                  struct op *op)
+{
+    if (!change) {
+        op_finish(op, -ENOMEM);
+        return;
+    }
+    if (!ask_begin(&change->ask, op, deadline_us)) {
+        change_free(change);
+        return;
+    }
+    op_init(&change->before, settled, change);
+    mqueue_flush_settlements(change->ask.mq, &change->before);
+}
+
 void mount_remove_queue(struct mount *m, struct mqueue *mq, struct op *op)
 {
     if (has_buffered(mq))
         op_finish(op, -ENOTEMPTY);
     else
-        ask(m, change_new(m, REQUEST_REMOVE, mq), op);
+        ask_after_settlements(m, change_new(m, REQUEST_REMOVE, mq), ask_deadline(m), op);
 }
 
 void mqueue_set(struct mqueue *mq, const struct all_settings *settings, struct op *op)
@@ -295,37 +213,17 @@ void mqueue_set(struct mqueue *mq, const struct all_settings *settings, struct o
     change = change_new(mq->mount, REQUEST_SET, mq);
     if (change) {
         change->settings = *settings;
-        change->request.in.set.settings = &change->settings.own;
+        change->ask.request.in.set.settings = &change->settings.own;
     }
     ask(mq->mount, change, op);
-}
-
-static void purge_pushed(struct op *op, ssize_t result)
-{
-    struct change *change = op->owner;
-    struct mount *m = change->mount;
-
-    if (result == -ENOENT || result == -ESHUTDOWN) {
-        finish(m, change, result);
-        change_free(change);
-        return;
-    }
-    m->backend->submit(m->backend, &change->request);
 }
 
 void mqueue_purge(struct mqueue *mq, struct op *op)
 {
     struct mount *m = mq->mount;
-    struct change *change = change_new(m, REQUEST_PURGE, mq);
 
-    if (!change) {
-        op_finish(op, -ENOMEM);
-        return;
-    }
-    if (!begin(m, change, op, time_after(mount_now(m), m->timeout_us)))
-        return;
-    op_init(&change->push, purge_pushed, change);
-    mqueue_flush_puts(mq, &change->push);
+    ask_after_settlements(m, change_new(m, REQUEST_PURGE, mq),
+                          time_after(mount_now(m), m->timeout_us), op);
 }
 
 /* ---- flushes: an op that waits for several ---- */
@@ -347,7 +245,7 @@ static void join_leave(struct join *join)
 {
     if (atomic_fetch_sub(&join->n_left, 1) != 1)
         return;
-    finish(join->mount, join, join->error);
+    ask_finish(join->mount, join, join->error);
     free(join->parts);
     free(join);
 }
@@ -379,7 +277,7 @@ static void flush_all(struct mount *m, struct mqueue **all, size_t n, struct op 
     join->mount = m;
     join->parts = parts;
     atomic_init(&join->n_left, 2 * n + 1);
-    if (!park(m, op, join, TIME_FOREVER)) {
+    if (!ask_park(m, op, join, TIME_FOREVER)) {
         free(parts);
         free(join);
         return;

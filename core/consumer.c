@@ -20,10 +20,20 @@ int consumer_new(const struct consumer_options *options, struct consumer **consu
         .done = options->request_done,
         .owner = options->request_owner,
     };
+    struct held_options held = {
+        .settings = options->settings,
+        .model = model,
+        .kept_bytes = options->kept_bytes,
+    };
     struct consumer *c = calloc(1, sizeof(*c));
 
     if (!c)
         return -ENOMEM;
+    held.settler = &c->settler;
+    if (options->kind == GET_CLAIM && held_set_new(&held, &c->held)) {
+        free(c);
+        return -ENOMEM;
+    }
     c->options = *options;
     TAILQ_INIT(&c->readers);
     pool_init(&c->pool);
@@ -45,8 +55,15 @@ void consumer_free(struct consumer *c)
         return;
     fetch_drop(c);
     pool_fini(&c->pool);
+    held_set_free(c->held);
     settler_fini(&c->settler);
     free(c);
+}
+
+void consumer_set_peer(struct consumer *c, struct consumer *peer)
+{
+    c->peer = peer;
+    peer->peer = c;
 }
 
 int reader_new(struct consumer *c, uint64_t limit, int64_t timeout_us, struct reader **reader)
@@ -61,6 +78,11 @@ int reader_new(struct consumer *c, uint64_t limit, int64_t timeout_us, struct re
     TAILQ_INSERT_TAIL(&c->readers, r, link);
     *reader = r;
     return 0;
+}
+
+struct consumer *reader_consumer(const struct reader *r)
+{
+    return r->consumer;
 }
 
 /* ---- bringing everything up to date ---- */
@@ -92,6 +114,12 @@ void consumer_return_pool(struct consumer *c, int64_t now_us)
     settler_hurry(&c->settler);
 }
 
+void consumer_yield(struct consumer *c, int64_t now_us)
+{
+    if (consumer_claims(c) && c->waiting.n == 0 && !pool_empty(&c->pool))
+        consumer_return_pool(c, now_us);
+}
+
 static int64_t pool_idle_us(const struct consumer *c)
 {
     if (pool_empty(&c->pool) || c->waiting.n > 0)
@@ -106,7 +134,7 @@ static bool pool_must_go(const struct consumer *c, int64_t now_us)
     return c->returning || c->ended || now_us >= pool_idle_us(c) || wait_any_closer(c);
 }
 
-void consumer_step(struct consumer *c, int64_t now_us, struct effects *effects)
+static void step_one(struct consumer *c, int64_t now_us, struct effects *effects)
 {
     if (!c->returning)
         wait_serve(c, now_us, effects);
@@ -118,8 +146,18 @@ void consumer_step(struct consumer *c, int64_t now_us, struct effects *effects)
         wait_pollers(c, effects);
     c->look = false;
     wait_closers(c, effects);
+    if (c->held)
+        held_step(c->held, now_us, effects);
     settler_step(&c->settler, now_us, effects);
     fetch_step(c, now_us, effects);
+}
+
+void consumer_step(struct consumer *c, int64_t now_us, struct effects *effects)
+{
+    step_one(c, now_us, effects);
+    if (c->stirred_peer && c->peer)
+        step_one(c->peer, now_us, effects);
+    c->stirred_peer = false;
 }
 
 /* ---- calls of users ---- */
@@ -146,20 +184,29 @@ void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t 
     consumer_step(c, now_us, effects);
 }
 
+/* Whether a reader that leaves need not care for what was fetched: it was claimed ahead, or a GET
+ * is on its way for others. */
+static bool leaves_all(const struct consumer *c)
+{
+    return consumer_claims(c) && (!c->get || c->waiting.n > 0);
+}
+
 void consumer_close(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
                     struct effects *effects)
 {
-    if (!r->active && !r->partial.chunk) {
+    bool nothing = !r->active && !r->partial.chunk;
+
+    r->active = false;
+    if (nothing || leaves_all(c)) {
         effects_finish_locked(effects, op, 0);
         return;
     }
-    r->active = false;
     reader_acknowledge(r, now_us);
     if (op->pid == r->pid)
         reader_return_partial(r, now_us);
     consumer_return_pool(c, now_us);
     op->on_deadline = 0;
-    op->target = 0;
+    op->target = op->renewals = op->peers = 0;
     wait_park(c, op, &c->closing, close_deadline_us(c, now_us), effects);
     consumer_step(c, now_us, effects);
 }
@@ -185,9 +232,10 @@ void consumer_release(struct consumer *c, struct reader *r, int64_t now_us, stru
     }
     reader_acknowledge(r, now_us);
     reader_return_partial(r, now_us);
-    if (r->active)
+    if (r->active && !leaves_all(c))
         consumer_return_pool(c, now_us);
-    settler_hurry(&c->settler);
+    if (!consumer_claims(c))
+        settler_hurry(&c->settler);
     TAILQ_REMOVE(&c->readers, r, link);
     reader_free(r);
     consumer_step(c, now_us, effects);
@@ -195,8 +243,8 @@ void consumer_release(struct consumer *c, struct reader *r, int64_t now_us, stru
 
 bool consumer_readable(const struct consumer *c, const struct reader *r)
 {
-    return c->ended || r->partial.chunk || reader_at_end(r) || reader_timeout(r) == 0 ||
-           !pool_empty(&c->pool) || c->options.state->depth > 0;
+    return c->ended || r->partial.chunk || r->line_left > 0 || reader_at_end(r) ||
+           reader_timeout(r) == 0 || !pool_empty(&c->pool) || c->options.state->depth > 0;
 }
 
 void consumer_poll(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
@@ -215,14 +263,30 @@ void consumer_poll(struct consumer *c, struct reader *r, struct op *op, int64_t 
 void consumer_flush(struct consumer *c, struct op *op, int64_t timeout_us, int64_t now_us,
                     struct effects *effects)
 {
+    consumer_yield(c, now_us);
     settler_hurry(&c->settler);
     op->on_deadline = -ETIMEDOUT;
     op->target = settler_mark(&c->settler) + 1;
+    op->renewals = c->held ? held_hurry(c->held, now_us) + 1 : 0;
+    op->peers = c->peer ? settler_mark(&c->peer->settler) + 1 : 0;
+    if (c->peer)
+        settler_hurry(&c->peer->settler);
+    c->stirred_peer = true;
     wait_park(c, op, &c->closing, time_after(now_us, timeout_us), effects);
     consumer_step(c, now_us, effects);
 }
 
 /* ---- news ---- */
+
+static void settle_done(struct consumer *c, struct request *request, int64_t now_us)
+{
+    if (((struct settle *)request)->settler != &c->settler) {
+        held_renewal_done(c->held, request, now_us);
+        return;
+    }
+    c->counters.acks_late += settler_answered(&c->settler, request, now_us);
+    c->stirred_peer = true;
+}
 
 void consumer_request_done(struct consumer *c, struct request *request, int64_t now_us,
                            struct effects *effects)
@@ -233,7 +297,7 @@ void consumer_request_done(struct consumer *c, struct request *request, int64_t 
         fetch_get_done(c, (struct chunk *)request, now_us, effects);
         break;
     case REQUEST_SETTLE:
-        c->counters.acks_late += settler_answered(&c->settler, request, now_us);
+        settle_done(c, request, now_us);
         break;
     default:
         fetch_arm_done(c, request, now_us, effects);
@@ -264,6 +328,8 @@ int64_t consumer_deadline(const struct consumer *c)
 {
     int64_t due_us = time_min(settler_deadline(&c->settler), fetch_deadline(c));
 
+    if (c->held)
+        due_us = time_min(due_us, held_deadline(c->held));
     if (c->waiting.n + c->closing.n > 0)
         due_us = time_min(due_us, c->review_us);
     return time_min(due_us, pool_idle_us(c));
@@ -272,6 +338,15 @@ int64_t consumer_deadline(const struct consumer *c)
 bool consumer_waited_for(const struct consumer *c)
 {
     return c->waiting.n > 0;
+}
+
+/* Still in line at the service, which only tells what is known here before. */
+void consumer_expect(struct consumer *c, int64_t now_us, struct effects *effects)
+{
+    if (c->waiting.n == 0)
+        return;
+    c->armed = false;
+    consumer_step(c, now_us, effects);
 }
 
 /* ---- the end ---- */
@@ -284,7 +359,8 @@ static void finish_closing(struct consumer *c, int error, struct effects *effect
         effects_finish_locked(effects, op, op->on_deadline ? error : 0);
 }
 
-/* What readers were given is theirs, what they were not goes back. */
+/* What readers were given is theirs, what they were not goes back, and so does what is held: nobody
+ * else need wait for the end of its lease. */
 static void settle_all(struct consumer *c, int64_t now_us)
 {
     struct reader *r;
@@ -294,6 +370,9 @@ static void settle_all(struct consumer *c, int64_t now_us)
         reader_return_partial(r, now_us);
     }
     consumer_return_pool(c, now_us);
+    if (c->held)
+        held_end(c->held, true, now_us);
+    settler_hurry(&c->settler);
 }
 
 void consumer_end(struct consumer *c, int error, int64_t now_us, struct effects *effects)
@@ -309,6 +388,8 @@ void consumer_end(struct consumer *c, int error, int64_t now_us, struct effects 
         pool_fini(&c->pool);
         c->returning = false;
         settler_drop(&c->settler);
+        if (c->held)
+            held_end(c->held, false, now_us);
     } else {
         c->settler.ending = true;
         settle_all(c, now_us);
@@ -325,5 +406,7 @@ const struct consumer_counters *consumer_counters(const struct consumer *c)
     counters->ending_gets = c->ended && c->get;
     counters->in_flight_settlements =
         settler_pending(&c->settler) + c->returning + counters->ending_gets;
+    if (c->held)
+        counters->in_flight_settlements += held_pending(c->held);
     return counters;
 }

@@ -4,6 +4,7 @@
  *   consumer.c  its life, close, flush, poll, the order in which things are looked at
  *   reader.c    what one read is given, what is acknowledged
  *   fetch.c     GET and ARM: when, how much, their answers
+ *   claim.c     claims: ids that are given, items that are held
  *   waits.c     ops that are parked: the end of a wait
  *   pool.c      fetched items; settler.c  settlements
  *
@@ -17,13 +18,17 @@
 #include "core/pool.h"
 #include "core/settler.h"
 
-#define POOL_IDLE_US     INT64_C(20000)   /* what nobody takes for so long goes back */
-#define CLOSE_WAIT_US    INT64_C(1000000) /* a close waits no longer */
-#define AWAY_US          INT64_C(1000000) /* no answer for so long: the service is away */
-#define FETCH_BYTES      ((size_t)1 << 20)
-#define FETCH_AHEAD      ((size_t)2 << 20) /* a stream of large reads keeps so much in the pool */
-#define FETCH_WAITERS    1024              /* looked at to know how much to fetch */
-#define FETCH_GROWTH_MAX 65536             /* items */
+#define POOL_IDLE_US         INT64_C(20000)   /* what nobody takes for so long goes back */
+#define CLOSE_WAIT_US        INT64_C(1000000) /* a close waits no longer */
+#define AWAY_US              INT64_C(1000000) /* no answer for so long: the service is away */
+#define FETCH_BYTES          ((size_t)1 << 20)
+#define FETCH_AHEAD          ((size_t)2 << 20) /* a stream of large reads keeps so much in the pool */
+#define FETCH_WAITERS        1024              /* looked at to know how much to fetch */
+#define FETCH_GROWTH_MAX     65536             /* items */
+#define CLAIM_GROWTH_MAX     256               /* items claimed ahead */
+#define CLAIM_AHEAD_LEASE_US INT64_C(1000000) /* of a shorter lease nothing is claimed ahead */
+#define CLAIM_LINE           ((size_t)ITEM_ID_DIGITS + 1)
+#define CLAIM_LINES_MAX      8192 /* of one read */
 
 /* The read is due (its timeout has passed) and waits for the producer first. */
 #define CONFIRM_LATER UINT64_MAX
@@ -61,6 +66,10 @@ struct reader {
         bool file;
         struct settlement range;
     } partial;
+
+    /* A claim: the end of the last line, which was larger than its read. */
+    char line[CLAIM_LINE];
+    size_t line_left;
 };
 
 struct consumer {
@@ -75,6 +84,10 @@ struct consumer {
     int64_t taken_us;    /* when the pool gave something */
     uint64_t given_back; /* position of the last give-back: no GET before it is answered */
     struct settler settler;
+    struct held_set *held; /* of kind GET_CLAIM, else NULL */
+    struct consumer *peer; /* or NULL */
+    uint64_t peers_mark;   /* position of the peer's settler: no GET before it is answered */
+    bool stirred_peer;     /* the peer has to step too */
 
     /* Parked. */
     struct op_list waiting; /* reads */
@@ -111,6 +124,20 @@ void consumer_step(struct consumer *c, int64_t now_us, struct effects *effects);
 
 /* Everything in the pool goes back, or `returning` is set until it can. */
 void consumer_return_pool(struct consumer *c, int64_t now_us);
+
+/* Claimed ahead, and nobody waits for it: it goes back. Nothing of a stream. */
+void consumer_yield(struct consumer *c, int64_t now_us);
+
+static inline bool consumer_claims(const struct consumer *c)
+{
+    return c->options.kind == GET_CLAIM;
+}
+
+/* ---- claim.c ---- */
+
+/* Hold up to `max` items of the pool and write a line each: how many, at least 1. -ENOENT: the pool
+ * is empty; -EAGAIN: settlements must be answered first; -ENOMEM. */
+ssize_t claim_fill(struct consumer *c, char *lines, size_t max, int64_t now_us);
 
 /* ---- reader.c ---- */
 

@@ -86,7 +86,7 @@ static void demand_add(struct demand *demand, const struct op *op, bool file)
 static struct demand demand_of(const struct consumer *c)
 {
     struct demand demand = {.arm = c->polling.n > 0 || c->waiting.n > FETCH_WAITERS};
-    bool file = c->options.settings->own.framing == FRAMING_FILE;
+    bool file = !consumer_claims(c) && c->options.settings->own.framing == FRAMING_FILE;
     const struct op *op;
     size_t n = 0;
 
@@ -96,6 +96,16 @@ static struct demand demand_of(const struct consumer *c)
         demand_add(&demand, op, file);
     }
     return demand;
+}
+
+/* Of claims as many ahead as were taken quickly, for opens that are still to come. */
+static uint64_t claims_ahead(const struct consumer *c, const struct demand *demand)
+{
+    uint64_t ahead = c->growth < CLAIM_GROWTH_MAX ? c->growth : CLAIM_GROWTH_MAX;
+
+    if (c->options.settings->own.lease_us < CLAIM_AHEAD_LEASE_US)
+        ahead = 1;
+    return demand->need > ahead ? demand->need : ahead;
 }
 
 static void get_fill(struct consumer *c, struct request *get, int64_t now_us)
@@ -109,8 +119,10 @@ static void get_fill(struct consumer *c, struct request *get, int64_t now_us)
         adapt_growth(c, now_us);
         n = n > c->growth ? n : c->growth;
     }
+    if (consumer_claims(c))
+        demand.most = claims_ahead(c, &demand);
     n = n < demand.most ? n : demand.most;
-    get->in.get.kind = GET_STREAM;
+    get->in.get.kind = c->options.kind;
     get->in.get.max_items = n == 0 ? 1 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
     get->in.get.max_bytes = demand.room;
     if (get->in.get.max_bytes < FETCH_BYTES && !(c->slow && demand.large))
@@ -132,7 +144,8 @@ static bool allowed(const struct consumer *c)
 {
     return c->get_retry_us == TIME_FOREVER && !c->returning &&
            (c->waiting.n == 0 || pool_empty(&c->pool)) &&
-           settler_reached(&c->settler, c->given_back);
+           settler_reached(&c->settler, c->given_back) &&
+           (!c->peer || settler_reached(&c->peer->settler, c->peers_mark));
 }
 
 static void send_get(struct consumer *c, int64_t now_us, struct effects *effects)
@@ -147,7 +160,7 @@ static void send_get(struct consumer *c, int64_t now_us, struct effects *effects
     get_fill(c, &chunk->request, now_us);
     chunk->serial = ++c->serial;
     chunk->changes = c->changes;
-    chunk->sent_us = now_us;
+    chunk->sent_us = chunk->request.sent_us = now_us;
     c->get = chunk;
     c->discard = false;
     effects_send(effects, &chunk->request);

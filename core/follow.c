@@ -259,6 +259,7 @@ static void sync_done(struct request *request)
     struct store_space space = request->out.sync.space;
     uint32_t n_mounts = request->out.sync.n_mounts;
 
+    mount_heard(m, request->status);
     request_release(request);
     pthread_mutex_lock(&m->lock);
     if (ok) {
@@ -303,6 +304,7 @@ static void watch_done(struct request *request)
     bool ok = request->status == 0;
     size_t i;
 
+    mount_heard(m, request->status);
     if (ok) {
         if (meet_service(m, request->out.watch.service))
             mount_sync(m);

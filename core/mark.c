@@ -10,6 +10,10 @@
 
 #define SPANS_FIRST 4
 
+/* Merging moves all spans behind. With more spans than these it waits until it is worth while. */
+#define SPANS_MANY  1024
+#define SPANS_RATIO 8
+
 static void sums_add(struct mark *mark, const struct span *span)
 {
     mark->items[span->state] += span->to - span->from;
@@ -137,14 +141,11 @@ static bool span_equal(const struct span *a, const struct span *b)
            a->session == b->session;
 }
 
-void mark_merge(struct mark *mark, uint32_t first, uint32_t last)
+/* Merge equal neighbours among the spans at positions [first, last]. */
+static void merge_range(struct mark *mark, uint32_t first, uint32_t last)
 {
-    uint32_t kept, next;
+    uint32_t kept = first, next;
 
-    if (mark->n_spans < 2)
-        return;
-    kept = first > 0 ? first - 1 : 0;
-    last = last + 1 < mark->n_spans ? last + 1 : mark->n_spans - 1;
     for (next = kept + 1; next <= last; next++) {
         struct span *a = &mark->spans[kept], *b = &mark->spans[next];
 
@@ -160,6 +161,42 @@ void mark_merge(struct mark *mark, uint32_t first, uint32_t last)
                 (mark->n_spans - next) * sizeof(*mark->spans));
         mark->n_spans -= next - kept;
     }
+}
+
+static uint32_t count_equal(const struct mark *mark, uint32_t first, uint32_t last)
+{
+    uint32_t n = 0;
+
+    for (uint32_t pos = first; pos < last; pos++)
+        n += span_equal(&mark->spans[pos], &mark->spans[pos + 1]);
+    return n;
+}
+
+void mark_merge(struct mark *mark, uint32_t first, uint32_t last)
+{
+    uint32_t n;
+
+    if (mark->n_spans < 2)
+        return;
+    first = first > 0 ? first - 1 : 0;
+    last = last + 1 < mark->n_spans ? last + 1 : mark->n_spans - 1;
+    n = count_equal(mark, first, last);
+    if (n == 0)
+        return;
+    if (mark->n_spans <= SPANS_MANY && mark->n_equal == 0) {
+        merge_range(mark, first, last);
+        return;
+    }
+    mark->n_equal += n;
+    if (mark->n_spans <= SPANS_MANY || mark->n_equal > mark->n_spans / SPANS_RATIO)
+        mark_tidy(mark);
+}
+
+void mark_tidy(struct mark *mark)
+{
+    if (mark->n_equal > 0)
+        merge_range(mark, 0, mark->n_spans - 1);
+    mark->n_equal = 0;
 }
 
 bool mark_is_plain(const struct mark *mark)

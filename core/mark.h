@@ -1,6 +1,7 @@
 /*
  * The state of the items of one touched batch, as runs ("spans") of items that are in the same
- * state: sorted, without gaps, equal neighbours merged. A batch nobody has touched has no mark:
+ * state: sorted, without gaps, equal neighbours merged (where there are very many spans, many
+ * neighbours at a time). A batch nobody has touched has no mark:
  * all of it is ready and was never delivered.
  *
  * A change is: mark_reserve(), mark_cut() where it begins and ends, mark_change() of the spans
@@ -20,15 +21,6 @@
 
 #include "core/backend.h"
 
-enum item_state {
-    ITEM_READY,
-    ITEM_LEASED,
-    ITEM_DELAYED, /* ready at when_us */
-    ITEM_DEAD,
-    ITEM_DONE,
-    ITEM_STATES
-};
-
 struct session;
 
 struct span {
@@ -46,6 +38,7 @@ struct span {
 struct mark {
     uint32_t n_items;
     uint32_t n_spans, cap;
+    uint32_t n_equal;     /* so many neighbours at most are equal and not merged yet */
     struct span *spans;   /* owned */
     uint32_t first_ready; /* item; n_items: none */
     uint64_t items[ITEM_STATES], bytes[ITEM_STATES];
@@ -70,8 +63,11 @@ void mark_cut(struct mark *mark, uint32_t at, uint64_t left_bytes);
 /* Make the span at `pos` what `to` says; from, to and n_bytes stay. Merges nothing. */
 void mark_change(struct mark *mark, uint32_t pos, const struct span *to);
 
-/* Merge equal neighbours among the spans at positions [first, last] and those beside them. */
+/* Merge equal neighbours among the spans at positions [first, last] and those beside them, now or,
+ * as it takes time where there are very many spans, together with later ones. */
 void mark_merge(struct mark *mark, uint32_t first, uint32_t last);
+/* Merge all that are equal. */
+void mark_tidy(struct mark *mark);
 
 /* Whether a restart would find it all ready and never delivered. */
 bool mark_is_plain(const struct mark *mark);

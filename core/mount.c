@@ -60,7 +60,7 @@ int mount_new(const struct mount_options *options, struct mount **mount)
     pthread_cond_init(&m->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     mount_follow_init(m);
-    mount_change_init(m);
+    mount_asks_init(m);
     *mount = m;
     return 0;
 
@@ -192,6 +192,11 @@ static bool all_idle(struct mqueue **all, size_t n, bool gets)
     return true;
 }
 
+static bool all_done(struct mount *m, struct mqueue **all, size_t n, bool gets)
+{
+    return all_idle(all, n, gets) && !(gets && atomic_load(&m->n_takes) > 0);
+}
+
 static void count_rest(struct mqueue **all, size_t n, struct mount_rest *rest)
 {
     size_t i;
@@ -216,12 +221,12 @@ void mount_stop(struct mount *m, int64_t timeout_us, struct mount_rest *rest)
     pthread_mutex_lock(&m->lock);
     m->stopping = true;
     pthread_mutex_unlock(&m->lock);
-    mount_change_end(m);
+    mount_asks_end(m);
     all = mount_all(m, &n);
     for (i = 0; i < n; i++)
         mqueue_end(all[i], -ESHUTDOWN);
     while ((now_us = mount_now(m)) < until_us &&
-           !all_idle(all, n, now_us < begun_us + LAST_GETS_US)) {
+           !all_done(m, all, n, now_us < begun_us + LAST_GETS_US)) {
         pthread_mutex_lock(&m->lock);
         wait_changed_locked(m, time_min(until_us, now_us + 2000));
         pthread_mutex_unlock(&m->lock);

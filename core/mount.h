@@ -10,6 +10,7 @@
 #include "core/backend.h"
 #include "core/clock.h"
 #include "core/consumer.h"
+#include "core/item.h"
 #include "core/op.h"
 #include "core/producer.h"
 
@@ -92,7 +93,8 @@ void mqueue_info(struct mqueue *mq, struct mqueue_info *info);
 /* Space of the store as last heard, for statfs. */
 void mount_space(struct mount *mount, struct store_space *space, uint64_t *n_queues);
 
-/* ---- changes that ask the service: the op ends after 1 s at most (-ETIMEDOUT) ---- */
+/* ---- changes that ask the service: the op ends after 1 s at most (-ETIMEDOUT), and at once where
+ * it has been silent for so long (ask.h) ---- */
 
 /* mkdir: 0 and the queue is found by name, -EEXIST, -EINVAL (name), -ETIMEDOUT. */
 void mount_make_queue(struct mount *mount, const char *name, int64_t mode, int64_t owner,
@@ -112,19 +114,72 @@ void mqueue_write(struct mqueue *mq, struct writer *w, struct op *op);
 void mqueue_writer_close(struct mqueue *mq, struct writer *w, struct op *op);
 void mqueue_writer_release(struct mqueue *mq, struct writer *w); /* frees it */
 void mqueue_sync(struct mqueue *mq, struct writer *w, struct op *op);
-void mqueue_flush(struct mqueue *mq, struct op *op);  /* puts and settlements */
+void mqueue_flush(struct mqueue *mq, struct op *op);  /* puts, settlements, renewals */
 void mount_flush(struct mount *mount, struct op *op); /* of all queues; the first error */
 /* True: writable now (op not used). False: the op parked and ends when it is. */
 bool mqueue_writer_poll(struct mqueue *mq, struct writer *w, struct op *op);
 
 /* ---- gets: consumer.h ---- */
 
-int mqueue_reader_open(struct mqueue *mq, uint64_t limit, int64_t timeout_us,
+/* GET_STREAM: out, next. GET_CLAIM: claim; what it gives are ids, a line each, of items that are
+ * held from then on (below). */
+int mqueue_reader_open(struct mqueue *mq, enum get_kind kind, uint64_t limit, int64_t timeout_us,
                        struct reader **reader);
 void mqueue_read(struct mqueue *mq, struct reader *r, struct op *op);
 void mqueue_reader_close(struct mqueue *mq, struct reader *r, struct op *op);
 void mqueue_reader_release(struct mqueue *mq, struct reader *r);
 bool mqueue_reader_poll(struct mqueue *mq, struct reader *r, struct op *op);
+
+/* ---- items this mount holds: its claims, from memory (held.h); none of these waits ---- */
+
+struct held; /* an open of one; counted references */
+
+/* False: not held, or the lease has ended. info->state is ITEM_LEASED, until_us the lease's end. */
+bool mqueue_held(struct mqueue *mq, uint64_t id, struct item_info *info);
+
+/* Up to `max` of those with ids from `from` on, by id; how many. */
+size_t mqueue_held_list(struct mqueue *mq, uint64_t from, struct item_info *infos, size_t max);
+
+/*
+ * While it is open the lease is renewed, and from the last close it runs in full again. 0 or
+ * -ENOENT. The bytes stay until the close, whatever becomes of the lease. *data NULL: they are not
+ * kept here (the item is large), ask mqueue_look() for them.
+ */
+int mqueue_held_open(struct mqueue *mq, uint64_t id, struct held **held, const uint8_t **data,
+                     size_t *len);
+void mqueue_held_close(struct mqueue *mq, struct held *held);
+
+/*
+ * SETTLE_ACK, SETTLE_NACK, SETTLE_BURY, SETTLE_RENEW: checked against the lease as this mount knows
+ * it, and sent behind, many together. 0; -ENOENT, of SETTLE_RENEW -ESTALE: the lease has ended.
+ */
+int mqueue_held_settle(struct mqueue *mq, uint64_t id, enum settle_verb verb);
+
+/*
+ * ---- items that nobody holds: these ask the service, for 1 s at most (-ETIMEDOUT), and at once
+ * where it has been silent for so long (ask.h). What this mount settled before is settled then.
+ */
+
+struct item_answer {
+    const struct item_info *items; /* by id */
+    size_t n_items;
+    uint64_t next; /* `from` of the next mqueue_list(); 0: there are no more */
+    const uint8_t *data;
+    size_t len;
+};
+
+/* `states`: 1 << enum item_state, or'ed. 0 and op->answer: some, perhaps none, of those with ids
+ * from `from` on, at most `max`. */
+void mqueue_list(struct mqueue *mq, uint32_t states, uint64_t from, uint32_t max, struct op *op);
+
+/* One item, with its bytes if `bytes`. 0 and op->answer with one; -ENOENT: none in these states. */
+void mqueue_look(struct mqueue *mq, uint64_t id, uint32_t states, bool bytes, struct op *op);
+
+/* Claim this one. 0: it is held; -ENOENT: it is neither ready nor delayed. */
+void mqueue_take(struct mqueue *mq, uint64_t id, struct op *op);
+
+/* SETTLE_DROP, SETTLE_REVIVE, SETTLE_FORGET. 0; -ENOENT: the item is not there in that state. */
+void mqueue_settle(struct mqueue *mq, uint64_t id, enum settle_verb verb, struct op *op);
 
 /* ---- stats: the whole text of a `stats` file, malloc'ed; NULL: out of memory ---- */
 

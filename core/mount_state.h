@@ -1,7 +1,7 @@
 /*
- * What mount.c (life), change.c (ops on the mount), mqueue.c (one queue), follow.c (SYNC and
- * WATCH), wanted.c (queues of the settings file), ticker.c (deadlines) and stats.c share. Nobody
- * else includes this.
+ * What mount.c (life), change.c and items.c (ops that ask the service, by ask.c), mqueue*.c (one
+ * queue), follow.c (SYNC and WATCH), wanted.c (queues of the settings file), ticker.c (deadlines)
+ * and stats.c share. Nobody else includes this.
  *
  * Threads: any. Locks, in the order in which they may be taken: mount.lock, mqueue.lock,
  * ticker.lock. No request is submitted and no op finished under any of them.
@@ -44,6 +44,7 @@ struct mqueue {
     /* Made by the first open of in or out: most of ten thousand queues never need them. */
     struct producer *producer;
     struct consumer *consumer;
+    struct consumer *claimer; /* made by the first claim */
 };
 
 RB_HEAD(mqueue_by_name, mqueue);
@@ -71,8 +72,11 @@ struct mount {
     void (*link_info)(void *arg, struct link_info *info);
     void *link_arg;
     struct buffer_budget budget;
+    atomic_size_t kept_bytes; /* of held items: held.h */
     struct ticker *ticker;
-    struct ticker_entry sync_tick, watch_tick, change_tick;
+    struct ticker_entry sync_tick, watch_tick, ask_tick;
+    _Atomic int64_t asked_us; /* asked, and nothing answered since; 0: it is not silent */
+    _Atomic uint32_t n_takes; /* claims of one item that may have to be given back */
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a SYNC was answered, or something ended while stopping */
@@ -150,16 +154,48 @@ void mqueue_close(struct mqueue *mq);
 /* Its own settings are stored: the mount's take effect. */
 void mqueue_apply(struct mqueue *mq, const struct all_settings *settings);
 
-/* Flush of puts and of settlements, each with an op of its own. */
+/*
+ * Entry and exit of every call that uses producer and consumers: lock, call the logic, which
+ * collects its effects, unlock, run the effects, arm the ticker. The caller has a reference. With
+ * an op that may park: now_us is returned.
+ */
+void mqueue_enter(struct mqueue *mq, struct effects *effects);
+int64_t mqueue_enter_op(struct mqueue *mq, struct op *op, struct effects *effects);
+void mqueue_leave(struct mqueue *mq, struct effects *effects, int64_t now_us);
+
+/* Make producer and consumer, and the claimer too, where they are not there: 0, -ENOMEM, or how the
+ * queue has ended. */
+int mqueue_activate_locked(struct mqueue *mq);
+int mqueue_activate_claims_locked(struct mqueue *mq);
+
+/* ---- mqueue_put.c, mqueue_get.c ---- */
+
+/* Flush of puts and of settlements (with renewals; what was claimed ahead goes back), each with an
+ * op of its own. */
 void mqueue_flush_puts(struct mqueue *mq, struct op *op);
 void mqueue_flush_settlements(struct mqueue *mq, struct op *op);
 
-/* ---- change.c ---- */
+/* producer_show(): what is buffered is sent; the op ends when it is stored, 0. */
+void mqueue_show_puts(struct mqueue *mq, struct op *op, int64_t wait_us);
 
-void mount_change_init(struct mount *mount);
+/*
+ * Hold what an answered GET_CLAIM of mqueue_take() has brought. 0, or as consumer_hold(): then it
+ * is given back by itself. The caller has set get->sent_us before it submitted the request, and
+ * releases the answer.
+ */
+int mqueue_held_add(struct mqueue *mq, struct request *get);
+
+/* ---- ask.c ---- */
+
+void mount_asks_init(struct mount *mount);
 
 /* Ends every op that is parked on the mount with -ESHUTDOWN; later ones do at once. */
-void mount_change_end(struct mount *mount);
+void mount_asks_end(struct mount *mount);
+
+/* Some request has ended so: an answer of the service ends its silence. Any thread, any lock. */
+void mount_heard(struct mount *mount, int status);
+
+/* ---- change.c ---- */
 
 /* Ask for a queue of the settings file; mount_made() is told how it went. */
 void mount_make_wanted(struct mount *mount, const struct mount_queue *queue);

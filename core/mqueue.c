@@ -1,9 +1,10 @@
 /*
- * One queue of a mount: its lock around producer.c and consumer.c, and what holds them together.
- * Every entry goes the same way: lock, call the logic, let it collect its effects, unlock, run the
- * effects, arm the ticker. A queue that is there before the service was heard of has no number yet:
- * its requests are held until it has. References: one of the mount's lists, one of each open file,
- * one of each request in flight, one while the ticker is armed.
+ * One queue of a mount: its lock around producer.c and two of consumer.c, and what holds them
+ * together; mqueue_put.c and mqueue_get.c have the calls of users. Every entry goes the same way:
+ * lock, call the logic, let it collect its effects, unlock, run the effects, arm the ticker. A
+ * queue that is there before the service was heard of has no number yet: its requests are held
+ * until it has. References: one of the mount's lists, one of each open file, one of each request in
+ * flight, one while the ticker is armed.
  */
 #include "core/mount_state.h"
 
@@ -11,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void request_done(struct request *request);
+static void put_done(struct request *request);
+static void get_done(struct request *request);
+static void claim_done(struct request *request);
 static void tick(struct ticker_entry *entry, int64_t now_us);
 
 struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, uint64_t place)
@@ -47,6 +50,7 @@ void mqueue_unref(struct mqueue *mq)
     if (!mq || atomic_fetch_sub(&mq->refs, 1) != 1)
         return;
     consumer_free(mq->consumer);
+    consumer_free(mq->claimer);
     producer_free(mq->producer);
     pthread_mutex_destroy(&mq->lock);
     free(mq);
@@ -54,17 +58,27 @@ void mqueue_unref(struct mqueue *mq)
 
 /* ---- in and out of the lock ---- */
 
-static void enter(struct mqueue *mq, struct effects *effects)
+void mqueue_enter(struct mqueue *mq, struct effects *effects)
 {
     effects_init(effects);
     pthread_mutex_lock(&mq->lock);
 }
 
+int64_t mqueue_enter_op(struct mqueue *mq, struct op *op, struct effects *effects)
+{
+    atomic_store(&op->lock, &mq->lock);
+    mqueue_enter(mq, effects);
+    return mount_now(mq->mount);
+}
+
 static int64_t deadline_locked(const struct mqueue *mq)
 {
+    int64_t due_us;
+
     if (!mq->producer)
         return TIME_FOREVER;
-    return time_min(producer_deadline(mq->producer), consumer_deadline(mq->consumer));
+    due_us = time_min(producer_deadline(mq->producer), consumer_deadline(mq->consumer));
+    return mq->claimer ? time_min(due_us, consumer_deadline(mq->claimer)) : due_us;
 }
 
 /* Requests leave with the queue's number on them, in order: they are held until it is known. */
@@ -128,13 +142,36 @@ static void arm(struct mqueue *mq, int64_t due_us)
         mqueue_unref(mq);
 }
 
-/* The caller's own reference keeps mq alive until this returns. */
-static void leave(struct mqueue *mq, struct effects *effects, int64_t now_us)
+static bool waited_for_locked(const struct mqueue *mq)
+{
+    return consumer_waited_for(mq->consumer) || (mq->claimer && consumer_waited_for(mq->claimer));
+}
+
+/* Whoever waits here for the items of a PUT that leaves now asks right behind it. */
+static void expect_locked(struct mqueue *mq, struct effects *effects, int64_t now_us)
+{
+    const struct request *request = effects->requests;
+
+    while (request && request->kind != REQUEST_PUT)
+        request = request->next;
+    if (!request)
+        return;
+    consumer_expect(mq->consumer, now_us, effects);
+    if (mq->claimer)
+        consumer_expect(mq->claimer, now_us, effects);
+}
+
+void mqueue_leave(struct mqueue *mq, struct effects *effects, int64_t now_us)
 {
     int64_t due_us;
 
-    if (mq->producer)
-        producer_set_awaited(mq->producer, consumer_waited_for(mq->consumer), now_us, effects);
+    if (mq->producer) {
+        bool awaited = waited_for_locked(mq);
+
+        producer_set_awaited(mq->producer, awaited, now_us, effects);
+        if (awaited)
+            expect_locked(mq, effects, now_us);
+    }
     due_us = deadline_locked(mq);
     address_locked(mq, effects);
     pthread_mutex_unlock(&mq->lock);
@@ -147,33 +184,43 @@ static void tick(struct ticker_entry *entry, int64_t now_us)
     struct mqueue *mq = entry->owner;
     struct effects effects;
 
-    enter(mq, &effects);
+    mqueue_enter(mq, &effects);
     if (mq->producer) {
         producer_tick(mq->producer, now_us, &effects);
         consumer_tick(mq->consumer, now_us, &effects);
+        if (mq->claimer)
+            consumer_tick(mq->claimer, now_us, &effects);
     }
-    leave(mq, &effects, now_us);
+    mqueue_leave(mq, &effects, now_us);
     mqueue_unref(mq);
 }
 
-/* Make producer and consumer with the first open. */
-static int activate_locked(struct mqueue *mq)
+static int make_consumer_locked(struct mqueue *mq, enum get_kind kind, struct consumer **consumer)
+{
+    struct consumer_options options = {
+        .kind = kind,
+        .session = mq->mount->id,
+        .producer = mq->producer,
+        .settings = &mq->settings,
+        .state = &mq->state,
+        .request_done = kind == GET_CLAIM ? claim_done : get_done,
+        .request_owner = mq,
+        .kept_bytes = &mq->mount->kept_bytes,
+    };
+
+    return consumer_new(&options, consumer);
+}
+
+int mqueue_activate_locked(struct mqueue *mq)
 {
     struct producer_options put = {
         .id = mq->mount->id,
         .budget = &mq->mount->budget,
         .settings = &mq->settings,
         .state = &mq->state,
-        .put_done = request_done,
+        .put_done = put_done,
         .put_owner = mq,
         .timeout_us = mq->mount->timeout_us,
-    };
-    struct consumer_options get = {
-        .session = mq->mount->id,
-        .settings = &mq->settings,
-        .state = &mq->state,
-        .request_done = request_done,
-        .request_owner = mq,
     };
     int error;
 
@@ -184,12 +231,23 @@ static int activate_locked(struct mqueue *mq)
     error = producer_new(&put, &mq->producer);
     if (error)
         return error;
-    get.producer = mq->producer;
-    error = consumer_new(&get, &mq->consumer);
+    error = make_consumer_locked(mq, GET_STREAM, &mq->consumer);
     if (error) {
         producer_free(mq->producer);
         mq->producer = NULL;
     }
+    return error;
+}
+
+int mqueue_activate_claims_locked(struct mqueue *mq)
+{
+    int error = mqueue_activate_locked(mq);
+
+    if (error || mq->claimer)
+        return error;
+    error = make_consumer_locked(mq, GET_CLAIM, &mq->claimer);
+    if (!error)
+        consumer_set_peer(mq->claimer, mq->consumer);
     return error;
 }
 
@@ -210,6 +268,8 @@ static void wake_locked(struct mqueue *mq, uint32_t kinds, bool rearm, int64_t n
         producer_changed(mq->producer, now_us, effects);
     if (kinds & EVENT_READY)
         consumer_changed(mq->consumer, rearm, now_us, effects);
+    if (kinds & EVENT_READY && mq->claimer)
+        consumer_changed(mq->claimer, rearm, now_us, effects);
 }
 
 /* Whether an ARM was the put side's: it waits for room. */
@@ -219,26 +279,50 @@ static bool is_put_side(const struct request *request)
            (request->kind == REQUEST_ARM && request->in.arm.kinds & EVENT_ROOM);
 }
 
-static void request_done(struct request *request)
+static void take_answer_locked(struct mqueue *mq, const struct request *request)
+{
+    mount_heard(mq->mount, request->status);
+    take_state_locked(mq, &request->state);
+    mq->retries += request->n_retries;
+    if (request->status < 0)
+        mq->last_error = request->status;
+}
+
+static void put_done(struct request *request)
 {
     struct mqueue *mq = request->owner;
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    enter(mq, &effects);
-    take_state_locked(mq, &request->state);
-    mq->retries += request->n_retries;
-    if (request->status < 0)
-        mq->last_error = request->status;
-    if (is_put_side(request)) {
-        producer_put_done(mq->producer, request, now_us, &effects);
-        wake_locked(mq, EVENT_READY, false, now_us, &effects);
-    } else {
-        consumer_request_done(mq->consumer, request, now_us, &effects);
-        wake_locked(mq, EVENT_ROOM, false, now_us, &effects);
-    }
-    leave(mq, &effects, now_us);
+    mqueue_enter(mq, &effects);
+    take_answer_locked(mq, request);
+    producer_put_done(mq->producer, request, now_us, &effects);
+    wake_locked(mq, EVENT_READY, false, now_us, &effects);
+    mqueue_leave(mq, &effects, now_us);
     mqueue_unref(mq);
+}
+
+static void answered(struct mqueue *mq, bool claims, struct request *request)
+{
+    int64_t now_us = mount_now(mq->mount);
+    struct effects effects;
+
+    mqueue_enter(mq, &effects);
+    take_answer_locked(mq, request);
+    consumer_request_done(claims ? mq->claimer : mq->consumer, request, now_us, &effects);
+    wake_locked(mq, EVENT_ROOM, false, now_us, &effects);
+    mqueue_leave(mq, &effects, now_us);
+    mqueue_unref(mq);
+}
+
+static void get_done(struct request *request)
+{
+    answered(request->owner, false, request);
+}
+
+static void claim_done(struct request *request)
+{
+    answered(request->owner, true, request);
 }
 
 void mqueue_update(struct mqueue *mq, const struct queue_settings *own,
@@ -247,12 +331,12 @@ void mqueue_update(struct mqueue *mq, const struct queue_settings *own,
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    enter(mq, &effects);
+    mqueue_enter(mq, &effects);
     if (own)
         mq->settings.own = *own;
     take_state_locked(mq, state);
     wake_locked(mq, EVENT_READY | EVENT_ROOM, false, now_us, &effects);
-    leave(mq, &effects, now_us);
+    mqueue_leave(mq, &effects, now_us);
 }
 
 void mqueue_forget_state(struct mqueue *mq)
@@ -267,9 +351,9 @@ void mqueue_event(struct mqueue *mq, uint32_t kinds, bool rearm)
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    enter(mq, &effects);
+    mqueue_enter(mq, &effects);
     wake_locked(mq, kinds, rearm, now_us, &effects);
-    leave(mq, &effects, now_us);
+    mqueue_leave(mq, &effects, now_us);
 }
 
 /* Those of the get side that are held: there is no lease that could come back. */
@@ -296,29 +380,36 @@ void mqueue_end(struct mqueue *mq, int error)
     struct request *gets;
     struct effects effects;
 
-    enter(mq, &effects);
+    mqueue_enter(mq, &effects);
     if (mq->ended != -ENOENT)
         mq->ended = error;
     if (mq->producer) {
         producer_end(mq->producer, error, now_us, &effects);
         consumer_end(mq->consumer, error, now_us, &effects);
+        if (mq->claimer)
+            consumer_end(mq->claimer, error, now_us, &effects);
     }
     gets = take_held_gets_locked(mq);
-    leave(mq, &effects, now_us);
+    mqueue_leave(mq, &effects, now_us);
     submit(mq, gets);
+}
+
+static bool is_idle(const struct consumer *c, bool gets)
+{
+    const struct consumer_counters *get = consumer_counters(c);
+
+    return get->in_flight_settlements == (gets ? 0 : get->ending_gets);
 }
 
 bool mqueue_idle(struct mqueue *mq, bool gets)
 {
-    const struct consumer_counters *get;
     bool idle = true;
 
     pthread_mutex_lock(&mq->lock);
-    if (mq->producer) {
-        get = consumer_counters(mq->consumer);
-        idle = producer_counters(mq->producer)->buffered_items == 0 &&
-               get->in_flight_settlements == (gets ? 0 : get->ending_gets);
-    }
+    if (mq->producer)
+        idle = producer_counters(mq->producer)->buffered_items == 0 && is_idle(mq->consumer, gets);
+    if (mq->claimer)
+        idle = idle && is_idle(mq->claimer, gets);
     pthread_mutex_unlock(&mq->lock);
     return idle;
 }
@@ -328,9 +419,9 @@ void mqueue_close(struct mqueue *mq)
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    enter(mq, &effects);
+    mqueue_enter(mq, &effects);
     mq->closed = true;
-    leave(mq, &effects, now_us);
+    mqueue_leave(mq, &effects, now_us);
 }
 
 uint64_t mqueue_number(struct mqueue *mq)
@@ -356,10 +447,10 @@ void mqueue_apply(struct mqueue *mq, const struct all_settings *settings)
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    enter(mq, &effects);
+    mqueue_enter(mq, &effects);
     mq->settings.mount = settings->mount;
     wake_locked(mq, EVENT_READY | EVENT_ROOM, false, now_us, &effects);
-    leave(mq, &effects, now_us);
+    mqueue_leave(mq, &effects, now_us);
 }
 
 void mqueue_info(struct mqueue *mq, struct mqueue_info *info)
@@ -372,164 +463,4 @@ void mqueue_info(struct mqueue *mq, struct mqueue_info *info)
     info->state = mq->state;
     info->gone = mq->ended == -ENOENT;
     pthread_mutex_unlock(&mq->lock);
-}
-
-/* ---- puts ---- */
-
-int mqueue_writer_open(struct mqueue *mq, struct writer **writer)
-{
-    struct writer *w = calloc(1, sizeof(*w));
-    int error;
-
-    if (!w)
-        return -ENOMEM;
-    pthread_mutex_lock(&mq->lock);
-    error = activate_locked(mq);
-    if (!error)
-        writer_init(mq->producer, w);
-    pthread_mutex_unlock(&mq->lock);
-    if (error) {
-        free(w);
-        return error;
-    }
-    *writer = w;
-    return 0;
-}
-
-void mqueue_writer_release(struct mqueue *mq, struct writer *w)
-{
-    int64_t now_us = mount_now(mq->mount);
-    struct effects effects;
-
-    enter(mq, &effects);
-    producer_release(mq->producer, w, now_us, &effects);
-    leave(mq, &effects, now_us);
-    free(w);
-}
-
-/* As enter(), for a call that may park `op`. */
-static int64_t enter_op(struct mqueue *mq, struct op *op, struct effects *effects)
-{
-    atomic_store(&op->lock, &mq->lock);
-    enter(mq, effects);
-    return mount_now(mq->mount);
-}
-
-void mqueue_write(struct mqueue *mq, struct writer *w, struct op *op)
-{
-    struct effects effects;
-    int64_t now_us = enter_op(mq, op, &effects);
-
-    producer_write(mq->producer, w, op, now_us, &effects);
-    leave(mq, &effects, now_us);
-}
-
-void mqueue_writer_close(struct mqueue *mq, struct writer *w, struct op *op)
-{
-    struct effects effects;
-    int64_t now_us = enter_op(mq, op, &effects);
-
-    producer_close(mq->producer, w, op, now_us, &effects);
-    leave(mq, &effects, now_us);
-}
-
-void mqueue_sync(struct mqueue *mq, struct writer *w, struct op *op)
-{
-    struct effects effects;
-    int64_t now_us = enter_op(mq, op, &effects);
-
-    producer_sync(mq->producer, w, op, mq->mount->timeout_us, now_us, &effects);
-    leave(mq, &effects, now_us);
-}
-
-void mqueue_flush_puts(struct mqueue *mq, struct op *op)
-{
-    struct effects effects;
-    int64_t now_us = enter_op(mq, op, &effects);
-
-    if (mq->producer)
-        producer_flush(mq->producer, op, mq->mount->timeout_us, now_us, &effects);
-    else
-        effects_finish_locked(&effects, op, mq->ended);
-    leave(mq, &effects, now_us);
-}
-
-void mqueue_flush_settlements(struct mqueue *mq, struct op *op)
-{
-    struct effects effects;
-    int64_t now_us = enter_op(mq, op, &effects);
-
-    if (mq->consumer)
-        consumer_flush(mq->consumer, op, mq->mount->timeout_us, now_us, &effects);
-    else
-        effects_finish_locked(&effects, op, mq->ended);
-    leave(mq, &effects, now_us);
-}
-
-bool mqueue_writer_poll(struct mqueue *mq, struct writer *w, struct op *op)
-{
-    struct effects effects;
-    int64_t now_us = enter_op(mq, op, &effects);
-    bool ready = producer_writable(mq->producer);
-
-    (void)w;
-    if (!ready)
-        producer_poll(mq->producer, op, &effects);
-    leave(mq, &effects, now_us);
-    return ready;
-}
-
-/* ---- gets ---- */
-
-int mqueue_reader_open(struct mqueue *mq, uint64_t limit, int64_t timeout_us,
-                       struct reader **reader)
-{
-    int error;
-
-    pthread_mutex_lock(&mq->lock);
-    error = activate_locked(mq);
-    if (!error)
-        error = reader_new(mq->consumer, limit, timeout_us, reader);
-    pthread_mutex_unlock(&mq->lock);
-    return error;
-}
-
-void mqueue_reader_release(struct mqueue *mq, struct reader *r)
-{
-    int64_t now_us = mount_now(mq->mount);
-    struct effects effects;
-
-    enter(mq, &effects);
-    consumer_release(mq->consumer, r, now_us, &effects);
-    leave(mq, &effects, now_us);
-}
-
-void mqueue_read(struct mqueue *mq, struct reader *r, struct op *op)
-{
-    struct effects effects;
-    int64_t now_us = enter_op(mq, op, &effects);
-
-    consumer_read(mq->consumer, r, op, now_us, &effects);
-    leave(mq, &effects, now_us);
-}
-
-void mqueue_reader_close(struct mqueue *mq, struct reader *r, struct op *op)
-{
-    struct effects effects;
-    int64_t now_us = enter_op(mq, op, &effects);
-
-    consumer_close(mq->consumer, r, op, now_us, &effects);
-    leave(mq, &effects, now_us);
-}
-
-bool mqueue_reader_poll(struct mqueue *mq, struct reader *r, struct op *op)
-{
-    struct effects effects;
-    int64_t now_us = enter_op(mq, op, &effects);
-    bool ready = consumer_readable(mq->consumer, r);
-
-    if (!ready)
-        consumer_poll(mq->consumer, r, op, now_us, &effects);
-    leave(mq, &effects, now_us);
-    return ready;
 }

@@ -32,3 +32,34 @@ bool queue_name_valid(const char *name)
     }
     return true;
 }
+
+void item_id_format(uint64_t id, char text[ITEM_ID_DIGITS + 1])
+{
+    for (int i = ITEM_ID_DIGITS - 1; i >= 0; i--, id >>= 4)
+        text[i] = "0123456789abcdef"[id & 15];
+    text[ITEM_ID_DIGITS] = '\0';
+}
+
+static int digit_value(char digit)
+{
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+bool item_id_parse(const char *text, uint64_t *id)
+{
+    uint64_t value = 0;
+
+    for (int i = 0; i < ITEM_ID_DIGITS; i++) {
+        int digit = digit_value(text[i]);
+
+        if (digit < 0)
+            return false;
+        value = value << 4 | (uint64_t)digit;
+    }
+    if (text[ITEM_ID_DIGITS] != '\0' || !item_id_valid(value))
+        return false;
+    *id = value;
+    return true;
+}

@@ -36,4 +36,16 @@ static inline uint32_t item_index(uint64_t id)
     return (uint32_t)(id & (BATCH_ITEMS_MAX - 1));
 }
 
+static inline bool item_id_valid(uint64_t id)
+{
+    return item_batch(id) >= 1 && item_batch(id) <= BATCH_NUMBER_MAX;
+}
+
+/* As users see it: 16 lower-case hex digits, and a NUL. */
+#define ITEM_ID_DIGITS 16
+void item_id_format(uint64_t id, char text[ITEM_ID_DIGITS + 1]);
+
+/* The whole of `text`. False where it is not what item_id_format() writes of an item's id. */
+bool item_id_parse(const char *text, uint64_t *id);
+
 #endif

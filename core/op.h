@@ -26,6 +26,7 @@
 
 #include <bsd/sys/queue.h>
 
+struct item_answer;
 struct op_list;
 
 struct op {
@@ -44,6 +45,7 @@ struct op {
     /* Results besides `result`: of a read, where the bytes are, valid during done(). */
     struct iovec iov[16];
     int n_iov;
+    const struct item_answer *answer; /* of mqueue_list(), mqueue_look(): valid during done() */
     /* What lends those bytes: op_finish() calls unhold(hold), where set, after done(). */
     void (*unhold)(void *hold);
     void *hold;
@@ -61,8 +63,9 @@ struct op {
     int64_t since_us; /* consumer: when the call came */
     uint64_t target;  /* item number, or settlements, that it waits for */
     uint64_t confirm; /* consumer: the GET that has to come back empty before the end of file */
-    size_t progress;  /* bytes already taken */
-    uint8_t *kept;    /* parked write: its own copy of the rest; owned, freed by op_finish */
+    uint64_t renewals, peers; /* consumer: as target, of a flush: the others that it waits for */
+    size_t progress;          /* bytes already taken */
+    uint8_t *kept; /* parked write: its own copy of the rest; owned, freed by op_finish */
     size_t kept_len;
     void *subject;  /* the struct writer or reader it belongs to */
     void *context;  /* core's, of whoever parked it */

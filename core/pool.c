@@ -32,14 +32,14 @@ void chunk_unref(struct chunk *chunk)
 
 /* ---- places in a chunk ---- */
 
-static const struct grant *grant_at(const struct chunk *chunk, size_t i)
+static const struct grant *grant_at(const struct request *get, size_t i)
 {
-    return &chunk->request.out.get.grants[i];
+    return &get->out.get.grants[i];
 }
 
-static size_t n_grants(const struct chunk *chunk)
+static size_t n_grants(const struct request *get)
 {
-    return chunk->request.out.get.n_grants;
+    return get->out.get.n_grants;
 }
 
 static uint32_t read_u32(const uint8_t *p)
@@ -58,20 +58,20 @@ static size_t grant_end(const struct grant *g)
     return g->offset + g->len;
 }
 
-static void cursor_enter(const struct chunk *chunk, struct cursor *at, size_t grant)
+static void cursor_enter(const struct request *get, struct cursor *at, size_t grant)
 {
     at->grant = grant;
-    if (grant == n_grants(chunk))
+    if (grant == n_grants(get))
         return;
-    at->index = grant_at(chunk, grant)->from;
-    at->offset = grant_begin(grant_at(chunk, grant));
+    at->index = grant_at(get, grant)->from;
+    at->offset = grant_begin(grant_at(get, grant));
 }
 
 /* Where the item at the cursor ends. The last one ends with its grant, whatever its bytes. */
-static size_t item_end(const struct chunk *chunk, const struct cursor *at)
+static size_t item_end(const struct request *get, const struct cursor *at)
 {
-    const struct grant *g = grant_at(chunk, at->grant);
-    const uint8_t *data = chunk->request.out.get.data;
+    const struct grant *g = grant_at(get, at->grant);
+    const uint8_t *data = get->out.get.data;
     const uint8_t *separator;
 
     if (at->index + 1 == g->to)
@@ -82,15 +82,37 @@ static size_t item_end(const struct chunk *chunk, const struct cursor *at)
     return separator ? (size_t)(separator - data) + 1 : grant_end(g);
 }
 
-static void cursor_step(const struct chunk *chunk, struct cursor *at)
+static void cursor_step(const struct request *get, struct cursor *at)
 {
-    size_t end = item_end(chunk, at);
+    size_t end = item_end(get, at);
 
-    if (++at->index == grant_at(chunk, at->grant)->to) {
-        cursor_enter(chunk, at, at->grant + 1);
+    if (++at->index == grant_at(get, at->grant)->to) {
+        cursor_enter(get, at, at->grant + 1);
         return;
     }
     at->offset = end;
+}
+
+void grants_begin(const struct request *get, struct cursor *at)
+{
+    cursor_enter(get, at, 0);
+}
+
+bool grants_next(const struct request *get, struct cursor *at, struct got_item *item)
+{
+    const struct grant *g;
+
+    if (at->grant == n_grants(get))
+        return false;
+    g = grant_at(get, at->grant);
+    item->grant = g;
+    item->index = at->index;
+    item->data = get->out.get.data + at->offset;
+    item->len = item_end(get, at) - at->offset;
+    if (g->framing != FRAMING_FILE && item->len > 0)
+        item->len--;
+    cursor_step(get, at);
+    return true;
 }
 
 /* ---- what comes from outside ---- */
@@ -124,18 +146,25 @@ static bool grant_is_sound(const struct grant *g, const uint8_t *data, size_t le
     return g->len >= g->to - g->from && data[grant_end(g) - 1] == framing_separator(g->framing);
 }
 
-int chunk_open(struct chunk *chunk)
+int grants_check(const struct request *get)
 {
-    const struct request *request = &chunk->request;
     size_t i;
 
-    if (n_grants(chunk) > REQUEST_GRANTS_MAX)
+    if (n_grants(get) > REQUEST_GRANTS_MAX)
         return -EPROTO;
-    for (i = 0; i < n_grants(chunk); i++)
-        if (!grant_is_sound(grant_at(chunk, i), request->out.get.data, request->out.get.len))
+    for (i = 0; i < n_grants(get); i++)
+        if (!grant_is_sound(grant_at(get, i), get->out.get.data, get->out.get.len))
             return -EPROTO;
-    cursor_enter(chunk, &chunk->at, 0);
     return 0;
+}
+
+int chunk_open(struct chunk *chunk)
+{
+    int error = grants_check(&chunk->request);
+
+    if (!error)
+        cursor_enter(&chunk->request, &chunk->at, 0);
+    return error;
 }
 
 uint64_t chunk_items(const struct chunk *chunk)
@@ -143,8 +172,8 @@ uint64_t chunk_items(const struct chunk *chunk)
     uint64_t n = 0;
     size_t i;
 
-    for (i = 0; i < n_grants(chunk); i++)
-        n += grant_at(chunk, i)->to - grant_at(chunk, i)->from;
+    for (i = 0; i < n_grants(&chunk->request); i++)
+        n += grant_at(&chunk->request, i)->to - grant_at(&chunk->request, i)->from;
     return n;
 }
 
@@ -153,12 +182,13 @@ struct cut_piece chunk_rest(struct chunk *chunk)
     struct cut_piece rest = {.chunk = chunk, .begin = chunk->at};
     size_t i;
 
-    cursor_enter(chunk, &rest.end, n_grants(chunk));
-    if (chunk->at.grant == n_grants(chunk))
+    cursor_enter(&chunk->request, &rest.end, n_grants(&chunk->request));
+    if (chunk->at.grant == n_grants(&chunk->request))
         return rest;
-    for (i = chunk->at.grant; i < n_grants(chunk); i++)
-        rest.len += grant_end(grant_at(chunk, i)) - grant_begin(grant_at(chunk, i));
-    rest.len -= chunk->at.offset - grant_begin(grant_at(chunk, chunk->at.grant));
+    for (i = chunk->at.grant; i < n_grants(&chunk->request); i++)
+        rest.len +=
+            grant_end(grant_at(&chunk->request, i)) - grant_begin(grant_at(&chunk->request, i));
+    rest.len -= chunk->at.offset - grant_begin(grant_at(&chunk->request, chunk->at.grant));
     return rest;
 }
 
@@ -178,7 +208,7 @@ void pool_fini(struct pool *pool)
 
 void pool_add(struct pool *pool, struct chunk *chunk)
 {
-    assert(n_grants(chunk) > 0);
+    assert(n_grants(&chunk->request) > 0);
     TAILQ_INSERT_TAIL(&pool->chunks, chunk, link);
     pool->len += chunk_rest(chunk).len;
 }
@@ -202,11 +232,35 @@ void pool_take(struct pool *pool, const struct cut *cut)
         chunk_ref(piece->chunk);
         piece->chunk->at = piece->end;
         pool->len -= piece->len;
-        if (piece->end.grant < n_grants(piece->chunk))
+        if (piece->end.grant < n_grants(&piece->chunk->request))
             continue;
         TAILQ_REMOVE(&pool->chunks, piece->chunk, link);
         chunk_unref(piece->chunk);
     }
+}
+
+bool pool_first(const struct pool *pool, struct got_item *item)
+{
+    struct chunk *chunk = TAILQ_FIRST(&pool->chunks);
+    struct cursor at;
+
+    if (!chunk)
+        return false;
+    at = chunk->at;
+    return grants_next(&chunk->request, &at, item);
+}
+
+struct chunk *pool_take_first(struct pool *pool)
+{
+    struct cut_piece piece = {.chunk = TAILQ_FIRST(&pool->chunks)};
+    struct cut cut = {.n_pieces = 1};
+
+    piece.end = piece.chunk->at;
+    piece.len = item_end(&piece.chunk->request, &piece.end) - piece.end.offset;
+    cursor_step(&piece.chunk->request, &piece.end);
+    cut.pieces[0] = piece;
+    pool_take(pool, &cut);
+    return piece.chunk;
 }
 
 /* ---- cutting ---- */
@@ -218,9 +272,9 @@ static uint64_t grant_walk(const struct chunk *chunk, struct cursor *at, size_t 
     uint64_t n;
 
     for (n = 0; n < max && at->grant == grant; n++) {
-        if (item_end(chunk, at) - begin > room)
+        if (item_end(&chunk->request, at) - begin > room)
             break;
-        cursor_step(chunk, at);
+        cursor_step(&chunk->request, at);
     }
     return n;
 }
@@ -228,14 +282,14 @@ static uint64_t grant_walk(const struct chunk *chunk, struct cursor *at, size_t 
 /* Move over as many items of the cursor's grant as fit and return their number. */
 static uint64_t grant_fit(const struct chunk *chunk, struct cursor *at, size_t room, uint64_t max)
 {
-    const struct grant *g = grant_at(chunk, at->grant);
+    const struct grant *g = grant_at(&chunk->request, at->grant);
     const uint8_t *from = chunk->request.out.get.data + at->offset, *last;
     uint32_t n = g->to - at->index;
     uint8_t separator;
     size_t count;
 
     if (grant_end(g) - at->offset <= room && n <= max) {
-        cursor_enter(chunk, at, at->grant + 1);
+        cursor_enter(&chunk->request, at, at->grant + 1);
         return n;
     }
     if (max <= WALK_ITEMS || grant_end(g) - at->offset <= room)
@@ -268,8 +322,8 @@ static void cut_one(struct cut *cut, struct cut_piece *piece)
 {
     size_t begin = piece->end.offset;
 
-    piece->len = item_end(piece->chunk, &piece->end) - begin;
-    cursor_step(piece->chunk, &piece->end);
+    piece->len = item_end(&piece->chunk->request, &piece->end) - begin;
+    cursor_step(&piece->chunk->request, &piece->end);
     cut->len = piece->len;
     cut->n_items = 1;
 }
@@ -278,7 +332,7 @@ static void cut_one(struct cut *cut, struct cut_piece *piece)
 static bool cut_grant(struct cut *cut, struct cut_piece *piece, size_t room, uint64_t max_items)
 {
     size_t grant = piece->end.grant, begin = piece->end.offset, len;
-    const struct grant *g = grant_at(piece->chunk, grant);
+    const struct grant *g = grant_at(&piece->chunk->request, grant);
     uint64_t n;
 
     n = grant_fit(piece->chunk, &piece->end, room - cut->len, max_items - cut->n_items);
@@ -299,8 +353,8 @@ static bool cut_chunk(struct cut *cut, struct chunk *chunk, size_t room, uint64_
     struct cut_piece *piece = NULL;
     struct cursor at = chunk->at;
 
-    while (at.grant < n_grants(chunk)) {
-        bool file = grant_at(chunk, at.grant)->framing == FRAMING_FILE;
+    while (at.grant < n_grants(&chunk->request)) {
+        bool file = grant_at(&chunk->request, at.grant)->framing == FRAMING_FILE;
         bool more;
 
         if (cut->n_items > 0 && file)
@@ -344,17 +398,17 @@ size_t piece_n_ranges(const struct cut_piece *piece)
     const struct cursor *begin = &piece->begin, *end = &piece->end;
     size_t n = end->grant - begin->grant;
 
-    if (end->grant == n_grants(piece->chunk))
+    if (end->grant == n_grants(&piece->chunk->request))
         return n;
     if (n == 0)
         return end->index > begin->index;
-    return n + (end->index > grant_at(piece->chunk, end->grant)->from);
+    return n + (end->index > grant_at(&piece->chunk->request, end->grant)->from);
 }
 
 struct settlement piece_range(const struct cut_piece *piece, size_t i, enum settle_verb verb)
 {
     size_t at = piece->begin.grant + i;
-    const struct grant *g = grant_at(piece->chunk, at);
+    const struct grant *g = grant_at(&piece->chunk->request, at);
 
     return (struct settlement){
         .verb = verb,

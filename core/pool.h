@@ -49,6 +49,17 @@ int chunk_open(struct chunk *chunk);
 /* Items and their bytes (length tables not counted) of all grants. */
 uint64_t chunk_items(const struct chunk *chunk);
 
+/* One by one, of any answered GET: check it, begin, go on until false. */
+struct got_item {
+    const struct grant *grant;
+    uint32_t index;
+    const uint8_t *data; /* without the separator */
+    size_t len;
+};
+int grants_check(const struct request *get);
+void grants_begin(const struct request *get, struct cursor *at);
+bool grants_next(const struct request *get, struct cursor *at, struct got_item *item);
+
 struct cut_piece {
     struct chunk *chunk;
     struct cursor begin, end;
@@ -89,6 +100,11 @@ void pool_cut(const struct pool *pool, size_t room, uint64_t max_items, struct c
 
 /* Take the planned items out. The caller gets one reference of the chunk of each piece. */
 void pool_take(struct pool *pool, const struct cut *cut);
+
+/* The first item; false: the pool is empty. Take it out: the caller gets a reference of its chunk.
+ */
+bool pool_first(const struct pool *pool, struct got_item *item);
+struct chunk *pool_take_first(struct pool *pool);
 
 /* Drop the first chunk with all that is left of it. */
 void pool_drop_chunk(struct pool *pool);

@@ -28,6 +28,7 @@ int producer_new(const struct producer_options *options, struct producer **produ
     op_list_init(&p->parked);
     op_list_init(&p->waiters);
     op_list_init(&p->pollers);
+    op_list_init(&p->lookers);
     *producer = p;
     return 0;
 }
@@ -136,6 +137,7 @@ void producer_go(struct producer *p, int64_t now_us, struct effects *effects)
     producer_pump(p, now_us, effects);
     resume_parked(p, now_us, effects);
     producer_wake_pollers(p, effects);
+    producer_wake_lookers(p, now_us, effects);
     producer_ask_room(p, now_us, effects);
     p->counters.buffered_items = p->batcher.last - p->acked;
 }

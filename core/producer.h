@@ -104,6 +104,12 @@ void producer_flush(struct producer *p, struct op *op, int64_t timeout_us, int64
 uint64_t producer_push(struct producer *p, int64_t now_us, struct effects *effects);
 uint64_t producer_acked(const struct producer *p);
 
+/* Send what is buffered now, unfinished items as in flush, for somebody who looks at the queue. The
+ * op ends, always with 0, when it is acknowledged, when it cannot go on now (queue or store full,
+ * the end), or after wait_us. */
+void producer_show(struct producer *p, struct op *op, int64_t wait_us, int64_t now_us,
+                   struct effects *effects);
+
 /* While set, every batch is sent as soon as it has an item: someone waits for the queue. */
 void producer_set_awaited(struct producer *p, bool awaited, int64_t now_us,
                           struct effects *effects);

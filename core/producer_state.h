@@ -65,7 +65,8 @@ struct producer {
     struct op_list parked;  /* writes that wait for room, first come first served */
     struct op_list waiters; /* for acked to reach op->target */
     struct op_list pollers;
-    int64_t ops_due_us; /* not after the first deadline of parked and waiters */
+    struct op_list lookers; /* as waiters, but they take what they can get, and no error */
+    int64_t ops_due_us;     /* not after the first deadline of parked, waiters and lookers */
 
     struct request arm;
     bool arm_sent;
@@ -149,7 +150,10 @@ void producer_report(struct producer *p, uint64_t base, int error, struct effect
 /* Pollers end where a write would not wait. */
 void producer_wake_pollers(struct producer *p, struct effects *effects);
 
-/* Deadlines that have come, of parked writes and of waiters. */
+/* Those who look at the queue end where there is nothing more to wait for. */
+void producer_wake_lookers(struct producer *p, int64_t now_us, struct effects *effects);
+
+/* Deadlines that have come, of parked writes, of waiters and of lookers. */
 void producer_expire(struct producer *p, int64_t now_us, struct effects *effects);
 
 /* ---- producer_put.c ---- */

@@ -1,5 +1,5 @@
 /*
- * Who waits and who is told: fsync, flush, close, O_SYNC writes, poll, deadlines, errors.
+ * Who waits and who is told: fsync, flush, close, O_SYNC writes, poll, looks, deadlines, errors.
  *
  * A waiter waits for an item's number. An error that concerns it is told to it at once; all other
  * opens that wrote such items keep it until their next call, opens that are gone leave it to the
@@ -179,7 +179,47 @@ void producer_wake_pollers(struct producer *p, struct effects *effects)
         effects_finish_all_locked(effects, &p->pollers, 0);
 }
 
+/* ---- looking at the queue ---- */
+
+void producer_show(struct producer *p, struct op *op, int64_t wait_us, int64_t now_us,
+                   struct effects *effects)
+{
+    op->subject = NULL;
+    op->target = producer_push(p, now_us, effects);
+    op->deadline_us = time_after(now_us, wait_us);
+    op->on_deadline = 0;
+    if (op_park_locked(op, &p->lookers))
+        producer_note_deadline(p, op);
+    else
+        effects_finish_locked(effects, op, 0);
+    producer_wake_lookers(p, now_us, effects);
+}
+
+void producer_wake_lookers(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    bool blocked = p->ended || p->shut || p->hold_us > now_us;
+    struct op *op, *next;
+
+    TAILQ_FOREACH_SAFE (op, &p->lookers.ops, link, next) {
+        if (blocked || op->target <= p->acked)
+            effects_finish_locked(effects, op, 0);
+    }
+}
+
 /* ---- deadlines ---- */
+
+static void expire(struct producer *p, struct op_list *list, int64_t now_us,
+                   struct effects *effects)
+{
+    struct op *op, *next;
+
+    TAILQ_FOREACH_SAFE (op, &list->ops, link, next) {
+        if (op->deadline_us <= now_us)
+            effects_finish_locked(effects, op, op->on_deadline);
+        else
+            producer_note_deadline(p, op);
+    }
+}
 
 static void expire_parked(struct producer *p, int64_t now_us, struct effects *effects)
 {
@@ -195,14 +235,8 @@ static void expire_parked(struct producer *p, int64_t now_us, struct effects *ef
 
 void producer_expire(struct producer *p, int64_t now_us, struct effects *effects)
 {
-    struct op *op, *next;
-
     p->ops_due_us = TIME_FOREVER;
-    TAILQ_FOREACH_SAFE (op, &p->waiters.ops, link, next) {
-        if (op->deadline_us <= now_us)
-            effects_finish_locked(effects, op, op->on_deadline);
-        else
-            producer_note_deadline(p, op);
-    }
+    expire(p, &p->waiters, now_us, effects);
+    expire(p, &p->lookers, now_us, effects);
     expire_parked(p, now_us, effects);
 }

@@ -11,6 +11,9 @@
 #include "core/sequence.h"
 #include "core/session.h"
 
+/* A batch with more spans is looked at once in so many microseconds, as it has spans. */
+#define TICK_SPANS 1024
+
 void queue_shared_init(struct queue_shared *shared, struct store *store, uint64_t token)
 {
     *shared = (struct queue_shared){.store = store, .token = token};
@@ -64,6 +67,9 @@ void queue_free(struct queue *q)
         TAILQ_REMOVE(&q->shared->changed, q, changed_link);
     if (q->calling)
         TAILQ_REMOVE(&q->shared->calling, q, calling_link);
+    if (q->shared->deaths.queue == q)
+        queue_log_deaths(q->shared);
+    batch_index_fini(&q->looked.index);
     free(q->damaged);
     free(q);
 }
@@ -266,6 +272,14 @@ static void end_span(struct touched *t, uint32_t pos)
     touched_fail(t, pos);
 }
 
+/* Going through very many spans is not worth while for each that ends: these wait for others. */
+static int64_t next_tick_us(const struct touched *t, int64_t now_us)
+{
+    int64_t next_us = mark_next_us(&t->mark), rest_us = time_after(now_us, t->mark.n_spans);
+
+    return t->mark.n_spans > TICK_SPANS && next_us < rest_us ? rest_us : next_us;
+}
+
 static void touched_tick(struct touched *t, int64_t now_us)
 {
     touched_open(t);
@@ -275,7 +289,7 @@ static void touched_tick(struct touched *t, int64_t now_us)
     }
     mark_merge(&t->mark, 0, t->mark.n_spans - 1);
     touched_timer(t, TIME_FOREVER);
-    touched_timer(t, mark_next_us(&t->mark));
+    touched_timer(t, next_tick_us(t, now_us));
     queue_changed(t->queue);
     touched_close(t);
 }

@@ -51,6 +51,15 @@ RB_HEAD(touched_by_ready, touched);
 RB_HEAD(touched_by_timer, touched);
 RB_HEAD(sequence_tree, sequence);
 
+/* Items of one batch that have died together and are not in the log yet; queue NULL: none. */
+struct deaths {
+    struct queue *queue;
+    uint64_t batch;
+    uint32_t from, to;
+    uint32_t deliveries;
+    bool buried;
+};
+
 /* What the queues of one service share. */
 struct queue_shared {
     struct store *store;
@@ -63,6 +72,7 @@ struct queue_shared {
     TAILQ_HEAD(, sequence) staged;  /* that the open group moves */
     TAILQ_HEAD(, sequence) holding; /* that hold requests back */
     TAILQ_HEAD(, queue) calling;    /* whose items may not be come for, by call_us */
+    struct deaths deaths;
 };
 
 /* Where a queue, or what is left of one, stands in the order of last changes. */
@@ -85,6 +95,12 @@ struct queue_front {
     bool verified;
 };
 
+/* The untouched batch that was looked at last; batch 0: none. */
+struct queue_looked {
+    uint64_t batch;
+    struct batch_index index; /* owned */
+};
+
 struct queue {
     struct queue_shared *shared;
     struct queue_record record; /* with all that is in memory, without what is staged */
@@ -96,6 +112,7 @@ struct queue {
     struct touched_by_ready ready;
     uint64_t head;
     struct queue_front front;
+    struct queue_looked looked;
     uint64_t items[ITEM_STATES], bytes[ITEM_STATES]; /* sums over `touched` */
     uint64_t n_unreachable, unreachable_bytes;       /* of batches that cannot be read */
     uint64_t *damaged;                               /* the numbers of those; owned */
@@ -156,6 +173,9 @@ int queue_peek(struct queue *q);
 /* The batch with the lowest ready item, open; NULL: none below batch number `below`. */
 int queue_lowest(struct queue *q, uint64_t below, struct touched **touched);
 struct touched *touched_find(struct queue *q, uint64_t batch);
+/* The batch of that number, open; touched now if it was not. -ENOENT: it is no more, or never was;
+ * -EBADMSG, or of the store, -ENOMEM. */
+int queue_touch(struct queue *q, uint64_t batch, struct touched **touched);
 /* Of the batch `front` tells of. *touched is open. 0 or -ENOMEM. */
 int touched_new(struct queue *q, const struct queue_front *front, struct touched **touched);
 void touched_open(struct touched *t);
@@ -190,8 +210,8 @@ struct loan {
 void loan_fini(struct loan *loan);
 
 /*
- * Lease the lowest ready items. 0, also where there are none (loan->n_parts 0); an error only
- * where nothing was leased.
+ * Lease the lowest ready items, or the one that the GET names if it is ready or delayed. 0, also
+ * where there are none (loan->n_parts 0); an error only where nothing was leased.
  */
 int queue_lease(struct queue *q, const struct request *get, struct session *session,
                 struct loan *loan);
@@ -202,7 +222,7 @@ void queue_unlease(struct queue *q, const struct loan *loan);
 
 /* ---- queue_settle.c ---- */
 
-/* 0, or of the store, -ENOMEM; then nothing of it was done. */
+/* 0, or of the store, -EBADMSG, -ENOMEM; then nothing of it was done. */
 int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late);
 /* The delivery of the leased span at `pos` ends without acknowledgement. The batch is open. */
 void touched_fail(struct touched *t, uint32_t pos);
@@ -211,6 +231,17 @@ void touched_fail(struct touched *t, uint32_t pos);
  * when none is left. *n_items grows. Negative: of the store, -ENOMEM. */
 enum { PURGE_MORE = 1 };
 int queue_purge(struct queue *q, uint64_t below, uint64_t *n_items);
+
+/* ---- queue_list.c ---- */
+
+/* Fill request->out.list. 0, or of the store, -ENOMEM. Batches that cannot be read are left out. */
+int queue_list(struct queue *q, struct request *list);
+
+/* ---- queue_dead.c: items that die are told to the log, together where they stand together ---- */
+
+/* The span at `pos` dies after so many deliveries, because it was buried or has failed. */
+void touched_dies(const struct touched *t, uint32_t pos, uint32_t deliveries, bool buried);
+void queue_log_deaths(struct queue_shared *shared);
 
 RB_PROTOTYPE(touched_by_batch, touched, by_batch, touched_compare)
 RB_PROTOTYPE(touched_by_ready, touched, by_ready, touched_compare)

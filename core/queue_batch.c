@@ -1,7 +1,7 @@
 /*
- * Touched batches: made when the first item of a batch is leased, freed when the store has lost
- * the batch, or when all of it is plainly ready again and the store has no mark of it; then it is
- * an untouched one as before and `head` goes back to it.
+ * Touched batches: made when the first item of a batch is leased or dropped, freed when the store
+ * has lost the batch, or when all of it is plainly ready again and the store has no mark of it;
+ * then it is an untouched one as before and, where need be, `head` goes back to it.
  */
 #include "core/queue.h"
 
@@ -69,12 +69,11 @@ static void all_seen(struct queue *q)
     q->head = q->record.next_batch;
 }
 
-static void front_set(struct queue *q, uint64_t batch, const struct batch_view *view)
+static void view_front(struct queue_front *front, uint64_t batch, const struct batch_view *view)
 {
     size_t frame = view->framing == FRAMING_FILE ? 4 : 1;
 
-    q->head = batch;
-    q->front = (struct queue_front){
+    *front = (struct queue_front){
         .batch = batch,
         .n_items = view->n_items,
         .n_bytes = view->len - frame * view->n_items,
@@ -97,7 +96,8 @@ int queue_peek(struct queue *q)
             q->head++;
         rc = store->ops->batch_next(store, q->record.number, q->head, &batch, &view);
         if (rc == 0 && !touched_find(q, batch)) {
-            front_set(q, batch, &view);
+            q->head = batch;
+            view_front(&q->front, batch, &view);
         } else if (rc == -ENOENT) {
             all_seen(q);
         } else if (rc == 0 || rc == -EBADMSG) {
@@ -139,6 +139,39 @@ int queue_lowest(struct queue *q, uint64_t below, struct touched **touched)
         return 0;
     touched_open(t);
     *touched = t;
+    return 0;
+}
+
+/* An untouched batch, wherever it stands, becomes a touched one. */
+static int touch_stored(struct queue *q, uint64_t batch, struct touched **touched)
+{
+    struct store *store = q->shared->store;
+    struct queue_front front;
+    struct batch_view view;
+    uint64_t found = 0;
+    int rc;
+
+    if (batch < q->head || batch >= q->record.next_batch)
+        return -ENOENT;
+    if (batch == q->front.batch) {
+        front = q->front;
+        return touched_new(q, &front, touched);
+    }
+    rc = store->ops->batch_next(store, q->record.number, batch, &found, &view);
+    if ((rc == 0 || rc == -EBADMSG) && found != batch)
+        return -ENOENT;
+    if (rc < 0)
+        return rc;
+    view_front(&front, batch, &view);
+    return touched_new(q, &front, touched);
+}
+
+int queue_touch(struct queue *q, uint64_t batch, struct touched **touched)
+{
+    *touched = touched_find(q, batch);
+    if (!*touched)
+        return touch_stored(q, batch, touched);
+    touched_open(*touched);
     return 0;
 }
 

@@ -141,12 +141,69 @@ static int lease_batch(struct leasing *l, struct touched *t)
 {
     int rc = 0;
 
+    mark_tidy(&t->mark);
     while (rc == 0 && t->mark.items[ITEM_READY] > 0 && l->items_left > 0 &&
            l->n_grants < REQUEST_GRANTS_MAX && (l->bytes_left > 0 || l->n_grants == 0))
         rc = lease_span(l, t);
     if (rc == 0 && t->mark.items[ITEM_READY] > 0)
         rc = LEASE_FULL;
     touched_close(t);
+    return rc;
+}
+
+static bool is_free(const struct span *span)
+{
+    return span->state == ITEM_READY || span->state == ITEM_DELAYED;
+}
+
+/* Takes the batch open. */
+static int lease_index(struct leasing *l, struct touched *t, uint32_t index)
+{
+    struct batch_view view;
+    int rc = 0;
+
+    if (index >= t->mark.n_items || !is_free(&t->mark.spans[mark_find(&t->mark, index)]))
+        return 0;
+    rc = t->verified ? 0 : touched_view(t, false, &view);
+    if (rc == 0)
+        rc = loan_reserve(l->loan);
+    if (rc == 0)
+        rc = touched_cut(t, index);
+    if (rc == 0)
+        rc = touched_cut(t, index + 1);
+    if (rc == 0)
+        lend(l, t, mark_find(&t->mark, index));
+    return rc;
+}
+
+/* Just this one. */
+static int lease_item(struct leasing *l, uint64_t id)
+{
+    struct touched *t;
+    int rc = queue_touch(l->queue, item_batch(id), &t);
+
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    rc = lease_index(l, t, item_index(id));
+    touched_close(t);
+    return rc;
+}
+
+static int lease_lowest(struct leasing *l)
+{
+    int rc = 0;
+
+    while (rc == 0 && l->items_left > 0 && l->n_grants < REQUEST_GRANTS_MAX &&
+           (l->bytes_left > 0 || l->n_grants == 0)) {
+        struct touched *t;
+
+        rc = queue_lowest(l->queue, UINT64_MAX, &t);
+        if (rc < 0 || !t)
+            break;
+        rc = lease_batch(l, t);
+        if (rc == -EBADMSG)
+            rc = 0; /* set aside: go on with the next one */
+    }
     return rc;
 }
 
@@ -158,20 +215,10 @@ int queue_lease(struct queue *q, const struct request *get, struct session *sess
                         .loan = loan,
                         .items_left = get->in.get.max_items,
                         .bytes_left = get->in.get.max_bytes};
-    int rc = 0;
+    int rc;
 
     *loan = (struct loan){.kind = get->in.get.kind, .token = ++q->shared->token};
-    while (rc == 0 && l.items_left > 0 && l.n_grants < REQUEST_GRANTS_MAX &&
-           (l.bytes_left > 0 || l.n_grants == 0)) {
-        struct touched *t;
-
-        rc = queue_lowest(q, UINT64_MAX, &t);
-        if (rc < 0 || !t)
-            break;
-        rc = lease_batch(&l, t);
-        if (rc == -EBADMSG)
-            rc = 0; /* set aside: go on with the next one */
-    }
+    rc = get->in.get.item ? lease_item(&l, get->in.get.item) : lease_lowest(&l);
     if (l.n_grants == 0) {
         loan_fini(loan);
         return rc < 0 ? rc : 0;

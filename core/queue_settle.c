@@ -1,7 +1,8 @@
 /*
- * How leases end: acknowledged, given back, failed, buried; or go on. Only what is leased under
- * the token is touched, everything else in the range is late and only counted. And how ready
- * items are removed by a purge.
+ * How leases end: acknowledged, given back, failed, buried; or go on. And what becomes of items
+ * that nobody has leased: dropped, revived, forgotten, purged. A settlement touches only what is
+ * leased under its token, or is in the state its verb is for; everything else in its range is late
+ * and only counted.
  */
 #include "core/queue.h"
 
@@ -48,6 +49,14 @@ static void end_lease(struct touched *t, uint32_t pos, const struct span *to)
     mark_change(&t->mark, pos, to);
 }
 
+/* What nobody has leased becomes `to`. */
+static void change_free(struct touched *t, uint32_t pos, const struct span *to)
+{
+    touched_dirty(t);
+    queue_changed(t->queue);
+    mark_change(&t->mark, pos, to);
+}
+
 /* How long an item rests that failed `deliveries` times. */
 static int64_t retry_delay_us(const struct queue_settings *settings, uint32_t deliveries)
 {
@@ -68,6 +77,7 @@ void touched_fail(struct touched *t, uint32_t pos)
 
     if (to.deliveries >= settings->max_deliveries) {
         to.state = ITEM_DEAD;
+        touched_dies(t, pos, to.deliveries, false);
     } else if (delay_us > 0) {
         to.state = ITEM_DELAYED;
         to.when_us = time_after(t->queue->shared->now_us, delay_us);
@@ -120,28 +130,40 @@ static void settle_span(struct touched *t, uint32_t pos, enum settle_verb verb)
     case SETTLE_BURY:
         to.state = ITEM_DEAD;
         to.deliveries = counted(&t->mark.spans[pos]);
+        touched_dies(t, pos, to.deliveries, true);
         end_lease(t, pos, &to);
+        break;
+    case SETTLE_DROP:
+    case SETTLE_FORGET:
+        change_free(t, pos, &to);
+        break;
+    case SETTLE_REVIVE:
+        to.state = ITEM_READY;
+        change_free(t, pos, &to);
         break;
     }
 }
 
-static bool is_held(const struct touched *t, uint32_t index, uint64_t token)
+/* Whether the settlement is for items that are like these. */
+static bool concerns(const struct settlement *s, const struct span *span)
 {
-    const struct span *span = &t->mark.spans[mark_find(&t->mark, index)];
-
-    return span->state == ITEM_LEASED && span->token == token;
+    switch (s->verb) {
+    case SETTLE_DROP:
+        return span->state == ITEM_READY || span->state == ITEM_DELAYED;
+    case SETTLE_REVIVE:
+    case SETTLE_FORGET:
+        return span->state == ITEM_DEAD;
+    default:
+        return span->state == ITEM_LEASED && span->token == s->token;
+    }
 }
 
-/* Cut where the range begins and ends, if a lease of the token goes beyond it. */
-static int cut_ends(struct touched *t, const struct settlement *s)
+/* Cut before the item, if it is in the midst of a span that the settlement concerns. */
+static int cut_at(struct touched *t, const struct settlement *s, uint32_t at)
 {
-    int rc = 0;
-
-    if (is_held(t, s->from, s->token))
-        rc = touched_cut(t, s->from);
-    if (rc == 0 && is_held(t, s->to - 1, s->token))
-        rc = touched_cut(t, s->to);
-    return rc;
+    if (at >= t->mark.n_items || !concerns(s, &t->mark.spans[mark_find(&t->mark, at)]))
+        return 0;
+    return touched_cut(t, at);
 }
 
 /* Items of [from, to) that the span covers. */
@@ -160,7 +182,7 @@ static void settle_range(struct touched *t, const struct settlement *s, uint64_t
     for (pos = first; pos < t->mark.n_spans && t->mark.spans[pos].from < s->to; pos++) {
         const struct span *span = &t->mark.spans[pos];
 
-        if (span->state == ITEM_LEASED && span->token == s->token)
+        if (concerns(s, span))
             settle_span(t, pos, s->verb);
         else
             *n_late += overlap(span, s->from, s->to);
@@ -168,23 +190,38 @@ static void settle_range(struct touched *t, const struct settlement *s, uint64_t
     mark_merge(&t->mark, first, pos - 1);
 }
 
+/* The batch, open. Only a DROP has to do with batches that nobody has touched. */
+static int find_batch(struct queue *q, const struct settlement *s, struct touched **touched)
+{
+    if (s->verb != SETTLE_DROP && !touched_find(q, s->batch))
+        return -ENOENT;
+    return queue_touch(q, s->batch, touched);
+}
+
 int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late)
 {
-    struct touched *t = touched_find(q, settlement->batch);
-    int rc;
+    struct touched *t;
+    int rc = find_batch(q, settlement, &t);
 
     assert(settlement->from < settlement->to);
-    if (!t || settlement->to > t->mark.n_items) {
+    if (rc == -ENOENT) {
         *n_late += settlement->to - settlement->from;
         return 0;
     }
-    rc = cut_ends(t, settlement);
     if (rc < 0)
         return rc;
-    touched_open(t);
-    settle_range(t, settlement, n_late);
+    if (settlement->to > t->mark.n_items) {
+        *n_late += settlement->to - settlement->from;
+        touched_close(t);
+        return 0;
+    }
+    rc = cut_at(t, settlement, settlement->from);
+    if (rc == 0)
+        rc = cut_at(t, settlement, settlement->to);
+    if (rc == 0)
+        settle_range(t, settlement, n_late);
     touched_close(t);
-    return 0;
+    return rc;
 }
 
 /* ---- purge ---- */

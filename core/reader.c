@@ -138,6 +138,9 @@ int64_t reader_timeout(const struct reader *r)
     /* A time of its own is for the first item; forever never ends. */
     if (r->timeout_us >= 0 && r->timeout_us != TIME_FOREVER && r->last)
         return 0;
+    /* The lease of what was claimed runs meanwhile. */
+    if (consumer_claims(r->consumer) && r->last)
+        return 0;
     if (r->timeout_us >= 0)
         return r->timeout_us;
     return r->consumer->options.settings->mount.get_timeout_us;
@@ -145,7 +148,7 @@ int64_t reader_timeout(const struct reader *r)
 
 bool reader_at_end(const struct reader *r)
 {
-    return !r->partial.chunk && (r->ended || r->left == 0);
+    return !r->partial.chunk && r->line_left == 0 && (r->ended || r->left == 0);
 }
 
 static void give(struct reader *r, struct portion *portion, struct op *op, struct effects *effects)
@@ -249,6 +252,94 @@ static void give_from_pool(struct reader *r, const struct cut *cut, struct op *o
     c->touched_us = c->taken_us = now_us;
 }
 
+/* ---- giving ids ---- */
+
+static struct portion *text_new(size_t len)
+{
+    struct portion *portion = portion_new(0, len);
+
+    if (!portion)
+        return NULL;
+    portion->n_iov = 1;
+    portion->iov[0].iov_base = portion->ranges;
+    return portion;
+}
+
+static void give_text(struct reader *r, struct portion *text, size_t len, struct op *op,
+                      struct effects *effects)
+{
+    text->len = text->iov[0].iov_len = len;
+    give(r, text, op, effects);
+}
+
+/* What a small read left of a line. */
+static void give_rest(struct reader *r, struct op *op, struct effects *effects)
+{
+    size_t len = r->line_left < op->len ? r->line_left : op->len;
+    struct portion *text = text_new(len);
+
+    if (!text) {
+        effects_finish_locked(effects, op, -ENOMEM);
+        return;
+    }
+    memcpy(text->ranges, r->line + CLAIM_LINE - r->line_left, len);
+    r->line_left -= len;
+    give_text(r, text, len, op, effects);
+}
+
+static size_t lines_at_most(const struct reader *r, const struct op *op)
+{
+    uint64_t n = op->len < CONSUMER_BULK_READ ? 1 : op->len / CLAIM_LINE;
+
+    n = n < r->left ? n : r->left;
+    return n < CLAIM_LINES_MAX ? n : CLAIM_LINES_MAX;
+}
+
+static void give_ids(struct reader *r, struct portion *text, size_t n, struct op *op,
+                     int64_t now_us, struct effects *effects)
+{
+    struct consumer *c = r->consumer;
+    size_t len = n * CLAIM_LINE;
+
+    c->touched_us = c->taken_us = now_us;
+    c->counters.total_gets += n;
+    if (r->left != READER_UNLIMITED)
+        r->left -= n;
+    if (len > op->len) {
+        memcpy(r->line, text->ranges, CLAIM_LINE);
+        r->line_left = len - op->len;
+        len = op->len;
+    }
+    give_text(r, text, len, op, effects);
+}
+
+/* As read_on(). */
+static bool claim_on(struct reader *r, struct op *op, int64_t now_us, struct effects *effects)
+{
+    struct consumer *c = r->consumer;
+    struct portion *text;
+    ssize_t n;
+
+    if (r->line_left > 0) {
+        give_rest(r, op, effects);
+        return true;
+    }
+    if (c->returning || pool_empty(&c->pool))
+        return false;
+    text = text_new(lines_at_most(r, op) * CLAIM_LINE);
+    n = text ? claim_fill(c, (char *)text->ranges, lines_at_most(r, op), now_us) : -ENOMEM;
+    if (n > 0) {
+        give_ids(r, text, (size_t)n, op, now_us, effects);
+        return true;
+    }
+    portion_unref(text);
+    if (n == -EAGAIN)
+        settler_hurry(&c->settler);
+    if (n != -EAGAIN && n != -ENOENT)
+        effects_finish_locked(effects, op, n);
+    return n != -EAGAIN && n != -ENOENT;
+}
+
 /* New bytes. False: the pool has none, or settlements must be answered before more is lent. */
 static bool read_on(struct reader *r, struct op *op, int64_t now_us, struct effects *effects)
 {
@@ -297,5 +388,7 @@ bool reader_read(struct reader *r, struct op *op, int64_t now_us, struct effects
         effects_finish_locked(effects, op, 0);
         return true;
     }
+    if (consumer_claims(r->consumer))
+        return claim_on(r, op, now_us, effects);
     return read_on(r, op, now_us, effects);
 }

@@ -56,6 +56,7 @@ static void init_lists(struct service *s)
     answers_init(&s->puts);
     answers_init(&s->syncs);
     answers_init(&s->arms);
+    answers_init(&s->lists);
     answers_init(&s->inbox);
     s->staged_end = &s->staged;
     s->retry_us = TIME_FOREVER;

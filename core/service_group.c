@@ -35,7 +35,7 @@ static int write_mark(struct service *s, struct touched *t)
     struct mark_head head = {t->framing, t->mark.n_items, t->put_time_us};
     struct mark_times times = {s->shared.now_us, s->shared.wall_us, record->settings.lease_us};
     struct store *store = s->options.store;
-    size_t size = mark_encoded_size(&t->mark);
+    size_t size;
     int rc;
 
     if (t->mark.items[ITEM_DONE] == t->mark.n_items) {
@@ -44,6 +44,8 @@ static int write_mark(struct service *s, struct touched *t)
     }
     if (mark_is_plain(&t->mark))
         return store->ops->mark_remove(store, record->number, t->batch);
+    mark_tidy(&t->mark);
+    size = mark_encoded_size(&t->mark);
     rc = scratch_reserve(s, size);
     if (rc < 0)
         return rc;
@@ -222,6 +224,7 @@ int service_commit(struct service *s)
     }
     take_staged(s);
     take_saved(s);
+    queue_log_deaths(&s->shared);
     finish_waiting(s);
     s->retry_us = TIME_FOREVER;
     return 0;

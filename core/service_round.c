@@ -27,7 +27,7 @@ static int get(struct service *s, struct reply *reply, struct queue *q)
 
     if (rc < 0)
         return status_of(rc);
-    if (reply->result.loan.n_parts == 0 && request->in.get.arm)
+    if (reply->result.loan.n_parts == 0 && request->in.get.arm && !request->in.get.item)
         return session_stand_in_line(reply->session, q);
     return 0;
 }
@@ -38,8 +38,7 @@ static void start_get(struct service *s, struct reply *reply)
     const struct request *request = reply->request;
     int rc = -ENOENT;
 
-    if (request->in.get.max_items < 1 ||
-        (request->in.get.kind != GET_STREAM && request->in.get.kind != GET_CLAIM)) {
+    if (!request_get_valid(request)) {
         finish(s, reply, -EPROTO);
         return;
     }
@@ -60,7 +59,7 @@ static bool settlements_valid(const struct request *request)
     if (request->in.settle.n_items < 1 || request->in.settle.n_items > REQUEST_SETTLEMENTS_MAX)
         return false;
     for (size_t i = 0; i < request->in.settle.n_items; i++) {
-        if (items[i].from >= items[i].to || (unsigned)items[i].verb > SETTLE_BURY)
+        if (!settlement_valid(&items[i]))
             return false;
     }
     return true;
@@ -159,6 +158,9 @@ static void take(struct service *s, struct request *request)
     case REQUEST_PUT:
         service_put(s, session, request);
         break;
+    case REQUEST_LIST:
+        answers_add(&s->lists, request, 0);
+        break;
     default:
         take_replied(s, session, request);
         break;
@@ -240,6 +242,15 @@ static int arm(struct service *s, struct request *request)
     if (queue_has_room(q))
         request->out.arm.kinds |= EVENT_ROOM & wanted;
     return session_arm(session, q, wanted & ~request->out.arm.kinds);
+}
+
+static int list(struct service *s, struct request *request)
+{
+    struct queue *q = service_find(s, request->queue);
+
+    if (!request_list_valid(request))
+        return -EPROTO;
+    return q ? status_of(queue_list(q, request)) : -ENOENT;
 }
 
 static void run_each(struct service *s, struct answers *list,
@@ -331,6 +342,8 @@ static void fail(struct service *s)
 static void finish_round(struct service *s)
 {
     run_streams(s);
+    if (s->retry_us == TIME_FOREVER) /* else what is in memory is not in the store */
+        run_each(s, &s->lists, list);
     run_each(s, &s->arms, arm);
     end_replies(s, &s->finished);
     service_publish(s);
@@ -414,6 +427,7 @@ void service_answer_all(struct service *s, int status)
     end_all(s, &s->purges, status);
     end_all(s, &s->finished, status);
     run_each(s, &s->arms, refuse);
+    run_each(s, &s->lists, refuse);
     run_each(s, &s->syncs, refuse);
     while ((session = TAILQ_FIRST(&s->sessions.all)) != NULL) {
         session->n_leased = 0; /* of a life that ends here: the leases are in memory only */

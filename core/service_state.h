@@ -1,7 +1,8 @@
 /*
  * The inside of the queue service, for its own files and its tests. One thread owns all of it but
  * the inbox. A round: what time has brought, then the requests that have gathered, one commit,
- * then gets of streams, which change memory only, then revisions and events, then all answers.
+ * then gets of streams, which change memory only, then lists, which show what is committed, then
+ * revisions and events, then all answers.
  *
  * A request that needs the commit waits in `waiting` (replies) or `puts`; what needs no commit, or
  * has had it, stands in `finished` or `answers`. done() is called at the end, with no lock held.
@@ -50,7 +51,7 @@ struct service {
     uint64_t forgotten; /* a mount that knows less than this must ask for everything */
 
     /* Of the round. */
-    struct answers answers, puts, syncs, arms;
+    struct answers answers, puts, syncs, arms, lists;
     struct reply_list streams, waiting, finished, purges;
     struct staged_put *staged, **staged_end;
     size_t staged_bytes;

@@ -12,7 +12,7 @@
  *
  * Answers: each GET, SETTLE, MAKE, REMOVE, SET and PURGE has a struct reply, from its first coming
  * until answered_below has passed its number. One that comes again while it is worked on takes the
- * place of the one before.
+ * place of the one before. SYNC, ARM and LIST change nothing that matters: each is answered anew.
  */
 #ifndef QUEUEFS_CORE_SESSION_H
 #define QUEUEFS_CORE_SESSION_H

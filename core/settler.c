@@ -51,6 +51,7 @@ static int gather_begin(struct settler *s)
     if (!settle)
         return -ENOMEM;
     settle->request = s->model;
+    settle->settler = s;
     settle->serial = ++s->serial;
     settle->retry_us = TIME_FOREVER;
     settle->backoff_us = BACKOFF_FIRST_US;
@@ -128,7 +129,7 @@ void settler_add(struct settler *s, const struct settlement *range, int64_t now_
     if (s->dropping)
         return;
     assert(settle && settle->n < settle->cap);
-    settle->has_acks = settle->has_acks || range->verb == SETTLE_ACK;
+    settle->counts = settle->counts || range->verb != SETTLE_RETURN;
     if (settle->n > 0 && join(settle, range))
         return;
     settle->ranges[settle->n++] = *range;
@@ -171,7 +172,7 @@ static int gather_next(struct settler *s, struct settle *full)
     full->n -= rest;
     memcpy(s->gathering->ranges, full->ranges + full->n, rest * sizeof(*full->ranges));
     s->gathering->n = rest;
-    s->gathering->has_acks = full->has_acks;
+    s->gathering->counts = full->counts;
     s->gathering->serial = s->serial = full->serial;
     return 0;
 }
@@ -189,6 +190,7 @@ static void send_gathered(struct settler *s, int64_t now_us, struct effects *eff
     }
     settle->request.in.settle.items = settle->ranges;
     settle->request.in.settle.n_items = settle->n;
+    settle->begun_us = now_us;
     TAILQ_INSERT_TAIL(&s->sent, settle, link);
     s->n_sent++;
     s->due_us = s->gathering && s->gathering->n > 0 ? 0 : TIME_FOREVER;
@@ -218,10 +220,11 @@ uint64_t settler_answered(struct settler *s, struct request *request, int64_t no
     struct settle *settle = (struct settle *)request;
     uint64_t n_late = 0;
 
-    if (request->status == 0 && settle->has_acks)
+    if (request->status == 0 && settle->counts)
         n_late = request->out.settle.n_late;
     request_release(request);
     if (!is_final(s, request->status)) {
+        settle->again = true;
         settle->retry_us = now_us + settle->backoff_us;
         settle->backoff_us = time_min(settle->backoff_us * 2, BACKOFF_MAX_US);
         return 0;
@@ -230,6 +233,15 @@ uint64_t settler_answered(struct settler *s, struct request *request, int64_t no
     s->n_sent--;
     settle_free(settle);
     return n_late;
+}
+
+int64_t settle_sent_us(const struct settle *settle)
+{
+    const struct request *request = &settle->request;
+
+    if (settle->again || request->n_retries > 0 || request->sent_us == 0)
+        return settle->begun_us;
+    return request->sent_us;
 }
 
 /* ---- asking ---- */

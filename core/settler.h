@@ -1,7 +1,8 @@
 /*
- * Settlements (acknowledged, given back) of one queue on their way to the service: gathered, ranges
- * that touch joined, sent after a short linger, when many have gathered or when somebody hurries;
- * a few SETTLE requests travel at a time, and one that failed is sent again until it is answered.
+ * Settlements (acknowledged, given back, renewed) of one queue on their way to the service:
+ * gathered, ranges that touch joined, sent after a short linger, when many have gathered or when
+ * somebody hurries; a few SETTLE requests travel at a time, and one that failed is sent again until
+ * it is answered.
  *
  * Space is reserved before an item is promised to a reader, so that adding never fails. Positions
  * (settler_mark) rise with each request; all settlements up to one are answered when
@@ -25,7 +26,10 @@ struct settle {
     uint64_t serial;
     struct settlement *ranges; /* owned */
     size_t n, cap;
-    bool has_acks;
+    bool counts; /* what is late of it */
+    struct settler *settler;
+    int64_t begun_us; /* when it was first sent */
+    bool again;       /* and then once more, by the settler */
     int64_t retry_us; /* when to send it again; TIME_FOREVER: in flight */
     int64_t backoff_us;
 };
@@ -58,8 +62,13 @@ void settler_hurry(struct settler *s);
 /* Send what is due. */
 void settler_step(struct settler *s, int64_t now_us, struct effects *effects);
 
-/* A SETTLE was answered. Returns how many acknowledgements came too late. */
+/* A SETTLE was answered. Returns how many settlements came too late, those that give back what was
+ * never given aside. */
 uint64_t settler_answered(struct settler *s, struct request *request, int64_t now_us);
+
+/* No later than when the service did what the answered request asked: what was sent twice may have
+ * been done the first time. */
+int64_t settle_sent_us(const struct settle *settle);
 
 /* Everything added until now, as a position; 0 where there was never anything. */
 uint64_t settler_mark(const struct settler *s);

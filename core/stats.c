@@ -76,6 +76,8 @@ static void add_queue(struct stats *stats, struct mqueue *mq)
         add_put(&stats->put, producer_counters(mq->producer));
         add_get(&stats->get, consumer_counters(mq->consumer));
     }
+    if (mq->claimer)
+        add_get(&stats->get, consumer_counters(mq->claimer));
     add_state(&stats->state, &mq->state);
     stats->retries += mq->retries;
     if (mq->last_error)

@@ -98,6 +98,22 @@ static void review_read(struct consumer *c, struct op *op, int64_t now_us, struc
     review_due(c, op, now_us, effects);
 }
 
+/* What was given back has to be back before the queue counts as empty. Acknowledged claims need not
+ * hurry for that. */
+static void hurry_back(struct consumer *c, int64_t now_us)
+{
+    if (!consumer_claims(c) || !settler_reached(&c->settler, c->given_back))
+        settler_hurry(&c->settler);
+    if (!c->peer)
+        return;
+    consumer_yield(c->peer, now_us);
+    c->peers_mark = c->peer->given_back;
+    if (settler_reached(&c->peer->settler, c->peers_mark))
+        return;
+    settler_hurry(&c->peer->settler);
+    c->stirred_peer = true;
+}
+
 void wait_read(struct reader *r, struct op *op, int64_t now_us, struct effects *effects)
 {
     struct consumer *c = r->consumer;
@@ -106,7 +122,7 @@ void wait_read(struct reader *r, struct op *op, int64_t now_us, struct effects *
     op->since_us = now_us;
     op->confirm = 0;
     op->on_deadline = op->nonblock && timeout_us > 0 ? -EAGAIN : 0;
-    settler_hurry(&c->settler);
+    hurry_back(c, now_us);
     if (!op->nonblock && timeout_us > 0)
         producer_push(c->options.producer, now_us, effects);
     if (op->nonblock)
@@ -177,6 +193,13 @@ bool wait_any_closer(const struct consumer *c)
     return false;
 }
 
+static bool settled(const struct consumer *c, const struct op *op)
+{
+    return settler_reached(&c->settler, op->target - 1) &&
+           (op->renewals == 0 || held_reached(c->held, op->renewals - 1)) &&
+           (op->peers == 0 || settler_reached(&c->peer->settler, op->peers - 1));
+}
+
 /* A close knows what it waits for once nothing more can come back for it: no GET is in flight and
  * the pool has gone back. target is the position plus 1, 0: not known yet. */
 void wait_closers(struct consumer *c, struct effects *effects)
@@ -188,7 +211,7 @@ void wait_closers(struct consumer *c, struct effects *effects)
         after = TAILQ_NEXT(op, link);
         if (op->target == 0 && known)
             op->target = settler_mark(&c->settler) + 1;
-        if (op->target > 0 && settler_reached(&c->settler, op->target - 1))
+        if (op->target > 0 && settled(c, op))
             effects_finish_locked(effects, op, 0);
     }
 }

@@ -1,7 +1,5 @@
 #include "fs/attr.h"
 
-#include "core/consumer.h"
-
 mode_t attr_mode(enum node_kind kind, mode_t mode)
 {
     mode_t get = mode & 0444;
@@ -15,7 +13,14 @@ mode_t attr_mode(enum node_kind kind, mode_t mode)
         return S_IFREG | put | put << 1; /* so that fopen("a+") is let through */
     case NODE_OUT:
     case NODE_NEXT:
+    case NODE_CLAIM:
         return S_IFREG | get;
+    case NODE_READY:
+    case NODE_LEASED:
+    case NODE_DEAD:
+        return S_IFDIR | get | get >> 1 | get >> 2; /* to move and remove is to get */
+    case NODE_ITEM:
+        return S_IFREG | get | get >> 1; /* touch(1) opens for writing */
     case NODE_STATS:
         return S_IFREG | look;
     case NODE_FLUSH:
@@ -48,7 +53,9 @@ ino_t attr_ino(uint64_t queue, const struct child *child)
 
     if (child->kind == NODE_ROOT)
         return 1;
-    if (child->timeout_us == -1 && (child->limit == READER_UNLIMITED || child->kind == NODE_NEXT))
+    if (child->kind == NODE_ITEM)
+        return mixed(child->limit ^ mixed(queue)) >> 2 | UINT64_C(1) << 62;
+    if (child->timeout_us == -1 && child->limit == child_usual_limit(child->kind))
         return plain;
     /* Names with arguments: the upper half of the numbers, spread so that they hardly ever meet. */
     return plain | UINT64_C(1) << 63 |

@@ -20,7 +20,8 @@ mode_t attr_mode(enum node_kind kind, mode_t mode);
 /* The queue's mode that a chmod of its directory to `mode` asks for. */
 mode_t attr_queue_mode(mode_t mode);
 
-/* st_ino: the same for all nodes of one name, different for different ones. `queue` 0: root's. */
+/* st_ino: the same for all nodes of one name, different for different ones. An item has one, in
+ * whichever directory it is. `queue` 0: root's. */
 ino_t attr_ino(uint64_t queue, const struct child *child);
 
 #endif

@@ -14,6 +14,19 @@
 #include "core/name.h"
 #include "core/op.h"
 
+/* One READDIR of a directory of items. */
+struct reading {
+    struct file *dir;
+    fuse_req_t req;
+    size_t size;
+    off_t offset;
+    bool plus;
+    uint64_t from; /* the lowest id that may come next */
+    int64_t since_us;
+};
+
+struct move;
+
 struct call {
     struct op op;
     fuse_req_t req;
@@ -24,6 +37,9 @@ struct call {
     struct node *node;
     struct file *file;
     size_t size;
+    uint64_t id; /* of an item */
+    const struct move *move;
+    struct reading reading;
     int kept; /* an error to tell where the op has none */
     char name[QUEUE_NAME_MAX + 1];
 };

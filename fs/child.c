@@ -16,7 +16,9 @@ static const struct {
     bool takes_limit, takes_timeout;
 } words[] = {
     {"in", NODE_IN, false, false},       {"out", NODE_OUT, true, true},
-    {"next", NODE_NEXT, false, true},    {"stats", NODE_STATS, false, false},
+    {"next", NODE_NEXT, false, true},    {"claim", NODE_CLAIM, true, true},
+    {"ready", NODE_READY, false, false}, {"leased", NODE_LEASED, false, false},
+    {"dead", NODE_DEAD, false, false},   {"stats", NODE_STATS, false, false},
     {"flush", NODE_FLUSH, false, false}, {"config", NODE_CONFIG, false, false},
     {"purge", NODE_PURGE, false, false},
 };
@@ -92,14 +94,13 @@ static bool parse_arguments(const char *text, bool takes_limit, struct child *ch
 bool child_parse(const char *name, struct child *child)
 {
     size_t len = strcspn(name, "@");
-    struct child found = {.limit = READER_UNLIMITED, .timeout_us = -1};
+    struct child found = {.timeout_us = -1};
 
     for (size_t i = 0; i < N_WORDS; i++) {
         if (strlen(words[i].name) != len || memcmp(words[i].name, name, len) != 0)
             continue;
         found.kind = words[i].kind;
-        if (found.kind == NODE_NEXT)
-            found.limit = 1;
+        found.limit = child_usual_limit(found.kind);
         if (name[len] == '@' &&
             (!words[i].takes_timeout || !parse_arguments(name + len, words[i].takes_limit, &found)))
             return false;
@@ -115,4 +116,19 @@ const char *child_listed(unsigned i, enum node_kind *kind)
         return NULL;
     *kind = words[i].kind;
     return words[i].name;
+}
+
+struct child child_of_item(uint64_t id)
+{
+    return (struct child){.kind = NODE_ITEM, .limit = id, .timeout_us = -1};
+}
+
+bool child_lists_items(enum node_kind kind)
+{
+    return kind == NODE_READY || kind == NODE_LEASED || kind == NODE_DEAD;
+}
+
+uint64_t child_usual_limit(enum node_kind kind)
+{
+    return kind == NODE_NEXT || kind == NODE_CLAIM ? 1 : READER_UNLIMITED;
 }

@@ -16,6 +16,11 @@ enum node_kind {
     NODE_FLUSH,
     NODE_CONFIG,
     NODE_PURGE,
+    NODE_CLAIM,
+    NODE_READY,
+    NODE_LEASED,
+    NODE_DEAD,
+    NODE_ITEM, /* child.limit is its id; in ready, leased or dead */
     NODE_KINDS
 };
 
@@ -31,13 +36,23 @@ struct child {
 };
 
 /*
- * A name in a queue's directory: in, out, next, stats, flush, config, purge; out@N, out@T,
- * out@N@T, next@T, where N is a decimal number from 1 to CHILD_LIMIT_MAX and T is `forever` or a
- * number and one of us, ms, s, m, h. False: there is no such name; *child is then unchanged.
+ * A name in a queue's directory: in, out, next, claim, ready, leased, dead, stats, flush, config,
+ * purge; out@N, out@T, out@N@T, next@T, claim@N, claim@T, claim@N@T, where N is a decimal number
+ * from 1 to CHILD_LIMIT_MAX and T is `forever` or a number and one of us, ms, s, m, h. Without N,
+ * next and claim are one item. False: there is no such name; *child is then unchanged.
  */
 bool child_parse(const char *name, struct child *child);
 
 /* The fixed names in the order in which they are listed; NULL from `i` = their number on. */
 const char *child_listed(unsigned i, enum node_kind *kind);
+
+/* The limit of a name that says none. */
+uint64_t child_usual_limit(enum node_kind kind);
+
+/* The item of this id. */
+struct child child_of_item(uint64_t id);
+
+/* Whether it is a directory of items: ready, leased, dead. */
+bool child_lists_items(enum node_kind kind);
 
 #endif

@@ -1,43 +1,13 @@
-/* A queue's directory, and how directories are listed. Changes to it set the queue's mode, owner
- * and group. */
+/* A queue's directory. Changes to it set the queue's mode, owner and group. */
 #include "fs/attr.h"
 #include "fs/call.h"
+#include "fs/listing.h"
 
 #include "core/consumer.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
-#define LISTING_MAX ((size_t)256 << 10)
-
-int listing_init(struct listing *listing, fuse_req_t req, size_t size)
-{
-    *listing = (struct listing){.req = req, .size = size < LISTING_MAX ? size : LISTING_MAX};
-    listing->data = malloc(listing->size);
-    return listing->data ? 0 : -ENOMEM;
-}
-
-bool listing_add(struct listing *listing, const char *name, mode_t type, ino_t ino, off_t next)
-{
-    struct stat st = {.st_mode = type, .st_ino = ino};
-    size_t room = listing->size - listing->len;
-    size_t need =
-        fuse_add_direntry(listing->req, listing->data + listing->len, room, name, &st, next);
-
-    if (need > room)
-        return false;
-    listing->len += need;
-    return true;
-}
-
-void listing_reply(struct listing *listing)
-{
-    fuse_reply_buf(listing->req, listing->data, listing->len);
-    free(listing->data);
-}
-
-void dir_lookup(struct tree *tree, struct node *dir, fuse_req_t req, const char *name)
+static void dir_lookup(struct tree *tree, struct node *dir, fuse_req_t req, const char *name)
 {
     struct child child;
 
@@ -48,13 +18,13 @@ void dir_lookup(struct tree *tree, struct node *dir, fuse_req_t req, const char 
 }
 
 /* Offsets: 1 behind ".", 2 behind "..", then one a name. */
-void dir_readdir(struct tree *tree, struct node *dir, fuse_req_t req, size_t size, off_t offset)
+static void dir_readdir(struct file *file, fuse_req_t req, size_t size, off_t offset, bool plus)
 {
-    struct child child = {.limit = READER_UNLIMITED, .timeout_us = -1};
+    struct child child = {.timeout_us = -1};
     struct listing listing;
     const char *name;
 
-    if (listing_init(&listing, req, size) < 0) {
+    if (listing_init(&listing, file->tree, req, size, plus) < 0) {
         fuse_reply_err(req, ENOMEM);
         return;
     }
@@ -63,8 +33,9 @@ void dir_readdir(struct tree *tree, struct node *dir, fuse_req_t req, size_t siz
 
         name = offset == 0 ? "." : offset == 1 ? ".." : child_listed((unsigned)offset - 2, &kind);
         child.kind = offset == 1 ? NODE_ROOT : kind;
-        if (!name || !listing_add(&listing, name, kind == NODE_DIR ? S_IFDIR : S_IFREG,
-                                  attr_ino(dir->queue, &child), offset + 1))
+        child.limit = child_usual_limit(child.kind);
+        if (!name || !listing_add(&listing, name, attr_mode(kind, 0),
+                                  attr_ino(file->node->queue, &child), offset + 1))
             break;
     }
     listing_reply(&listing);
@@ -80,8 +51,8 @@ static void dir_changed(struct call *call, ssize_t result)
     reply_attr(call->tree, call->req, call->node);
 }
 
-void dir_setattr(struct tree *tree, struct node *dir, fuse_req_t req, const struct stat *to,
-                 int to_set)
+static void dir_setattr(struct tree *tree, struct node *dir, fuse_req_t req, const struct stat *to,
+                        int to_set)
 {
     struct mqueue_info info;
     struct call *call;
@@ -103,3 +74,9 @@ void dir_setattr(struct tree *tree, struct node *dir, fuse_req_t req, const stru
         info.settings.own.group = to->st_gid;
     mqueue_set(dir->mq, &info.settings, &call->op);
 }
+
+const struct node_ops dir_ops = {
+    .lookup = dir_lookup,
+    .readdir = dir_readdir,
+    .setattr = dir_setattr,
+};

@@ -35,8 +35,12 @@ void file_unref(struct file *file)
 {
     if (atomic_fetch_sub(&file->n_refs, 1) > 1)
         return;
-    node_close(&file->tree->nodes, file->node);
+    if (file->held) /* no sooner: its bytes may be on their way to the kernel */
+        mqueue_held_close(file->node->mq, file->held);
+    node_unref(&file->tree->nodes, file->node);
     poll_fini(&file->poll);
+    lister_close(file->lister);
+    page_fini(&file->page);
     free(file->text);
     free(file);
 }
@@ -45,6 +49,7 @@ void file_release(struct file *file)
 {
     struct tree *tree = file->tree;
 
+    node_close(&tree->nodes, file->node);
     pthread_mutex_lock(&tree->files_lock);
     TAILQ_REMOVE(&tree->files, file, link);
     pthread_mutex_unlock(&tree->files_lock);

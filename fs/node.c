@@ -1,6 +1,6 @@
 /*
- * One ordered set of all nodes: by queue, kind, whether busy, arguments, serial. So all nodes of a
- * queue stand together, and the first `in` of a queue is an idle one, if there is any.
+ * One ordered set of all nodes: by queue, kind, whether busy, arguments, directory, serial. So all
+ * nodes of a queue stand together, and the first `in` of a queue is an idle one, if there is any.
  */
 #include "fs/node.h"
 
@@ -24,6 +24,8 @@ static int node_compare(const struct node *a, const struct node *b)
     if (order == 0)
         order = compare(a->child.limit, b->child.limit);
     if (order == 0)
+        order = compare(a->in, b->in);
+    if (order == 0)
         order = compare((uint64_t)a->child.timeout_us, (uint64_t)b->child.timeout_us);
     return order == 0 ? compare(a->serial, b->serial) : order;
 }
@@ -36,11 +38,12 @@ static bool one_open_each(const struct node *node)
     return node->child.kind == NODE_IN || node->child.kind == NODE_FLUSH;
 }
 
-void nodes_init(struct nodes *nodes)
+void nodes_init(struct nodes *nodes, const struct clock *clock)
 {
     pthread_mutex_init(&nodes->lock, NULL);
     RB_INIT(&nodes->set);
     nodes->next_serial = 1;
+    nodes->clock = clock;
     told_init(&nodes->told);
     nodes->root = (struct node){
         .child = {.kind = NODE_ROOT, .limit = READER_UNLIMITED, .timeout_us = -1},
@@ -48,9 +51,12 @@ void nodes_init(struct nodes *nodes)
     };
 }
 
+static void lister_unref(struct lister *lister);
+
 static void node_free(struct node *node)
 {
     mqueue_unref(node->mq);
+    lister_unref(node->lister);
     free(node);
 }
 
@@ -99,6 +105,22 @@ static struct node *node_new(const struct node *like, struct mqueue *mq)
     return node;
 }
 
+static struct node *lookup_locked(struct nodes *nodes, struct mqueue *mq, struct node *like)
+{
+    struct node *node = find_locked(nodes, like);
+
+    if (!node) {
+        if (one_open_each(like))
+            like->serial = nodes->next_serial++;
+        node = node_new(like, mq);
+        if (node)
+            RB_INSERT(node_set, &nodes->set, node);
+    }
+    if (node)
+        node->n_lookups++;
+    return node;
+}
+
 struct node *node_lookup(struct nodes *nodes, struct mqueue *mq, const struct child *child)
 {
     struct mqueue_info info = {0};
@@ -110,24 +132,154 @@ struct node *node_lookup(struct nodes *nodes, struct mqueue *mq, const struct ch
     like.queue = info.number;
 
     pthread_mutex_lock(&nodes->lock);
-    node = find_locked(nodes, &like);
-    if (!node) {
-        if (one_open_each(&like))
-            like.serial = nodes->next_serial++;
-        node = node_new(&like, mq);
-        if (node)
-            RB_INSERT(node_set, &nodes->set, node);
+    node = lookup_locked(nodes, mq, &like);
+    pthread_mutex_unlock(&nodes->lock);
+    return node;
+}
+
+/* ---- items ---- */
+
+/* For so long what was listed stands. */
+#define LISTED_US INT64_C(1000000)
+
+/* For so long who moved an item is told how it is now. */
+#define MOVED_US INT64_C(1000)
+
+struct lister *lister_new(void)
+{
+    struct lister *lister = malloc(sizeof(*lister));
+
+    if (!lister)
+        return NULL;
+    atomic_init(&lister->n_refs, 1);
+    atomic_init(&lister->open, true);
+    return lister;
+}
+
+static void lister_unref(struct lister *lister)
+{
+    if (lister && atomic_fetch_sub(&lister->n_refs, 1) == 1)
+        free(lister);
+}
+
+void lister_close(struct lister *lister)
+{
+    if (lister)
+        atomic_store(&lister->open, false);
+    lister_unref(lister);
+}
+
+static struct node like_item(const struct node *dir, uint64_t id)
+{
+    return (struct node){.child = child_of_item(id), .queue = dir->queue, .in = dir->child.kind};
+}
+
+struct node *node_lookup_item(struct nodes *nodes, const struct node *dir,
+                              const struct item_info *info, struct lister *lister)
+{
+    struct node like = like_item(dir, info->id);
+    struct lister *old = NULL;
+    struct node *node;
+
+    pthread_mutex_lock(&nodes->lock);
+    node = lookup_locked(nodes, dir->mq, &like);
+    if (node) {
+        old = node->lister;
+        node->info = *info;
+        node->since_us = nodes->clock->mono_us(nodes->clock);
+        node->lister = lister;
+        if (lister)
+            atomic_fetch_add(&lister->n_refs, 1);
     }
+    pthread_mutex_unlock(&nodes->lock);
+    lister_unref(old);
+    return node;
+}
+
+static bool is_within(const struct nodes *nodes, const struct node *node, int64_t us)
+{
+    return nodes->clock->mono_us(nodes->clock) - node->since_us < us;
+}
+
+struct node *node_lookup_listed(struct nodes *nodes, const struct node *dir, uint64_t id)
+{
+    struct node like = like_item(dir, id);
+    struct node *node;
+
+    pthread_mutex_lock(&nodes->lock);
+    node = find_locked(nodes, &like);
+    if (node &&
+        !(node->lister && atomic_load(&node->lister->open) && is_within(nodes, node, LISTED_US)))
+        node = NULL;
     if (node)
         node->n_lookups++;
     pthread_mutex_unlock(&nodes->lock);
     return node;
 }
 
+/* Whether what was seen of an item that this mount does not hold still stands. */
+static bool stands_locked(const struct nodes *nodes, const struct node *node)
+{
+    if (node->serial == 0)
+        return node->in != NODE_LEASED;
+    return node->info.state != ITEM_STATES && is_within(nodes, node, MOVED_US);
+}
+
+int node_item(struct nodes *nodes, const struct node *node, struct item_info *info)
+{
+    struct item_info held;
+    bool moved, stands;
+
+    pthread_mutex_lock(&nodes->lock);
+    *info = node->info;
+    moved = node->serial != 0;
+    stands = stands_locked(nodes, node);
+    pthread_mutex_unlock(&nodes->lock);
+    if (!mqueue_held(node->mq, node->child.limit, &held))
+        return stands ? 0 : -ESTALE;
+    if (moved || node->in != NODE_LEASED)
+        return -ESTALE;
+    *info = held;
+    return 0;
+}
+
+int node_item_shown(struct nodes *nodes, const struct node *node, struct item_info *info)
+{
+    int result = node_item(nodes, node, info);
+    bool open;
+
+    pthread_mutex_lock(&nodes->lock);
+    open = node->n_opens > 0;
+    pthread_mutex_unlock(&nodes->lock);
+    return open ? 0 : result;
+}
+
+void node_item_moved(struct nodes *nodes, const struct node *dir, uint64_t id,
+                     enum item_state state)
+{
+    struct node like = like_item(dir, id);
+    struct node *node;
+
+    pthread_mutex_lock(&nodes->lock);
+    node = find_locked(nodes, &like);
+    if (node) {
+        RB_REMOVE(node_set, &nodes->set, node);
+        node->serial = nodes->next_serial++;
+        RB_INSERT(node_set, &nodes->set, node);
+        node->since_us = nodes->clock->mono_us(nodes->clock);
+        if (node->in == NODE_DEAD)
+            node->info.deliveries = 0; /* as if never delivered */
+        node->info.state = state;
+    }
+    pthread_mutex_unlock(&nodes->lock);
+}
+
+/* ---- what the kernel knows and has open ---- */
+
 /* Takes it out of the set where nobody needs it any more; the caller then frees it. */
 static bool retire_locked(struct nodes *nodes, struct node *node)
 {
-    if (node->n_lookups > 0 || node->n_opens > 0 || node == &nodes->root)
+    if (node->n_lookups > 0 || node->n_files > 0 || node == &nodes->root)
         return false;
     RB_REMOVE(node_set, &nodes->set, node);
     return true;
@@ -174,6 +326,7 @@ int node_open(struct nodes *nodes, struct node *node, pid_t tid)
     pthread_mutex_lock(&nodes->lock);
     if (!refuse_locked(nodes, node, tid)) {
         node->n_opens++;
+        node->n_files++;
         if (one_open_each(node))
             set_busy_locked(nodes, node, true);
         result = 0;
@@ -184,13 +337,21 @@ int node_open(struct nodes *nodes, struct node *node, pid_t tid)
 
 void node_close(struct nodes *nodes, struct node *node)
 {
-    bool retired;
-
     pthread_mutex_lock(&nodes->lock);
     assert(node->n_opens > 0);
     node->n_opens--;
     if (node->n_opens == 0 && one_open_each(node))
         set_busy_locked(nodes, node, false);
+    pthread_mutex_unlock(&nodes->lock);
+}
+
+void node_unref(struct nodes *nodes, struct node *node)
+{
+    bool retired;
+
+    pthread_mutex_lock(&nodes->lock);
+    assert(node->n_files > node->n_opens);
+    node->n_files--;
     retired = retire_locked(nodes, node);
     pthread_mutex_unlock(&nodes->lock);
     if (retired)

@@ -7,6 +7,9 @@
  * not open; OPEN of one that is answers ESTALE, upon which the kernel looks the name up again. A
  * thread is told so once: its next open succeeds, sharing the node if it must.
  *
+ * An item has a node in each directory where it is seen, all showing one st_ino. A rename moves the
+ * kernel's inode along: that node is told off, and the new name gets a node of its own.
+ *
  * Any thread may call anything here.
  */
 #ifndef QUEUEFS_FS_NODE_H
@@ -19,16 +22,28 @@
 #include "core/mount.h"
 
 #include <bsd/sys/tree.h>
+#include <stdatomic.h>
+
+/* An open directory that lists items with their attributes; counted references. */
+struct lister {
+    atomic_uint n_refs;
+    atomic_bool open;
+};
 
 struct node {
     struct child child;
     struct mqueue *mq; /* owned; NULL: root, its stats, its flush */
     uint64_t queue;    /* its number, 0 without */
+    enum node_kind in; /* of an item: its directory */
     /* nodes.lock */
     RB_ENTRY(node) link;
     bool busy;       /* of a kind that has a node for each open: it is open */
-    uint64_t serial; /* tells those apart */
+    uint64_t serial; /* tells those apart; of an item not 0: it was moved */
     uint64_t n_lookups, n_opens;
+    uint64_t n_files;      /* opens, until nobody needs them any more */
+    struct item_info info; /* of an item: as last seen */
+    struct lister *lister; /* that saw it; owned, NULL: it was looked up */
+    int64_t since_us;      /* monotonic: when it was seen, or moved */
 };
 
 struct nodes {
@@ -36,10 +51,11 @@ struct nodes {
     RB_HEAD(node_set, node) set;
     uint64_t next_serial;
     struct told told;
+    const struct clock *clock;
     struct node root; /* in no set, never freed */
 };
 
-void nodes_init(struct nodes *nodes);
+void nodes_init(struct nodes *nodes, const struct clock *clock);
 
 /* Frees all nodes, open or not. */
 void nodes_fini(struct nodes *nodes);
@@ -49,11 +65,47 @@ fuse_ino_t node_id(const struct nodes *nodes, const struct node *node);
 
 /* The node of a child of `mq` (NULL: of the root), counted as looked up once. NULL: no memory. */
 struct node *node_lookup(struct nodes *nodes, struct mqueue *mq, const struct child *child);
+
+/* The same of an item in `dir`, which was just seen so, by `lister` or (NULL) by a LOOKUP. */
+struct node *node_lookup_item(struct nodes *nodes, const struct node *dir,
+                              const struct item_info *info, struct lister *lister);
+
+/* The same of one that was listed with its attributes, which stand for a second, and while that
+ * directory is open: `ls -l` shall not ask for each. NULL: it must be asked for. */
+struct node *node_lookup_listed(struct nodes *nodes, const struct node *dir, uint64_t id);
+
+/*
+ * An item as this mount knows it: as it holds it, else as it was last seen in its directory.
+ * -ESTALE: it is not there any more; *info is how it was. Upon ESTALE the kernel looks the name up
+ * again, although it was told to keep it for a while: a rename takes what it knows of the old name
+ * along to the new one.
+ */
+int node_item(struct nodes *nodes, const struct node *node, struct item_info *info);
+
+/* As node_item(), but whoever has it open is told how it was, and nobody ESTALE. */
+int node_item_shown(struct nodes *nodes, const struct node *node, struct item_info *info);
+
+/*
+ * This mount has moved an item out of `dir`. ITEM_READY, ITEM_DEAD: it is so now, and who looks at
+ * once is told that; mv(1) of several looks at each. ITEM_STATES: only the service knows how it is.
+ */
+void node_item_moved(struct nodes *nodes, const struct node *dir, uint64_t id,
+                     enum item_state state);
+
+struct lister *lister_new(void);          /* open; NULL: no memory */
+void lister_close(struct lister *lister); /* takes NULL */
+
 void node_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups);
 
 /* 0, or -ESTALE where thread `tid` (0: unknown) shall look the name up again. */
 int node_open(struct nodes *nodes, struct node *node, pid_t tid);
+
+/* The open has ended: another may have the node, at once. A shell's next `>> in` follows so close
+ * that it often comes while this one is still being released. */
 void node_close(struct nodes *nodes, struct node *node);
+
+/* After node_close(): what the open left behind needs it no longer. */
+void node_unref(struct nodes *nodes, struct node *node);
 
 /* The ids of all nodes of a queue, malloc'ed; their number is the result. 0 where memory lacks. */
 size_t node_ids_of(struct nodes *nodes, uint64_t queue, fuse_ino_t **ids);

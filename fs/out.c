@@ -1,4 +1,4 @@
-/* out and next, with whatever limit and wait their name says: gets (consumer.h). */
+/* out, next and claim, with whatever limit and wait their name says: gets (consumer.h). */
 #include "fs/call.h"
 
 #include <errno.h>
@@ -14,7 +14,8 @@ static int out_open(struct file *file, fuse_req_t req)
     /* So grep -r, cp -r and backups open what they find; they must not empty a queue. */
     if (file->flags & O_NOFOLLOW)
         return -EPERM;
-    return mqueue_reader_open(file->node->mq, child->limit, child->timeout_us, &file->reader);
+    return mqueue_reader_open(file->node->mq, child->kind == NODE_CLAIM ? GET_CLAIM : GET_STREAM,
+                              child->limit, child->timeout_us, &file->reader);
 }
 
 static void out_release(struct file *file)

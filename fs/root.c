@@ -1,6 +1,7 @@
 /* The root: stats, flush and a directory for each queue. */
 #include "fs/attr.h"
 #include "fs/call.h"
+#include "fs/listing.h"
 
 #include "core/consumer.h"
 
@@ -30,7 +31,7 @@ static void reply_queue(struct tree *tree, fuse_req_t req, struct mqueue *mq)
     mqueue_unref(mq);
 }
 
-void root_lookup(struct tree *tree, fuse_req_t req, const char *name)
+static void root_lookup(struct tree *tree, struct node *root, fuse_req_t req, const char *name)
 {
     for (size_t i = 0; i < N_FIXED; i++) {
         if (strcmp(name, fixed[i].name) == 0) {
@@ -58,12 +59,12 @@ static void list_queues(struct tree *tree, struct listing *listing, off_t offset
     }
 }
 
-void root_readdir(struct tree *tree, fuse_req_t req, size_t size, off_t offset)
+static void root_readdir(struct file *file, fuse_req_t req, size_t size, off_t offset, bool plus)
 {
     struct listing listing;
     bool fits = true;
 
-    if (listing_init(&listing, req, size) < 0) {
+    if (listing_init(&listing, file->tree, req, size, plus) < 0) {
         fuse_reply_err(req, ENOMEM);
         return;
     }
@@ -76,7 +77,7 @@ void root_readdir(struct tree *tree, fuse_req_t req, size_t size, off_t offset)
                                attr_ino(0, &fixed[offset - 2].child), offset + 1);
     }
     if (fits)
-        list_queues(tree, &listing, offset);
+        list_queues(file->tree, &listing, offset);
     listing_reply(&listing);
 }
 
@@ -90,7 +91,7 @@ static void root_made(struct call *call, ssize_t result)
 
 /* The mode is the default: mkdir(1) asks for 0777 less the umask, which nobody chose for a queue,
  * and where somebody does, by -m, a chmod follows. */
-void root_mkdir(struct tree *tree, fuse_req_t req, const char *name)
+static void root_mkdir(struct tree *tree, struct node *root, fuse_req_t req, const char *name)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     struct call *call;
@@ -107,7 +108,7 @@ void root_mkdir(struct tree *tree, fuse_req_t req, const char *name)
                      &call->op);
 }
 
-void root_rmdir(struct tree *tree, fuse_req_t req, const char *name)
+static void root_rmdir(struct tree *tree, struct node *root, fuse_req_t req, const char *name)
 {
     struct mqueue *mq = mount_find(tree->options.mount, name);
     struct call *call;
@@ -121,3 +122,10 @@ void root_rmdir(struct tree *tree, fuse_req_t req, const char *name)
         mount_remove_queue(tree->options.mount, mq, &call->op);
     mqueue_unref(mq);
 }
+
+const struct node_ops root_ops = {
+    .lookup = root_lookup,
+    .readdir = root_readdir,
+    .mkdir = root_mkdir,
+    .rmdir = root_rmdir,
+};

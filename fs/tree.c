@@ -12,11 +12,12 @@
 
 const struct node_ops *node_ops_of(enum node_kind kind)
 {
-    static const struct node_ops none;
     static const struct node_ops *const table[NODE_KINDS] = {
-        [NODE_ROOT] = &none,       [NODE_DIR] = &none,          [NODE_IN] = &in_ops,
-        [NODE_OUT] = &out_ops,     [NODE_NEXT] = &out_ops,      [NODE_STATS] = &stats_ops,
-        [NODE_FLUSH] = &flush_ops, [NODE_CONFIG] = &config_ops, [NODE_PURGE] = &purge_ops,
+        [NODE_ROOT] = &root_ops,   [NODE_DIR] = &dir_ops,     [NODE_IN] = &in_ops,
+        [NODE_OUT] = &out_ops,     [NODE_NEXT] = &out_ops,    [NODE_CLAIM] = &out_ops,
+        [NODE_STATS] = &stats_ops, [NODE_FLUSH] = &flush_ops, [NODE_CONFIG] = &config_ops,
+        [NODE_PURGE] = &purge_ops, [NODE_READY] = &items_ops, [NODE_LEASED] = &items_ops,
+        [NODE_DEAD] = &items_ops,  [NODE_ITEM] = &item_ops,
     };
 
     return table[kind];
@@ -25,7 +26,7 @@ const struct node_ops *node_ops_of(enum node_kind kind)
 void tree_init(struct tree *tree, const struct tree_options *options)
 {
     *tree = (struct tree){.options = *options};
-    nodes_init(&tree->nodes);
+    nodes_init(&tree->nodes, &clock_system);
     limit_init(&tree->limit, &clock_system);
     pthread_mutex_init(&tree->files_lock, NULL);
     TAILQ_INIT(&tree->files);
@@ -71,12 +72,33 @@ static void stat_of_root(const struct tree *tree, const struct node *node, struc
     }
 }
 
-int node_stat(const struct tree *tree, const struct node *node, struct stat *st)
+static nlink_t links_of(enum node_kind kind)
+{
+    if (kind == NODE_DIR)
+        return 2 + 3; /* ready, leased, dead */
+    return child_lists_items(kind) ? 2 : 1;
+}
+
+/* Its size, and the time it was put; where it is ready only later, that time. */
+static int stat_of_item(struct tree *tree, const struct node *node, struct stat *st)
+{
+    struct item_info info;
+    int result = node_item_shown(&tree->nodes, node, &info);
+
+    if (result < 0)
+        return result;
+    st->st_size = (off_t)info.size;
+    st->st_blocks = (blkcnt_t)((info.size + 511) / 512);
+    set_times(st, info.state == ITEM_DELAYED ? info.until_us : info.put_time_us);
+    return 0;
+}
+
+int node_stat(struct tree *tree, const struct node *node, struct stat *st)
 {
     struct mqueue_info info;
 
     *st = (struct stat){.st_ino = attr_ino(node->queue, &node->child),
-                        .st_nlink = node->child.kind == NODE_DIR ? 2 : 1,
+                        .st_nlink = links_of(node->child.kind),
                         .st_blksize = BLOCK_BYTES};
     if (!node->mq) {
         stat_of_root(tree, node, st);
@@ -89,20 +111,44 @@ int node_stat(const struct tree *tree, const struct node *node, struct stat *st)
     st->st_uid = (uid_t)info.settings.own.owner;
     st->st_gid = (gid_t)info.settings.own.group;
     set_times(st, info.made_us);
-    return 0;
+    return node->child.kind == NODE_ITEM ? stat_of_item(tree, node, st) : 0;
+}
+
+/* How long the kernel may keep what it was told of a node: not longer than the item's lease. */
+static double fresh_s(struct tree *tree, const struct node *node, bool *held)
+{
+    struct item_info info;
+    double left_s;
+
+    *held = node->child.kind == NODE_ITEM && node_item(&tree->nodes, node, &info) == 0 &&
+            info.state == ITEM_LEASED;
+    if (!*held)
+        return FRESH_S;
+    left_s = (double)(info.until_us - clock_system.wall_us(&clock_system)) / 1e6;
+    return left_s < 0 ? 0 : left_s < FRESH_S ? left_s : FRESH_S;
+}
+
+int entry_of_node(struct tree *tree, struct node *node, struct fuse_entry_param *entry)
+{
+    bool held;
+
+    *entry = (struct fuse_entry_param){.ino = node_id(&tree->nodes, node)};
+    entry->attr_timeout = entry->entry_timeout = fresh_s(tree, node, &held);
+    if (node->child.kind == NODE_ITEM && !held)
+        entry->entry_timeout = 0;
+    return node_stat(tree, node, &entry->attr);
 }
 
 void reply_entry(struct tree *tree, fuse_req_t req, struct node *node)
 {
-    struct fuse_entry_param entry = {.attr_timeout = FRESH_S, .entry_timeout = FRESH_S};
+    struct fuse_entry_param entry;
     int result;
 
     if (!node) {
         fuse_reply_err(req, ENOMEM);
         return;
     }
-    entry.ino = node_id(&tree->nodes, node);
-    result = node_stat(tree, node, &entry.attr);
+    result = entry_of_node(tree, node, &entry);
     if (result < 0)
         fuse_reply_err(req, -result);
     else
@@ -115,19 +161,22 @@ void reply_attr(struct tree *tree, fuse_req_t req, struct node *node)
 {
     struct stat st;
     int result = node_stat(tree, node, &st);
+    bool held;
 
     if (result < 0)
         fuse_reply_err(req, -result);
     else
-        fuse_reply_attr(req, &st, FRESH_S);
+        fuse_reply_attr(req, &st, fresh_s(tree, node, &held));
 }
 
 void reply_text(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
 {
-    size_t from = offset < 0 || (uint64_t)offset > file->text_len ? file->text_len : (size_t)offset;
-    size_t len = file->text_len - from;
+    const char *text = file->text ? file->text : (const char *)file->data;
+    size_t text_len = file->text ? file->text_len : file->data_len;
+    size_t from = offset < 0 || (uint64_t)offset > text_len ? text_len : (size_t)offset;
+    size_t len = text_len - from;
 
-    fuse_reply_buf(req, file->text + from, len < size ? len : size);
+    fuse_reply_buf(req, len ? text + from : NULL, len < size ? len : size);
 }
 
 bool setattr_changes(const struct stat *now, const struct stat *to, int to_set)

@@ -11,6 +11,7 @@
 
 #include "fs/limit.h"
 #include "fs/node.h"
+#include "fs/page.h"
 #include "fs/poll.h"
 
 #include "core/mount.h"
@@ -48,8 +49,13 @@ struct file {
     struct writer *writer;  /* in */
     atomic_int kept_error;  /* in: see there */
     atomic_bool after_long; /* in: the last write may be a piece of a longer one */
-    struct reader *reader;  /* out, next */
-    char *text;             /* stats, config: what a reader sees; owned */
+    struct reader *reader;  /* out, next, claim */
+    struct held *held;      /* an item that this mount holds */
+    const uint8_t *data;    /* its bytes, held's */
+    size_t data_len;
+    struct page page;      /* a directory of items: see there */
+    struct lister *lister; /* the same; owned, NULL: not yet */
+    char *text;            /* stats, config, an item: what a reader sees; owned */
     size_t text_len;
     TAILQ_ENTRY(file) link; /* tree.files_lock */
 };
@@ -77,9 +83,28 @@ struct node_ops {
      */
     bool (*poll)(struct file *file, struct op *op);
     unsigned poll_events;
+    bool keeps; /* its bytes never change: the kernel may keep them */
+
+    /* Of directories. NULL of readdir: an empty one; of the rest: EPERM. */
+    void (*lookup)(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);
+    /* From `offset` on; `plus`: with attributes. */
+    void (*readdir)(struct file *dir, fuse_req_t req, size_t size, off_t offset, bool plus);
+    void (*mkdir)(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);
+    void (*rmdir)(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);
+    void (*create)(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);
+    void (*unlink)(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);
+    /* NULL: mode and owner are fixed, sizes and times are `touch`. */
+    void (*setattr)(struct tree *tree, struct node *node, fuse_req_t req, const struct stat *to,
+                    int to_set);
+
+    /* Extended attributes. NULL: none. */
+    void (*getxattr)(struct tree *tree, struct node *node, fuse_req_t req, const char *name,
+                     size_t size);
+    void (*listxattr)(struct tree *tree, struct node *node, fuse_req_t req, size_t size);
 };
 
-extern const struct node_ops in_ops, out_ops, stats_ops, flush_ops, config_ops, purge_ops;
+extern const struct node_ops root_ops, dir_ops, in_ops, out_ops, stats_ops, flush_ops, config_ops,
+    purge_ops, items_ops, item_ops;
 const struct node_ops *node_ops_of(enum node_kind kind);
 
 void tree_init(struct tree *tree, const struct tree_options *options);
@@ -87,17 +112,21 @@ void tree_init(struct tree *tree, const struct tree_options *options);
 /* Releases what is still open, after mount_stop() and the end of the session's loop. */
 void tree_fini(struct tree *tree);
 
-/* What stat(2) shows of a node. 0, or -ENOENT: its queue is gone. */
-int node_stat(const struct tree *tree, const struct node *node, struct stat *st);
+/* What stat(2) shows of a node. 0; -ENOENT: its queue is gone; -ESTALE: the item is elsewhere. */
+int node_stat(struct tree *tree, const struct node *node, struct stat *st);
 
-/* Answer with the entry of a node that was looked up; undone where the answer does not arrive. */
+/* Of a node that was looked up, for the kernel to keep: the name of an item of ready or dead not
+ * at all, an item that this mount holds until its lease ends at most. 0 or as node_stat(). */
+int entry_of_node(struct tree *tree, struct node *node, struct fuse_entry_param *entry);
+
+/* Answer with that entry; undone where the answer does not arrive. NULL: no memory. */
 void reply_entry(struct tree *tree, fuse_req_t req, struct node *node);
 void reply_attr(struct tree *tree, fuse_req_t req, struct node *node);
 
 /* The end of an open: the kernel has the file now, or it is released. */
 void reply_open(struct file *file, fuse_req_t req, int error);
 
-/* A read of file->text. */
+/* A read of file->text, of file->data where there is none. */
 void reply_text(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);
 
 /* Whether setattr would change what is fixed: mode, owner, group. */
@@ -114,28 +143,10 @@ void file_unref(struct file *file);
 /* The open has ended: releases what it holds and takes back its reference. */
 void file_release(struct file *file);
 
-/* dir.c, root.c: the operations on directories */
-void root_lookup(struct tree *tree, fuse_req_t req, const char *name);
-void root_readdir(struct tree *tree, fuse_req_t req, size_t size, off_t offset);
-void root_mkdir(struct tree *tree, fuse_req_t req, const char *name);
-void root_rmdir(struct tree *tree, fuse_req_t req, const char *name);
-void dir_lookup(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);
-void dir_readdir(struct tree *tree, struct node *dir, fuse_req_t req, size_t size, off_t offset);
-void dir_setattr(struct tree *tree, struct node *dir, fuse_req_t req, const struct stat *to,
-                 int to_set);
-
-/* A directory listing on its way to the kernel. */
-struct listing {
-    fuse_req_t req;
-    char *data;
-    size_t size, len;
-};
-
-/* 0 or -ENOMEM. */
-int listing_init(struct listing *listing, fuse_req_t req, size_t size);
-/* False: full, nothing added. `next`: the offset behind this entry. */
-bool listing_add(struct listing *listing, const char *name, mode_t type, ino_t ino, off_t next);
-void listing_reply(struct listing *listing); /* and frees it */
+/* move.c: rm of an item, and every rename(2). */
+void items_unlink(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);
+void tree_rename(struct tree *tree, fuse_req_t req, struct node *from, const char *name,
+                 struct node *to, const char *new_name, unsigned flags);
 
 /* fuse's table; the session's user data is the tree. */
 extern const struct fuse_lowlevel_ops tree_fuse_ops;

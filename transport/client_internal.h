@@ -45,7 +45,7 @@ struct slot {
     bool opened;
     /* One each: in NNG 1.5 an aio that has slept takes every later timeout for success. */
     nng_aio *send_aio, *receive_aio, *pause_aio;
-    int64_t sent_us; /* handed to a connection */
+    int64_t handed_us; /* to a connection */
     nng_duration pause_ms;
     struct request *request; /* NULL: idle */
     struct slot *next;       /* of lane.idle */
@@ -94,6 +94,8 @@ struct client {
     bool dialing;   /* dialer is good */
     bool timed_out; /* the dial took too long */
     int pipe;       /* id of the connection's pipe; 0: none */
+    int newest;     /* id of the pipe made last, and when: nothing was sent over it before */
+    int64_t newest_us;
     int gone;       /* id of one that was gone before it came */
     bool came;      /* there has been one since the dial */
     bool suspect;   /* nothing comes back: leave this address */
@@ -130,6 +132,8 @@ void link_watch(struct client *client); /* on the open socket, before link_run *
 void *link_run(void *client);
 /* An answer came. */
 void link_heard(struct client *client);
+/* The earliest that something was sent that this pipe has answered, as far as is known; 0: not. */
+int64_t link_since(struct client *client, int pipe);
 /* No answer came over the connection in use: try another. */
 void link_suspect(struct client *client);
 /* The service there is ending: use another if there is one. */

@@ -33,23 +33,36 @@ void link_note(struct client *client, const char *why)
     pthread_mutex_unlock(&client->lock);
 }
 
+/* The address, where it is news that there is a connection again; else NULL. */
+static const char *rise_locked(struct client *client)
+{
+    const char *url = client->lost ? client->targets[client->target].url : NULL;
+
+    if (!client->pipe || client->suspect || client->up)
+        return NULL;
+    client->lost = false;
+    client->up = true;
+    return url;
+}
+
+static void log_again(const char *url)
+{
+    if (url)
+        log_info("connected to queue service %s again", url);
+}
+
 /* A connection counts once something came over it: a process that is stopped lets others connect,
  * and no more. */
 void link_heard(struct client *client)
 {
-    const char *url = NULL;
+    const char *url;
 
     if (atomic_load(&client->up))
         return;
     pthread_mutex_lock(&client->lock);
-    if (client->pipe && !client->suspect && !client->up) {
-        url = client->lost ? client->targets[client->target].url : NULL;
-        client->lost = false;
-        client->up = true;
-    }
+    url = rise_locked(client);
     pthread_mutex_unlock(&client->lock);
-    if (url)
-        log_info("connected to queue service %s again", url);
+    log_again(url);
 }
 
 /* Whether that is news. Before the first connection whoever started the client knows it. */
@@ -99,17 +112,49 @@ void link_ending(struct client *client)
     pthread_mutex_unlock(&client->lock);
 }
 
+int64_t link_since(struct client *client, int pipe)
+{
+    int64_t since_us;
+
+    pthread_mutex_lock(&client->lock);
+    since_us = client->newest == pipe ? client->newest_us : 0;
+    pthread_mutex_unlock(&client->lock);
+    return since_us;
+}
+
+/* A connection is about to be used. */
+static void pipe_made(nng_pipe pipe, nng_pipe_ev event, void *arg)
+{
+    struct client *client = arg;
+
+    (void)event;
+    pthread_mutex_lock(&client->lock);
+    client->newest = nng_pipe_id(pipe);
+    client->newest_us = client->clock->mono_us(client->clock);
+    pthread_mutex_unlock(&client->lock);
+}
+
+/* The first answer over a connection may come before it is said to be there. */
+static const char *came_locked(struct client *client, int id)
+{
+    client->came = true;
+    client->pipe = client->gone == id ? 0 : id;
+    if (client->newest != id || atomic_load(&client->heard_us) < client->newest_us)
+        return NULL;
+    return rise_locked(client);
+}
+
 /* A connection that breaks at once may be gone before it is said to have come. */
 static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
 {
     struct client *client = arg;
     int id = nng_pipe_id(pipe);
+    const char *again = NULL;
     bool lost = false;
 
     pthread_mutex_lock(&client->lock);
     if (event == NNG_PIPE_EV_ADD_POST) {
-        client->came = true;
-        client->pipe = client->gone == id ? 0 : id;
+        again = came_locked(client, id);
     } else if (client->pipe != id) {
         client->gone = id;
     } else {
@@ -120,12 +165,14 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
     }
     pthread_cond_broadcast(&client->changed);
     pthread_mutex_unlock(&client->lock);
+    log_again(again);
     if (lost)
         log_lost(client);
 }
 
 void link_watch(struct client *client)
 {
+    nng_pipe_notify(client->socket, NNG_PIPE_EV_ADD_PRE, pipe_made, client);
     nng_pipe_notify(client->socket, NNG_PIPE_EV_ADD_POST, pipe_changed, client);
     nng_pipe_notify(client->socket, NNG_PIPE_EV_REM_POST, pipe_changed, client);
 }

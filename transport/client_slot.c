@@ -97,6 +97,7 @@ void slot_send(struct slot *slot)
     size_t size = wire_request_size(slot->request);
     nng_msg *msg;
 
+    slot->request->sent_us = slot->client->clock->mono_us(slot->client->clock);
     nng_aio_set_timeout(slot->send_aio, send_timeout_ms(slot));
     if (nng_msg_alloc(&msg, size) != 0) {
         client_flew(slot);
@@ -143,7 +144,7 @@ static void slot_sent(void *arg)
     }
     if (!client_begin_receive(client))
         return;
-    slot->sent_us = client->clock->mono_us(client->clock);
+    slot->handed_us = client->clock->mono_us(client->clock);
     nng_aio_set_timeout(slot->receive_aio, answer_timeout_ms(slot));
     nng_ctx_recv(slot->ctx, slot->receive_aio);
     client_end(client);
@@ -153,7 +154,8 @@ static void slot_sent(void *arg)
 static int answer_keep(struct request *request, nng_msg *msg, void *array)
 {
     struct answer *answer = NULL;
-    bool lends = request->kind == REQUEST_GET && request->out.get.len > 0;
+    bool lends = (request->kind == REQUEST_GET && request->out.get.len > 0) ||
+                 (request->kind == REQUEST_LIST && request->out.list.len > 0);
 
     request->reply_free = NULL;
     request->reply_memory = NULL;
@@ -172,6 +174,15 @@ static int answer_keep(struct request *request, nng_msg *msg, void *array)
     if (!lends)
         nng_msg_free(msg);
     return 0;
+}
+
+/* NNG may have kept the request until there was a connection: it was not sent before that. */
+static void note_sent(struct slot *slot, nng_msg *answer)
+{
+    int64_t since_us = link_since(slot->client, nng_pipe_id(nng_msg_get_pipe(answer)));
+
+    if (since_us > slot->request->sent_us)
+        slot->request->sent_us = since_us;
 }
 
 /* An answer that can't be understood stays one: sending again would change nothing. */
@@ -199,6 +210,7 @@ static void slot_answered(struct slot *slot, nng_msg *msg)
 
     atomic_store(&client->heard_us, client->clock->mono_us(client->clock));
     link_heard(client);
+    note_sent(slot, msg);
     if (rc > 0 || rc == -EPROTO) {
         answer_refused(slot, rc, msg);
         return;
@@ -225,7 +237,7 @@ static void slot_unanswered(struct slot *slot)
 {
     struct client *client = slot->client;
 
-    if (atomic_load(&client->heard_us) < slot->sent_us)
+    if (atomic_load(&client->heard_us) < slot->handed_us)
         link_suspect(client);
     slot_retry_later(slot);
 }

@@ -65,13 +65,24 @@ static nng_msg *reply_message(struct server_context *context, size_t size)
     return NULL;
 }
 
+static uint8_t *reply_place(nng_msg *reply)
+{
+    return (uint8_t *)nng_msg_body(reply) + WIRE_REPLY_DATA;
+}
+
+/* Where the answer's bytes are, if it has any. */
+static const uint8_t *reply_data(const struct request *request)
+{
+    if (request->kind == REQUEST_GET)
+        return request->out.get.data;
+    return request->kind == REQUEST_LIST ? request->out.list.data : NULL;
+}
+
 /* The frame of the answer, or NULL: no memory. */
 static nng_msg *context_encode(struct server_context *context)
 {
     const struct request *request = &context->decoded.request;
-    bool data_there =
-        context->reply && request->kind == REQUEST_GET &&
-        request->out.get.data == (uint8_t *)nng_msg_body(context->reply) + WIRE_REPLY_DATA;
+    bool data_there = context->reply && reply_data(request) == reply_place(context->reply);
     nng_msg *msg;
 
     if (context->reply && !data_there) {
@@ -144,19 +155,20 @@ static void context_done(struct request *request)
 static uint8_t *context_reply_buffer(struct request *request, size_t size)
 {
     struct server_context *context = request->owner;
-    size_t grants = request->in.get.max_items;
+    bool get = request->kind == REQUEST_GET;
+    size_t rows = get ? request->in.get.max_items : request->in.list.max_items;
 
     if (context->reply || size > BATCH_BYTES_MAX)
         return NULL;
-    grants = grants < ROOMY_GRANTS ? grants : ROOMY_GRANTS;
-    size += WIRE_REPLY_DATA + grants * WIRE_GRANT;
+    rows = rows < ROOMY_GRANTS ? rows : ROOMY_GRANTS;
+    size += WIRE_REPLY_DATA + rows * WIRE_GRANT;
     if (!peer_reserve(context, size))
         return NULL;
     if (nng_msg_alloc(&context->reply, size) != 0) {
         context->reply = NULL;
         return NULL;
     }
-    return (uint8_t *)nng_msg_body(context->reply) + WIRE_REPLY_DATA;
+    return reply_place(context->reply);
 }
 
 static void context_submit(struct server_context *context)
@@ -176,7 +188,7 @@ static void context_submit(struct server_context *context)
     }
     request->owner = context;
     request->done = context_done;
-    if (request->kind == REQUEST_GET)
+    if (request->kind == REQUEST_GET || request->kind == REQUEST_LIST)
         request->reply_buffer = context_reply_buffer;
     server->backend->submit(server->backend, request);
 }
@@ -199,6 +211,8 @@ static void context_received(struct server_context *context)
     rc = wire_request_decode(nng_msg_body(msg), nng_msg_len(msg), &context->decoded);
     if (rc == 0 && verdict == PEER_REFUSE)
         rc = -ENOMEM;
+    if (rc == 0 && !peer_speaks_for(context, &context->decoded.request.session))
+        rc = -EPROTO;
     if (rc == WIRE_FOREIGN || rc == WIRE_OTHER_VERSION || rc == -EPROTO)
         atomic_fetch_add(&server->bad_frames, 1);
     if (rc == WIRE_FOREIGN) {

@@ -5,6 +5,7 @@
  *   server_context.c  a context: one request at a time, received, taken by the backend, answered
  *   server_listen.c   listeners
  *   server_peer.c     connections, and what each may use
+ *   peer_name.c       what a connection is called in the log
  *
  * A context's only aio receives, then sends, then receives again; between the two the request is
  * the backend's, for as long as it likes. An operation is started only between server_begin() and
@@ -31,6 +32,7 @@
 
 /* Connections, and what they may use. */
 #define SERVER_PEERS_MAX     4096
+#define SERVER_PEER_SESSIONS 4   /* a mount has one; those of all peers fit into a service */
 #define SERVER_PEER_REQUESTS 512 /* being worked on, or answers not read; clients have 272 */
 #define SERVER_SMALL         ((size_t)64 << 10)  /* frames of this size are always taken */
 #define SERVER_HELD_MAX      ((size_t)512 << 20) /* requests being worked on */
@@ -45,6 +47,8 @@ struct server_peer {
     size_t unsent_bytes; /* answers being made, or on their way */
     int64_t moved_us;    /* when the last answer went out, or the first was made */
     bool gone, closing;
+    size_t n_sessions;
+    struct producer_id sessions[SERVER_PEER_SESSIONS]; /* for which it has spoken */
 };
 
 RB_HEAD(server_peers, server_peer);
@@ -114,6 +118,8 @@ enum peer_verdict {
 };
 /* A frame of `len` bytes came; it and its answer count until peer_end(). */
 enum peer_verdict peer_take(struct server_context *context, int pipe, size_t len);
+/* Whether the peer may speak for this session: for so many only. */
+bool peer_speaks_for(struct server_context *context, const struct producer_id *session);
 /* The frame's memory was given back. */
 void peer_worked(struct server_context *context);
 /* An answer of `len` bytes is made. False: there is no room for it. May be called again with
@@ -124,6 +130,11 @@ void peer_moved(struct server_context *context);
 void peer_end(struct server_context *context); /* harmless without a peer */
 /* See to it that there is memory, and contexts, for others. No lock held. */
 void peers_relieve(struct server *server);
+
+/* peer_name.c */
+#define PEER_NAME_MAX 96
+/* Who is at the other end, for the log: "10.0.0.5:4711", "process 17 of user 1000". */
+void peer_name(int pipe, char name[PEER_NAME_MAX]);
 
 /* server_listen.c */
 int listeners_watch(struct server *server);

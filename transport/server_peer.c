@@ -9,6 +9,7 @@
 #include "transport/server_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -31,6 +32,7 @@ static struct server_peer *peer_find_locked(struct server *server, int pipe)
 bool peer_came(struct server *server, int pipe)
 {
     struct server_peer *peer = calloc(1, sizeof(*peer));
+    char name[PEER_NAME_MAX];
     bool full, first;
 
     if (!peer)
@@ -46,8 +48,11 @@ bool peer_came(struct server *server, int pipe)
     }
     pthread_mutex_unlock(&server->lock);
     free(peer);
-    if (first)
-        log_warning("%d connections: others are refused", SERVER_PEERS_MAX);
+    if (first) {
+        peer_name(pipe, name);
+        log_warning("%d connections: that of %s is refused, and others are", SERVER_PEERS_MAX,
+                    name);
+    }
     return !full;
 }
 
@@ -105,6 +110,23 @@ enum peer_verdict peer_take(struct server_context *context, int pipe, size_t len
     }
     pthread_mutex_unlock(&server->lock);
     return verdict;
+}
+
+bool peer_speaks_for(struct server_context *context, const struct producer_id *session)
+{
+    struct server *server = context->server;
+    struct server_peer *peer = context->peer;
+    bool known = false;
+
+    pthread_mutex_lock(&server->lock);
+    for (size_t i = 0; i < peer->n_sessions && !known; i++)
+        known = memcmp(&peer->sessions[i], session, sizeof(*session)) == 0;
+    if (!known && peer->n_sessions < SERVER_PEER_SESSIONS) {
+        peer->sessions[peer->n_sessions++] = *session;
+        known = true;
+    }
+    pthread_mutex_unlock(&server->lock);
+    return known;
 }
 
 void peer_worked(struct server_context *context)
@@ -206,6 +228,7 @@ void peers_relieve(struct server *server)
 {
     struct server_peer *worst = NULL;
     nng_pipe pipe = NNG_PIPE_INITIALIZER;
+    char name[PEER_NAME_MAX];
     bool bytes;
 
     pthread_mutex_lock(&server->lock);
@@ -219,7 +242,8 @@ void peers_relieve(struct server *server)
     pthread_mutex_unlock(&server->lock);
     if (!worst)
         return;
-    log_warning("a connection was closed: %s",
+    peer_name((int)pipe.id, name);
+    log_warning("the connection of %s was closed: %s", name,
                 bytes ? "it does not read its answers" : "its requests took every place");
     nng_pipe_close(pipe);
 }

@@ -117,6 +117,7 @@ bool wire_reply_has_body(const struct request *request)
     case REQUEST_GET:
     case REQUEST_MAKE:
     case REQUEST_SET:
+    case REQUEST_LIST:
         return request->status == 0;
     case REQUEST_REMOVE:
     case REQUEST_KINDS:

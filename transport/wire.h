@@ -8,8 +8,9 @@
  *   answer   magic 3, version 1, kind 1, zero 3, number 8, status 4, zero 4, queue_state 13 * 8,
  *            then the body of its kind; where it failed, only that of ARM, PUT, SETTLE, PURGE
  *
- * A body has exactly the length that its counts say. The answer of a GET has the items' bytes at a
- * fixed offset and the grants behind them, so that a server lays the bytes straight into the frame.
+ * A body has exactly the length that its counts say. The answers of GET and LIST have the items'
+ * bytes at a fixed offset and the rest behind them, so that a server lays the bytes straight into
+ * the frame.
  *
  * Decoding reads nothing outside the frame, checks counts before it allocates, and lends the
  * frame's memory for bytes. What it lets through is within the limits of core/backend.h; that the
@@ -24,16 +25,17 @@
 
 #include "core/backend.h"
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 
 /* No frame is longer: the largest blob and what goes with it. */
 #define WIRE_FRAME_MAX (BATCH_BYTES_MAX + ((size_t)1 << 20))
 
-/* Where out.get.data lies in the answer of a GET. */
+/* Where out.get.data and out.list.data lie in an answer. */
 #define WIRE_REPLY_DATA 144
 
-/* What each grant takes behind it. */
+/* What each grant, or each item of a LIST, takes behind them. */
 #define WIRE_GRANT 64
+#define WIRE_ITEM  40
 
 /* Outcomes of decoding. */
 enum {
@@ -70,7 +72,7 @@ void wire_request_fini(struct wire_request *decoded);
 /* Length of the frame that answers a request that is done. */
 size_t wire_reply_size(const struct request *request);
 
-/* Fill `frame`. data_there: out.get.data was laid at WIRE_REPLY_DATA already. */
+/* Fill `frame`. data_there: the data of a GET or LIST was laid at WIRE_REPLY_DATA already. */
 void wire_reply_encode(const struct request *request, uint8_t *frame, bool data_there);
 
 /*

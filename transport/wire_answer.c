@@ -146,6 +146,66 @@ static int get_get(struct wire_in *in, struct request *request, void **memory)
     return 0;
 }
 
+static void get_item(struct wire_in *in, struct item_info *item)
+{
+    item->id = get_u64(in);
+    item->size = get_u64(in);
+    item->state = get_choice(in, ITEM_DONE - 1);
+    get_zeros(in, 3);
+    item->deliveries = get_u32(in);
+    item->put_time_us = get_i64(in);
+    item->until_us = get_i64(in);
+    if (!item_id_valid(item->id) || item->size > BATCH_BYTES_MAX)
+        in->bad = true;
+}
+
+/* By id, as was asked for, and with bytes only of the first. */
+static bool list_fits(const struct request *request, const struct item_info *items, size_t n)
+{
+    uint64_t from = request->in.list.from;
+
+    if (n == 0 && request->out.list.next && request->out.list.next <= from)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (items[i].id < from || (request->in.list.to && items[i].id >= request->in.list.to) ||
+            !(request->in.list.states & UINT32_C(1) << items[i].state))
+            return false;
+        from = items[i].id + 1;
+    }
+    if (request->out.list.next && request->out.list.next < from)
+        return false;
+    if (n > 0 && request->in.list.bytes)
+        return request->out.list.len == items[0].size;
+    return request->out.list.len == 0;
+}
+
+static int get_list(struct wire_in *in, struct request *request, void **memory)
+{
+    struct item_info *items = NULL;
+    uint64_t len = get_u64(in);
+    size_t n;
+
+    request->out.list.next = get_u64(in);
+    if (len > BATCH_BYTES_MAX)
+        in->bad = true;
+    request->out.list.data = get_bytes(in, (size_t)len);
+    request->out.list.len = in->bad ? 0 : (size_t)len;
+    n = get_count(in, request->in.list.max_items, WIRE_ITEM);
+    get_zeros(in, 4);
+    if (n > 0) {
+        *memory = items = calloc(n, sizeof(*items));
+        if (!items)
+            return -ENOMEM;
+    }
+    for (size_t i = 0; i < n; i++)
+        get_item(in, &items[i]);
+    if (in->bad || !list_fits(request, items, n))
+        in->bad = true;
+    request->out.list.items = items;
+    request->out.list.n_items = n;
+    return 0;
+}
+
 static int get_body(struct wire_in *in, struct request *request, void **memory)
 {
     switch (request->kind) {
@@ -161,6 +221,8 @@ static int get_body(struct wire_in *in, struct request *request, void **memory)
         break;
     case REQUEST_GET:
         return get_get(in, request, memory);
+    case REQUEST_LIST:
+        return get_list(in, request, memory);
     case REQUEST_SETTLE:
         request->out.settle.n_late = get_u64(in);
         break;

@@ -11,6 +11,8 @@
  *   SETTLE     n_late 8
  *   MAKE, SET  an entry
  *   PURGE      n_items 8
+ *   LIST       len 8, next 8, then the bytes, count 4, zero 4, then each item: id 8, size 8,
+ *              state 1, zero 3, deliveries 4, put_time_us 8, until_us 8
  *   an entry   number 8, gone 1, name (length 1, bytes); unless gone: made_us 8, settings 80,
  *              queue_state 104
  */
@@ -49,6 +51,8 @@ static size_t body_size(const struct request *request)
         return 16;
     case REQUEST_GET:
         return 16 + request->out.get.len + request->out.get.n_grants * WIRE_GRANT;
+    case REQUEST_LIST:
+        return 24 + request->out.list.len + request->out.list.n_items * WIRE_ITEM;
     case REQUEST_SETTLE:
     case REQUEST_PURGE:
         return 8;
@@ -167,6 +171,34 @@ static void put_get(struct wire_out *out, const struct request *request, bool da
         put_grant(out, &request->out.get.grants[i]);
 }
 
+static void put_item(struct wire_out *out, const struct item_info *item)
+{
+    put_u64(out, item->id);
+    put_u64(out, item->size);
+    put_u8(out, (uint8_t)item->state);
+    put_zeros(out, 3);
+    put_u32(out, item->deliveries);
+    put_i64(out, item->put_time_us);
+    put_i64(out, item->until_us);
+}
+
+static void put_list(struct wire_out *out, const struct request *request, bool data_there)
+{
+    size_t n = request->out.list.n_items, len = request->out.list.len;
+
+    assert(n <= REQUEST_ITEMS_MAX && len <= BATCH_BYTES_MAX);
+    put_u64(out, len);
+    put_u64(out, request->out.list.next);
+    if (data_there)
+        out->at += len;
+    else
+        put_bytes(out, request->out.list.data, len);
+    put_u32(out, (uint32_t)n);
+    put_zeros(out, 4);
+    for (size_t i = 0; i < n; i++)
+        put_item(out, &request->out.list.items[i]);
+}
+
 static void put_body(struct wire_out *out, const struct request *request, bool data_there)
 {
     switch (request->kind) {
@@ -184,6 +216,9 @@ static void put_body(struct wire_out *out, const struct request *request, bool d
         break;
     case REQUEST_GET:
         put_get(out, request, data_there);
+        break;
+    case REQUEST_LIST:
+        put_list(out, request, data_there);
         break;
     case REQUEST_SETTLE:
         put_u64(out, request->out.settle.n_late);

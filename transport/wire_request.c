@@ -5,10 +5,11 @@
  *   WATCH   seen 8, wait_us 8
  *   ARM     kinds 4
  *   PUT     epoch 8, base 8, framing 1, zero 3, n_items 4, crc 4, zero 4, len 8, then the bytes
- *   GET     kind 1, arm 1, zero 2, max_items 4, max_bytes 8
+ *   GET     kind 1, arm 1, zero 2, max_items 4, max_bytes 8, item 8
  *   SETTLE  count 4, then each: batch 8, token 8, from 4, to 4, verb 1
  *   MAKE    may_exist 1, name (length 1, bytes), settings 80
  *   SET     settings 80
+ *   LIST    states 4, max_items 4, from 8, to 8, bytes 1, zero 3
  */
 #include "transport/wire.h"
 
@@ -33,13 +34,15 @@ size_t wire_request_size(const struct request *request)
     case REQUEST_PUT:
         return HEADER + PUT_FIELDS + request->in.put.batch.len;
     case REQUEST_GET:
-        return HEADER + 16;
+        return HEADER + 24;
     case REQUEST_SETTLE:
         return HEADER + 4 + request->in.settle.n_items * SETTLEMENT;
     case REQUEST_MAKE:
         return HEADER + 2 + strlen(request->in.make.name) + WIRE_SETTINGS;
     case REQUEST_SET:
         return HEADER + WIRE_SETTINGS;
+    case REQUEST_LIST:
+        return HEADER + 28;
     case REQUEST_REMOVE:
     case REQUEST_PURGE:
     case REQUEST_KINDS:
@@ -73,6 +76,17 @@ static void put_get(struct wire_out *out, const struct request *request)
     put_zeros(out, 2);
     put_u32(out, request->in.get.max_items);
     put_u64(out, max_bytes < BATCH_BYTES_MAX ? max_bytes : BATCH_BYTES_MAX);
+    put_u64(out, request->in.get.item);
+}
+
+static void put_list(struct wire_out *out, const struct request *request)
+{
+    put_u32(out, request->in.list.states);
+    put_u32(out, request->in.list.max_items);
+    put_u64(out, request->in.list.from);
+    put_u64(out, request->in.list.to);
+    put_u8(out, request->in.list.bytes);
+    put_zeros(out, 3);
 }
 
 static void put_settlements(struct wire_out *out, const struct request *request)
@@ -121,6 +135,9 @@ static void put_body(struct wire_out *out, const struct request *request)
         break;
     case REQUEST_SET:
         wire_put_settings(out, request->in.set.settings);
+        break;
+    case REQUEST_LIST:
+        put_list(out, request);
         break;
     case REQUEST_REMOVE:
     case REQUEST_PURGE:
@@ -189,9 +206,22 @@ static void get_get(struct wire_in *in, struct request *request)
     get_zeros(in, 2);
     request->in.get.max_items = get_u32(in);
     max_bytes = get_u64(in);
-    if (request->in.get.max_items == 0 || max_bytes > BATCH_BYTES_MAX)
+    request->in.get.item = get_u64(in);
+    if (max_bytes > BATCH_BYTES_MAX || !request_get_valid(request))
         in->bad = true;
     request->in.get.max_bytes = in->bad ? 0 : (size_t)max_bytes;
+}
+
+static void get_list(struct wire_in *in, struct request *request)
+{
+    request->in.list.states = get_u32(in);
+    request->in.list.max_items = get_u32(in);
+    request->in.list.from = get_u64(in);
+    request->in.list.to = get_u64(in);
+    request->in.list.bytes = get_bool(in);
+    get_zeros(in, 3);
+    if (!request_list_valid(request))
+        in->bad = true;
 }
 
 static int get_settlements(struct wire_in *in, struct wire_request *decoded)
@@ -212,8 +242,9 @@ static int get_settlements(struct wire_in *in, struct wire_request *decoded)
         item->token = get_u64(in);
         item->from = get_u32(in);
         item->to = get_u32(in);
-        item->verb = get_choice(in, SETTLE_BURY);
-        check_range(in, item->batch, item->from, item->to);
+        item->verb = get_choice(in, SETTLE_FORGET);
+        if (!settlement_valid(item))
+            in->bad = true;
     }
     decoded->request.in.settle.items = decoded->settlements;
     decoded->request.in.settle.n_items = n;
@@ -258,6 +289,9 @@ static int get_body(struct wire_in *in, struct wire_request *decoded)
         return 0;
     case REQUEST_GET:
         get_get(in, request);
+        return 0;
+    case REQUEST_LIST:
+        get_list(in, request);
         return 0;
     case REQUEST_SETTLE:
         return get_settlements(in, decoded);

@@ -67,20 +67,55 @@ static void leave(struct rig *rig)
 
 /* ---- life ---- */
 
-void rig_init(struct rig *rig)
+static void note_other(struct request *request)
+{
+    (void)request;
+}
+
+static struct consumer *make(struct rig *rig, enum get_kind kind,
+                             void (*done)(struct request *request))
 {
     struct consumer_options options = {
+        .kind = kind,
         .producer = &rig->producer,
         .settings = &rig->settings,
         .state = &rig->state,
-        .request_done = request_done,
+        .request_done = done,
         .request_owner = rig,
+        .kept_bytes = &rig->kept_bytes,
     };
+    struct consumer *c;
 
+    cr_assert_eq(consumer_new(&options, &c), 0);
+    return c;
+}
+
+static void rig_begin(struct rig *rig)
+{
     memset(rig, 0, sizeof(*rig));
     pthread_mutex_init(&rig->lock, NULL);
     rig->now_us = 1000000;
-    cr_assert_eq(consumer_new(&options, &rig->c), 0);
+    rig->settings.own.lease_us = 30000000;
+    rig->settings.own.lease_max_us = 300000000;
+}
+
+void rig_init(struct rig *rig)
+{
+    rig_begin(rig);
+    rig->c = make(rig, GET_STREAM, request_done);
+}
+
+void rig_init_claims(struct rig *rig)
+{
+    rig_begin(rig);
+    rig->c = make(rig, GET_CLAIM, request_done);
+    rig->other = make(rig, GET_STREAM, note_other);
+    consumer_set_peer(rig->c, rig->other);
+}
+
+static struct consumer *consumer_of(struct rig *rig, const struct request *request)
+{
+    return request->done == note_other ? rig->other : rig->c;
 }
 
 void rig_fini(struct rig *rig)
@@ -91,7 +126,11 @@ void rig_fini(struct rig *rig)
     rig_settle_down(rig);
     cr_assert(TAILQ_EMPTY(&rig->c->readers));
     cr_assert_eq(consumer_counters(rig->c)->in_flight_settlements, 0);
+    if (rig->other)
+        cr_assert_eq(consumer_counters(rig->other)->in_flight_settlements, 0);
     consumer_free(rig->c);
+    consumer_free(rig->other);
+    cr_assert_eq(rig->kept_bytes, 0);
     for (i = 0; i < rig->n_items; i++)
         free(rig->items[i].data);
     free(rig->items);
@@ -183,6 +222,13 @@ static void answer_free(struct request *request)
     free(answer);
 }
 
+static int64_t rig_lease_end(const struct rig *rig, const struct request *request)
+{
+    bool claim = request->in.get.kind == GET_CLAIM;
+
+    return claim ? rig->now_us + rig->settings.own.lease_us : TIME_FOREVER;
+}
+
 static void lease(struct rig *rig, struct request *request)
 {
     size_t i, bytes = 0;
@@ -202,9 +248,18 @@ static void lease(struct rig *rig, struct request *request)
         item->token = rig->token;
         item->holder = request->number;
         item->n_leases++;
+        item->first_us = rig->now_us;
+        item->until_us = rig_lease_end(rig, request);
     }
     if (n == 0)
         rig->armed = rig->armed || request->in.get.arm;
+}
+
+static int64_t rig_lease_us(const struct request *request, const struct item *item)
+{
+    const struct rig *rig = request->owner;
+
+    return item->until_us == TIME_FOREVER ? TIME_FOREVER : item->until_us - rig->now_us;
 }
 
 static bool continues(const struct grant *grant, const struct item *item)
@@ -228,6 +283,9 @@ static void lay_out(struct answer *answer, struct request *request, const struct
                                 .from = item->index,
                                 .to = item->index,
                                 .token = item->token,
+                                .lease_us = rig_lease_us(request, item),
+                                .put_time_us = 5,
+                                .deliveries = item->n_leases - 1,
                                 .framing = item->framing,
                                 .offset = request->out.get.len};
     }
@@ -269,6 +327,19 @@ static void get(struct rig *rig, struct request *request)
     request->reply_free = answer_free;
 }
 
+static void settle_item(struct rig *rig, struct item *item, enum settle_verb verb)
+{
+    const struct queue_settings *own = &rig->settings.own;
+
+    if (verb == SETTLE_RENEW) {
+        item->n_renewals++;
+        item->until_us = time_min(rig->now_us + own->lease_us, item->first_us + own->lease_max_us);
+        return;
+    }
+    item->state = verb == SETTLE_ACK ? ITEM_DONE : verb == SETTLE_BURY ? ITEM_DEAD : ITEM_READY;
+    item->holder = 0;
+}
+
 static void settle(struct rig *rig, struct request *request)
 {
     size_t i, j;
@@ -291,15 +362,29 @@ static void settle(struct rig *rig, struct request *request)
                 request->out.settle.n_late++;
                 continue;
             }
-            item->state = s->verb == SETTLE_ACK ? ITEM_DONE : ITEM_READY;
-            item->holder = 0;
+            settle_item(rig, item, s->verb);
         }
         cr_assert_eq(n, s->to - s->from);
     }
     rig->n_late += request->out.settle.n_late;
 }
 
-static void execute(struct rig *rig, struct request *request)
+void rig_expire(struct rig *rig)
+{
+    size_t i;
+
+    for (i = 0; i < rig->n_items; i++) {
+        struct item *item = &rig->items[i];
+
+        if (item->state != ITEM_LEASED || item->until_us > rig->now_us)
+            continue;
+        item->state = ITEM_READY;
+        item->holder = 0;
+    }
+    count_state(rig);
+}
+
+void rig_execute(struct rig *rig, struct request *request)
 {
     if (request->kind == REQUEST_GET)
         get(rig, request);
@@ -319,14 +404,14 @@ void rig_answer(struct rig *rig, size_t i, int status, bool run)
     cr_assert_lt(i, rig->n_sent);
     memmove(&rig->sent[i], &rig->sent[i + 1], (--rig->n_sent - i) * sizeof(rig->sent[0]));
     if (run)
-        execute(rig, request);
+        rig_execute(rig, request);
     if (status) {
         request_release(request);
         memset(&request->out, 0, sizeof(request->out));
     }
     request->status = status;
     enter(rig);
-    consumer_request_done(rig->c, request, rig->now_us, &rig->effects);
+    consumer_request_done(consumer_of(rig, request), request, rig->now_us, &rig->effects);
     leave(rig);
 }
 
@@ -344,16 +429,25 @@ void rig_tell(struct rig *rig)
     rig_changed(rig, false);
 }
 
+static int64_t rig_deadline(const struct rig *rig)
+{
+    int64_t due_us = consumer_deadline(rig->c);
+
+    return rig->other ? time_min(due_us, consumer_deadline(rig->other)) : due_us;
+}
+
 void rig_pass(struct rig *rig, int64_t us)
 {
     int64_t until_us = rig->now_us + us, due_us;
 
-    while ((due_us = consumer_deadline(rig->c)) <= until_us) {
+    while ((due_us = rig_deadline(rig)) <= until_us) {
         rig->now_us = due_us > rig->now_us ? due_us : rig->now_us;
         enter(rig);
         consumer_tick(rig->c, rig->now_us, &rig->effects);
+        if (rig->other)
+            consumer_tick(rig->other, rig->now_us, &rig->effects);
         leave(rig);
-        cr_assert_gt(consumer_deadline(rig->c), rig->now_us, "a tick leaves something due");
+        cr_assert_gt(rig_deadline(rig), rig->now_us, "a tick leaves something due");
     }
     rig->now_us = until_us;
 }
@@ -411,21 +505,21 @@ void rig_read(struct rig *rig, struct reader *r, struct call *call, size_t len, 
     call->op.len = len;
     call->op.offset = offset;
     enter(rig);
-    consumer_read(rig->c, r, &call->op, rig->now_us, &rig->effects);
+    consumer_read(reader_consumer(r), r, &call->op, rig->now_us, &rig->effects);
     leave(rig);
 }
 
 void rig_close(struct rig *rig, struct reader *r, struct call *call)
 {
     enter(rig);
-    consumer_close(rig->c, r, &call->op, rig->now_us, &rig->effects);
+    consumer_close(reader_consumer(r), r, &call->op, rig->now_us, &rig->effects);
     leave(rig);
 }
 
 void rig_poll(struct rig *rig, struct reader *r, struct call *call)
 {
     enter(rig);
-    consumer_poll(rig->c, r, &call->op, rig->now_us, &rig->effects);
+    consumer_poll(reader_consumer(r), r, &call->op, rig->now_us, &rig->effects);
     leave(rig);
 }
 
@@ -439,7 +533,7 @@ void rig_flush(struct rig *rig, struct call *call, int64_t timeout_us)
 void rig_release(struct rig *rig, struct reader *r)
 {
     enter(rig);
-    consumer_release(rig->c, r, rig->now_us, &rig->effects);
+    consumer_release(reader_consumer(r), r, rig->now_us, &rig->effects);
     leave(rig);
 }
 
@@ -447,6 +541,8 @@ void rig_changed(struct rig *rig, bool rearm)
 {
     enter(rig);
     consumer_changed(rig->c, rearm, rig->now_us, &rig->effects);
+    if (rig->other)
+        consumer_changed(rig->other, rearm, rig->now_us, &rig->effects);
     leave(rig);
 }
 
@@ -454,6 +550,8 @@ void rig_end(struct rig *rig, int error)
 {
     enter(rig);
     consumer_end(rig->c, error, rig->now_us, &rig->effects);
+    if (rig->other)
+        consumer_end(rig->other, error, rig->now_us, &rig->effects);
     leave(rig);
 }
 
@@ -463,6 +561,24 @@ struct reader *rig_reader(struct rig *rig, uint64_t limit, int64_t timeout_us)
 
     cr_assert_eq(reader_new(rig->c, limit, timeout_us, &r), 0);
     return r;
+}
+
+struct reader *rig_other_reader(struct rig *rig, uint64_t limit, int64_t timeout_us)
+{
+    struct reader *r = NULL;
+
+    cr_assert_eq(reader_new(rig->other, limit, timeout_us, &r), 0);
+    return r;
+}
+
+int rig_hold(struct rig *rig, uint64_t id, enum settle_verb verb)
+{
+    int error;
+
+    enter(rig);
+    error = consumer_settle(rig->c, id, verb, rig->now_us, &rig->effects);
+    leave(rig);
+    return error;
 }
 
 void rig_expect(struct rig *rig, struct reader *r, size_t len, const char *text)

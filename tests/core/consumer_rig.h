@@ -15,8 +15,6 @@ struct producer {
     unsigned n_pushes;
 };
 
-enum item_state { ITEM_READY, ITEM_LEASED, ITEM_DONE };
-
 struct item {
     uint64_t batch;
     uint32_t index;
@@ -27,6 +25,8 @@ struct item {
     uint64_t token;
     uint64_t holder; /* number of the GET that leased it */
     unsigned n_leases;
+    unsigned n_renewals;
+    int64_t first_us, until_us; /* of a claim's lease */
 };
 
 /* A read, close, flush or poll of a test. */
@@ -46,6 +46,8 @@ struct rig {
     struct all_settings settings;
     struct queue_state state;
     struct consumer *c;
+    struct consumer *other; /* its peer, of the other kind; NULL: none */
+    atomic_size_t kept_bytes;
     struct effects effects;
 
     struct item *items;
@@ -64,6 +66,8 @@ struct rig {
 extern bool rig_in_core; /* for tests whose allocator fails */
 
 void rig_init(struct rig *rig);
+/* As rig_init(), with two consumers: `c` of kind GET_CLAIM, `other` of kind GET_STREAM. */
+void rig_init_claims(struct rig *rig);
 void rig_fini(struct rig *rig); /* ends the consumer; asserts that nothing is left */
 
 /* Store a batch. Items end with their separator; framing file: the text is one item. */
@@ -74,6 +78,9 @@ void rig_put_many(struct rig *rig, uint64_t batch, uint32_t n, size_t len);
 void rig_tell(struct rig *rig);
 
 struct reader *rig_reader(struct rig *rig, uint64_t limit, int64_t timeout_us);
+/* One of `other`. All calls take readers of both. */
+struct reader *rig_other_reader(struct rig *rig, uint64_t limit, int64_t timeout_us);
+int rig_hold(struct rig *rig, uint64_t id, enum settle_verb verb); /* consumer_settle() */
 
 /* Begin calls; fields that matter are set, others may be set in call->op before. */
 void call_init(struct call *call, struct rig *rig);
@@ -88,6 +95,10 @@ void rig_end(struct rig *rig, int error);
 
 /* Answer sent[i]; with `status`, without having executed it unless `execute`. */
 void rig_answer(struct rig *rig, size_t i, int status, bool execute);
+/* What the service does for a request; the answer is the test's to give, with execute false. */
+void rig_execute(struct rig *rig, struct request *request);
+/* Claims whose lease has ended are ready again. */
+void rig_expire(struct rig *rig);
 /* Answer all in order until nothing is sent any more. */
 void rig_settle_down(struct rig *rig);
 /* Move the time on, ticking at each deadline on the way. */

@@ -28,6 +28,7 @@ struct faulty_store {
     uint64_t damaged; /* this batch cannot be read */
     bool full;
     unsigned n_commits;
+    unsigned n_reads; /* of batches */
 };
 
 struct rig {
@@ -109,6 +110,7 @@ static int faulty_batch_remove(struct store *store, uint64_t queue, uint64_t bat
 static int faulty_batch_get(struct store *store, uint64_t queue, uint64_t batch,
                             struct batch_view *view)
 {
+    faulty_of(store)->n_reads++;
     if (faulty_of(store)->read_error)
         return faulty_of(store)->read_error;
     return REAL(store)->ops->batch_get(REAL(store), queue, batch, view);
@@ -119,6 +121,7 @@ static int faulty_batch_next(struct store *store, uint64_t queue, uint64_t from,
 {
     int rc = REAL(store)->ops->batch_next(REAL(store), queue, from, batch, view);
 
+    faulty_of(store)->n_reads++;
     if (faulty_of(store)->read_error)
         return faulty_of(store)->read_error;
     return rc == 0 && *batch == faulty_of(store)->damaged ? -EBADMSG : rc;

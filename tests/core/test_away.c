@@ -384,8 +384,8 @@ Test(away, reads_end_with_an_error_and_items_come_once_it_is_back)
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mqueue_reader_open(mq, 1, 0, &r), 0);
-    cr_assert_eq(mqueue_reader_open(mq, 1, TIME_FOREVER, &patient), 0);
+    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, 0, &r), 0);
+    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &patient), 0);
     cr_assert_eq(mqueue_writer_open(mq, &w), 0);
     begun_us = now_us();
     get_begin(&waiting, mq, patient);
@@ -484,7 +484,7 @@ Test(away, the_end_says_what_could_not_be_sent)
     open_world(&world, false);
     mq = find(world.mount, "jobs");
     cr_assert_eq(mqueue_writer_open(mq, &w), 0);
-    cr_assert_eq(mqueue_reader_open(mq, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     get_begin(&call, mq, r);
     cr_assert_eq(put(mq, w, "one\ntwo\nthr"), 11);
     mount_stop(world.mount, SECOND / 10, &rest);
@@ -512,7 +512,7 @@ static void expect_quick_end(bool open)
         usleep(1000);
     if (open)
         gate_shut(&world.gate);
-    cr_assert_eq(mqueue_reader_open(mq, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     get_begin(&call, mq, r);
     begun_us = now_us();
     mount_stop(world.mount, 10 * SECOND, &rest);

@@ -230,6 +230,7 @@ static void expect_index(const struct batch_view *view, size_t (*length_of)(uint
     for (uint32_t i = 0; i < view->n_items; i++) {
         cr_assert_eq(batch_offset(&index, view, i), offset);
         cr_assert_eq(batch_payload(&index, view, 0, i), payload);
+        cr_assert_eq(batch_item_end(view, offset, i), offset + length_of(i) + frame);
         offset += length_of(i) + frame;
         payload += length_of(i);
     }

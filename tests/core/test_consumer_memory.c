@@ -133,17 +133,77 @@ Test(consumer_memory, some_allocations_fail, .timeout = 60)
         work(nth, 5);
 }
 
+/* Of four items: claims of two, one of which is settled, the other one renewed. */
+static void work_on_claims(int nth, int n)
+{
+    struct item_info infos[4];
+    struct reader *a, *b;
+    struct rig rig;
+    size_t given, n_held;
+
+    rig_init_claims(&rig);
+    a = rig_reader(&rig, 1, -1);
+    b = rig_reader(&rig, 2, -1);
+    rig_put_many(&rig, 1, 2, 20);
+    rig_put_many(&rig, 2, 2, 20000);
+    countdown = nth;
+    n_failing = n;
+    given = read_some(&rig, a, 4096) / CLAIM_LINE;
+    given += read_some(&rig, b, BULK) / CLAIM_LINE;
+    close_reader(&rig, b);
+    close_reader(&rig, a);
+    n_held = held_list(consumer_held(rig.c), 0, rig.now_us, 0, infos, 4);
+    cr_assert_geq(n_held, given, "given, and not held");
+    if (n_held > 1)
+        rig_hold(&rig, infos[1].id, SETTLE_RENEW);
+    if (n_held > 0)
+        rig_hold(&rig, infos[0].id, SETTLE_ACK);
+    rig_pass(&rig, 3000000);
+    rig_settle_down(&rig);
+    rig_pass(&rig, 3000000);
+    rig_settle_down(&rig);
+    countdown = 0;
+    cr_assert(given > 0 || n > 1);
+    cr_assert_eq(rig_count(&rig, ITEM_DONE), n_held > 0);
+    cr_assert_eq(rig_count(&rig, ITEM_LEASED), n_held - (n_held > 0), "failing %d of %d", n, nth);
+    rig_fini(&rig);
+}
+
+Test(consumer_memory, one_allocation_of_claims_fails, .timeout = 60)
+{
+    int nth;
+
+    for (nth = 1; nth <= 40; nth++)
+        work_on_claims(nth, 1);
+}
+
+Test(consumer_memory, some_allocations_of_claims_fail, .timeout = 60)
+{
+    int nth;
+
+    for (nth = 1; nth <= 40; nth++)
+        work_on_claims(nth, 5);
+}
+
 Test(consumer_memory, consumer_and_reader_are_not_made_where_there_is_none, .timeout = 20)
 {
-    struct consumer_options options = {0};
+    struct all_settings settings = {.own = {.lease_us = 1}};
+    struct consumer_options options = {.settings = &settings};
     struct consumer *c;
     struct reader *r;
     struct rig rig;
+    int nth;
 
     rig_init(&rig);
     rig_in_core = true;
     countdown = n_failing = 1;
     cr_assert_eq(consumer_new(&options, &c), -ENOMEM);
+    options.kind = GET_CLAIM;
+    for (nth = 1; nth <= 2; nth++) {
+        countdown = nth;
+        n_failing = 1;
+        cr_assert_eq(consumer_new(&options, &c), -ENOMEM);
+    }
     countdown = n_failing = 1;
     cr_assert_eq(reader_new(rig.c, 1, -1, &r), -ENOMEM);
     rig_in_core = false;

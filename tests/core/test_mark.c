@@ -168,6 +168,68 @@ Test(mark, random_changes_agree_with_a_model_of_single_items, .timeout = 60)
     mark_fini(&mark);
 }
 
+/* ---- very many spans ---- */
+
+#define MANY 20000
+
+static void check_merged(const struct mark *mark)
+{
+    for (uint32_t i = 1; i < mark->n_spans; i++) {
+        const struct span *a = &mark->spans[i - 1], *b = &mark->spans[i];
+
+        cr_assert(a->state != b->state || a->token != b->token, "spans %u and %u", i - 1, i);
+    }
+}
+
+Test(mark, very_many_spans_are_merged_many_at_a_time, .timeout = 60)
+{
+    struct mark mark = mark_of(MANY);
+    struct span done = {.state = ITEM_DONE, .when_us = TIME_FOREVER};
+    uint32_t most = 0;
+
+    for (uint32_t i = 0; i < MANY; i++) {
+        struct span leased = {.state = ITEM_LEASED, .token = i + 1, .when_us = TIME_FOREVER};
+
+        set_range(&mark, i, i + 1, &leased);
+    }
+    cr_assert_eq(mark.n_spans, MANY);
+    for (uint32_t i = 0; i < MANY; i++) {
+        set_range(&mark, i, i + 1, &done);
+        most = mark.n_equal > most ? mark.n_equal : most;
+        cr_assert_leq(mark.n_spans, MANY - i + MANY / 4);
+    }
+    cr_assert_gt(most, 100);
+    cr_assert_eq(mark.n_spans, 1);
+    check(&mark);
+    mark_fini(&mark);
+}
+
+Test(mark, what_was_not_merged_is_merged_when_tidied, .timeout = 60)
+{
+    struct mark mark = mark_of(MANY);
+    unsigned n_late = 0;
+
+    srandom(11);
+    for (int round = 0; round < 60000; round++) {
+        uint32_t from = (uint32_t)random() % MANY;
+        struct span value = {.state = (enum item_state)(random() % ITEM_STATES),
+                             .token = (uint64_t)random() % 2,
+                             .when_us = TIME_FOREVER};
+
+        set_range(&mark, from, from + 1, &value);
+        n_late += mark.n_equal > 0;
+        if (round % 500)
+            continue;
+        check(&mark);
+        mark_tidy(&mark);
+        cr_assert_eq(mark.n_equal, 0);
+        check(&mark);
+        check_merged(&mark);
+    }
+    cr_assert_gt(n_late, 1000);
+    mark_fini(&mark);
+}
+
 /* ---- the stored form ---- */
 
 static size_t encode(const struct mark *mark, uint8_t *out, size_t size)

@@ -1,176 +1,12 @@
-/* A mount on a real service in the same process, over a store in memory: what the FUSE side calls,
- * from threads, without FUSE and without NNG. */
-#include "core/mount.h"
-
+/* Queues of a mount, their puts, gets, changes and ends. */
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "core/service.h"
-
-struct world {
-    struct service *service;
-    struct mount *mount;
-};
-
-struct call {
-    struct op op;
-    sem_t ended;
-    ssize_t result;
-    char bytes[4096];
-};
-
-static void call_done(struct op *op, ssize_t result)
-{
-    struct call *call = op->owner;
-    size_t at = 0;
-    int i;
-
-    for (i = 0; i < op->n_iov && at + op->iov[i].iov_len <= sizeof(call->bytes); i++) {
-        memcpy(call->bytes + at, op->iov[i].iov_base, op->iov[i].iov_len);
-        at += op->iov[i].iov_len;
-    }
-    call->result = result;
-    sem_post(&call->ended);
-}
-
-static struct call *call_new(void)
-{
-    struct call *call = calloc(1, sizeof(*call));
-
-    op_init(&call->op, call_done, call);
-    sem_init(&call->ended, 0, 0);
-    return call;
-}
-
-static ssize_t call_wait(struct call *call)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 8;
-    cr_assert_eq(sem_timedwait(&call->ended, &until), 0, "an op never ended");
-    return call->result;
-}
-
-static ssize_t call_end(struct call *call)
-{
-    ssize_t result = call_wait(call);
-
-    sem_destroy(&call->ended);
-    free(call);
-    return result;
-}
-
-static struct mount *mount_open(struct world *world, uint8_t id)
-{
-    struct mount_options options = {
-        .backend = service_backend(world->service),
-        .clock = &clock_system,
-        .id = {.bytes = {id, 1}},
-        .buffer_total = 1 << 20,
-        .timeout_us = 3000000,
-    };
-    struct mount *mount;
-
-    settings_default(&options.defaults);
-    cr_assert_eq(mount_new(&options, &mount), 0);
-    cr_assert_eq(mount_start(mount, 3000000), 0);
-    return mount;
-}
-
-static void open_world(struct world *world)
-{
-    struct service_options options = {.clock = &clock_system, .id = 42};
-
-    cr_assert_eq(store_memory_open(64 << 20, &options.store), 0);
-    cr_assert_eq(service_new(&options, &world->service), 0);
-    cr_assert_eq(service_start(world->service), 0);
-    world->mount = mount_open(world, 1);
-}
-
-static void close_world(struct world *world)
-{
-    struct mount_rest rest;
-
-    mount_stop(world->mount, 1000000, &rest);
-    service_stop(world->service);
-    mount_free(world->mount);
-    service_free(world->service);
-    cr_assert_eq(rest.n_items, 0);
-}
-
-static struct mqueue *make(struct mount *mount, const char *name)
-{
-    struct call *call = call_new();
-
-    mount_make_queue(mount, name, 0600, 0, 0, &call->op);
-    cr_assert_eq(call_end(call), 0);
-    return mount_find(mount, name);
-}
-
-static ssize_t put(struct mqueue *mq, struct writer *w, const char *text)
-{
-    struct call *call = call_new();
-
-    call->op.data = (const uint8_t *)text;
-    call->op.len = strlen(text);
-    mqueue_write(mq, w, &call->op);
-    return call_end(call);
-}
-
-static ssize_t flush(struct mqueue *mq)
-{
-    struct call *call = call_new();
-
-    mqueue_flush(mq, &call->op);
-    return call_end(call);
-}
-
-static ssize_t get(struct mqueue *mq, struct reader *r, int64_t offset, size_t len, char *to)
-{
-    struct call *call = call_new();
-    ssize_t result;
-
-    call->op.len = len;
-    call->op.offset = offset;
-    mqueue_read(mq, r, &call->op);
-    result = call_wait(call);
-    if (result > 0) {
-        memcpy(to, call->bytes, (size_t)result);
-        to[result] = '\0';
-    }
-    sem_destroy(&call->ended);
-    free(call);
-    return result;
-}
-
-static void close_reader(struct mqueue *mq, struct reader *r)
-{
-    struct call *call = call_new();
-
-    mqueue_reader_close(mq, r, &call->op);
-    cr_assert_eq(call_end(call), 0);
-    mqueue_reader_release(mq, r);
-}
-
-static long stat_of(struct mqueue *mq, const char *key)
-{
-    char *text = mqueue_stats(mq), *line;
-    size_t len = strlen(key);
-    long value = -1;
-
-    for (line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
-        if (strncmp(line, key, len) == 0 && line[len] == ':')
-            value = strtol(line + len + 2, NULL, 10);
-    free(text);
-    return value;
-}
+#include "tests/core/world_rig.h"
 
 Test(mount, what_is_put_is_got, .timeout = 30)
 {
@@ -189,7 +25,7 @@ Test(mount, what_is_put_is_got, .timeout = 30)
     cr_assert_eq(stat_of(mq, "total_puts"), 2);
     cr_assert_eq(stat_of(mq, "buffer_size"), 0);
     cr_assert_eq(stat_of(mq, "depth"), 2);
-    cr_assert_eq(mqueue_reader_open(mq, READER_UNLIMITED, -1, &r), 0);
+    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
     cr_assert_eq(get(mq, r, 0, 4096, text), 4);
     cr_assert_str_eq(text, "one\n");
     cr_assert_eq(get(mq, r, 4, 4096, text), 4);
@@ -216,7 +52,7 @@ Test(mount, what_was_not_read_is_back_when_close_returns, .timeout = 30)
     cr_assert_eq(mqueue_writer_open(mq, &w), 0);
     cr_assert_eq(put(mq, w, "1\n2\n3\n4\n5\n"), 10);
     cr_assert_eq(flush(mq), 0);
-    cr_assert_eq(mqueue_reader_open(mq, READER_UNLIMITED, -1, &r), 0);
+    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
     cr_assert_eq(get(mq, r, 0, 100, text), 2);
     close_reader(mq, r);
     cr_assert_eq(stat_of(mq, "depth"), 4);
@@ -237,7 +73,7 @@ Test(mount, a_waiting_reader_wakes_with_a_put, .timeout = 30)
     open_world(&world);
     mq = make(world.mount, "jobs");
     cr_assert_eq(mqueue_writer_open(mq, &w), 0);
-    cr_assert_eq(mqueue_reader_open(mq, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call = call_new();
     call->op.len = 4096;
     mqueue_read(mq, r, &call->op);
@@ -269,7 +105,7 @@ Test(mount, a_waiting_reader_wakes_with_a_put_of_another_mount, .timeout = 30)
     cr_assert_not_null(other);
     cr_assert_eq(mqueue_writer_open(other, &w), 0);
     for (i = 0; i < 50; i++) {
-        cr_assert_eq(mqueue_reader_open(mq, 1, TIME_FOREVER, &r), 0);
+        cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
         call = call_new();
         call->op.len = 4096;
         mqueue_read(mq, r, &call->op);
@@ -297,7 +133,7 @@ Test(mount, a_waiting_reader_is_interrupted, .timeout = 30)
 
     open_world(&world);
     mq = make(world.mount, "jobs");
-    cr_assert_eq(mqueue_reader_open(mq, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call = call_new();
     call->op.len = 4096;
     mqueue_read(mq, r, &call->op);
@@ -408,7 +244,7 @@ Test(mount, stop_releases_waiters_and_sends_what_is_buffered, .timeout = 30)
     open_world(&world);
     mq = make(world.mount, "jobs");
     cr_assert_eq(mqueue_writer_open(mq, &w), 0);
-    cr_assert_eq(mqueue_reader_open(mq, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call = call_new();
     call->op.len = 4096;
     mqueue_read(mq, r, &call->op);

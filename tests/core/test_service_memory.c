@@ -125,6 +125,57 @@ static void purge_and_remove(uint64_t queue)
     run(&call, true);
 }
 
+static void settle_free(uint64_t queue, enum settle_verb verb, uint64_t id)
+{
+    uint32_t from = item_index(id);
+    struct settlement s = {verb, item_batch(id), from, from + 1, 0};
+    struct call call;
+
+    call_init(&call, REQUEST_SETTLE, queue, 1);
+    call.request.in.settle.items = &s;
+    call.request.in.settle.n_items = 1;
+    run(&call, true);
+    cr_assert_eq(call.request.out.settle.n_late, 0);
+}
+
+static void list(uint64_t queue, uint32_t states, uint64_t from, uint32_t n, const char *first)
+{
+    struct call call;
+
+    call_init(&call, REQUEST_LIST, queue, 1);
+    call.request.in.list.states = states;
+    call.request.in.list.from = from;
+    call.request.in.list.max_items = 100;
+    call.request.in.list.bytes = true;
+    run(&call, false);
+    cr_assert_eq(call.request.out.list.n_items, n);
+    cr_assert_eq(call.request.out.list.len, strlen(first));
+    if (*first)
+        cr_assert_eq(memcmp(call.request.out.list.data, first, strlen(first)), 0);
+    call_fini(&call);
+}
+
+/* By id, in batches that nobody has touched. */
+static void some_items(uint64_t queue)
+{
+    struct call call;
+
+    put(queue, 1, "a\nb\nc\nd\n");
+    put(queue, 5, "ee\nff\ngg\nhh\n");
+    list(queue, 1 << ITEM_READY, item_id(2, 1), 3, "ff");
+    settle_free(queue, SETTLE_DROP, item_id(2, 2));
+    call_get(&call, GET_CLAIM, queue, 1, 1);
+    call.request.in.get.item = item_id(1, 2);
+    run(&call, true);
+    cr_assert_eq(memcmp(call.request.out.get.data, "c\n", 2), 0);
+    settle(&call, SETTLE_BURY);
+    list(queue, 1 << ITEM_READY, 0, 6, "a");
+    list(queue, 1 << ITEM_DEAD, 0, 1, "c");
+    settle_free(queue, SETTLE_REVIVE, item_id(1, 2));
+    list(queue, 1 << ITEM_DEAD, 0, 0, "");
+    list(queue, 1 << ITEM_READY, item_id(1, 2), 5, "c");
+}
+
 static void restart(void)
 {
     struct service_options options = {
@@ -161,8 +212,11 @@ static void day(void)
     cr_assert_eq(second.request.out.get.grants[0].deliveries, 1);
     settle(&second, SETTLE_ACK);
     purge_and_remove(queue);
+    settings.maxsize = 0;
     queue = make_queue(&settings);
     cr_assert_eq(rig_state(&rig, queue).depth, 0);
+    some_items(queue);
+    cr_assert_eq(rig_state(&rig, queue).depth, 7);
 }
 
 Test(service_memory, each_allocation_fails_once_and_nothing_is_lost, .timeout = 100)

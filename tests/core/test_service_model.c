@@ -1,7 +1,8 @@
 /*
  * The service against a model that keeps every item by itself and does the obvious: random puts,
- * gets, settlements, pauses, restarts. After each step the counters must be the model's, each get
- * must bring exactly the lowest ready items, and in the end nothing is lost or doubled.
+ * gets, claims of one item, settlements, lists, pauses, restarts. After each step the counters must
+ * be the model's, each get must bring exactly the lowest ready items, a list shows every item as it
+ * is, and in the end nothing is lost or doubled.
  */
 #include "service_rig.h"
 
@@ -23,6 +24,7 @@ struct item {
     uint64_t token;
     uint8_t session;
     int64_t when_us, first_us;
+    int64_t put_us;
 };
 
 static struct rig rig;
@@ -115,7 +117,24 @@ static void model_settle(struct item *item, enum settle_verb verb)
         item->deliveries++;
         item->state = ITEM_DEAD;
         break;
+    case SETTLE_DROP:
+    case SETTLE_FORGET:
+        item->state = ITEM_DONE;
+        break;
+    case SETTLE_REVIVE:
+        item->state = ITEM_READY;
+        item->deliveries = 0;
+        break;
     }
+}
+
+static bool model_concerns(const struct settlement *s, const struct item *item)
+{
+    if (s->verb == SETTLE_DROP)
+        return item->state == ITEM_READY || item->state == ITEM_DELAYED;
+    if (s->verb == SETTLE_REVIVE || s->verb == SETTLE_FORGET)
+        return item->state == ITEM_DEAD;
+    return item->state == ITEM_LEASED && item->token == s->token;
 }
 
 static void check_counters(void)
@@ -190,7 +209,8 @@ static void step_put(void)
         items[n_items++] = (struct item){.batch = next_batch,
                                          .index = i,
                                          .serial = n_serials,
-                                         .len = print_item(printed, n_serials)};
+                                         .len = print_item(printed, n_serials),
+                                         .put_us = rig.wall_us};
     }
     next_batch += stored > 0;
     last_of[session] += stored;
@@ -271,10 +291,64 @@ static void step_get(void)
     call_fini(&get);
 }
 
+/* One that there is, or was, or (sometimes) never will be. */
+static uint64_t random_id(void)
+{
+    const struct item *item = &items[n_items > 0 ? first_live + rnd(n_items - first_live + 1) : 0];
+
+    if (rnd(20) == 0 || item >= items + n_items)
+        return item_id(1 + rnd((unsigned)next_batch + 1), rnd(30));
+    return item_id(item->batch, item->index);
+}
+
+static void step_claim(void)
+{
+    uint64_t id = random_id();
+    uint8_t session = (uint8_t)rnd(SESSIONS);
+    struct item *item;
+    struct call get;
+
+    call_get(&get, GET_CLAIM, queue, session, 1 + rnd(3));
+    get.request.in.get.item = id;
+    model_tick();
+    heard(session);
+    cr_assert_eq(call_run(&rig, &get), 0);
+    item = find_item(item_batch(id), item_index(id));
+    if (item && (item->state == ITEM_READY || item->state == ITEM_DELAYED)) {
+        const struct grant *grant = get.request.out.get.grants;
+
+        cr_assert_eq(get.request.out.get.n_grants, 1);
+        cr_assert_eq(item_id(grant->batch, grant->from), id);
+        cr_assert_eq(grant->to, grant->from + 1);
+        cr_assert_eq(get.request.out.get.len, item->len + 1);
+        model_lease(item, grant, GET_CLAIM, session);
+        kept[rnd(GRANTS_KEPT)] = settlement_of(SETTLE_ACK, grant);
+    } else {
+        cr_assert_eq(get.request.out.get.n_grants, 0);
+    }
+    call_fini(&get);
+}
+
+static void settle_and_compare(const struct settlement *s)
+{
+    int64_t n_late = 0;
+
+    model_tick();
+    heard(1); /* who asks in rig_settle_one */
+    for (uint32_t i = s->from; i < s->to; i++) {
+        struct item *item = find_item(s->batch, i);
+
+        if (item && model_concerns(s, item))
+            model_settle(item, s->verb);
+        else
+            n_late++;
+    }
+    cr_assert_eq(rig_settle_one(&rig, queue, *s), n_late);
+}
+
 static void step_settle(void)
 {
     struct settlement s = kept[rnd(GRANTS_KEPT)];
-    int64_t n_late = 0;
 
     if (s.batch == 0)
         return;
@@ -283,17 +357,115 @@ static void step_settle(void)
         s.from += rnd(s.to - s.from);
         s.to = s.from + 1 + rnd(s.to - s.from);
     }
-    model_tick();
-    heard(1); /* who asks in rig_settle_one */
-    for (uint32_t i = s.from; i < s.to; i++) {
-        struct item *item = find_item(s.batch, i);
+    settle_and_compare(&s);
+}
 
-        if (item && item->state == ITEM_LEASED && item->token == s.token)
-            model_settle(item, s.verb);
-        else
-            n_late++;
+static bool in_one_batch(const struct settlement *s)
+{
+    return find_item(s->batch, s->to - 1) != NULL;
+}
+
+/* Of items that nobody has leased: any batch, also one that was never touched. */
+static void step_settle_free(void)
+{
+    uint64_t id = random_id();
+    struct settlement s = {.verb = SETTLE_DROP + rnd(3), .batch = item_batch(id)};
+
+    if (s.verb != SETTLE_DROP && first_live < n_items) {
+        for (unsigned i = first_live; i < n_items; i++) {
+            if (items[i].state == ITEM_DEAD && rnd(3) == 0)
+                id = item_id(items[i].batch, items[i].index);
+        }
+        s.batch = item_batch(id);
     }
-    cr_assert_eq(rig_settle_one(&rig, queue, s), n_late);
+    s.from = item_index(id);
+    s.to = s.from + 1 + (rnd(3) ? 0 : rnd(6));
+    if (!in_one_batch(&s)) /* a range that goes beyond its batch is late as a whole */
+        s.to = s.from + 1;
+    settle_and_compare(&s);
+}
+
+static void check_info(const struct item_info *info, const struct item *item)
+{
+    bool claim = item->state == ITEM_LEASED && item->kind == GET_CLAIM;
+    int64_t until_us = 0;
+
+    if (claim || item->state == ITEM_DELAYED)
+        until_us = item->when_us - rig.now_us + rig.wall_us;
+    cr_assert_eq(info->id, item_id(item->batch, item->index));
+    cr_assert_eq(info->size, item->len);
+    cr_assert_eq(info->state, item->state);
+    cr_assert_eq(info->deliveries, item->deliveries + claim);
+    cr_assert_eq(info->put_time_us, item->put_us);
+    cr_assert_eq(info->until_us, until_us);
+}
+
+static void check_bytes(const struct request *list, const struct item *first)
+{
+    char printed[32];
+
+    print_item(printed, first->serial);
+    cr_assert_eq(list->out.list.len, first->len);
+    cr_assert_eq(memcmp(list->out.list.data, printed, first->len), 0);
+}
+
+/* The next item that a list shows, and past it. */
+static const struct item *model_listed(unsigned *at, const struct request *list)
+{
+    while (*at < n_items) {
+        const struct item *item = &items[(*at)++];
+        uint64_t id = item_id(item->batch, item->index);
+
+        if (list->in.list.to && id >= list->in.list.to)
+            return NULL;
+        if (id >= list->in.list.from && list->in.list.states & 1u << item->state)
+            return item;
+    }
+    return NULL;
+}
+
+/* Page by page, to the end. */
+static void step_list(void)
+{
+    uint64_t from = rnd(2) ? random_id() : 0, to = rnd(2) ? from + 1 + rnd(1 << 26) : 0;
+    uint32_t max = 1 + rnd(rnd(2) ? 20 : 4000);
+    unsigned at = first_live;
+    bool bytes = rnd(2), more = true;
+    uint32_t states = 1 + rnd((1u << ITEM_DONE) - 1);
+
+    model_tick();
+    for (int page = 0; more; page++) {
+        struct call list;
+        const struct item_info *infos;
+
+        call_init(&list, REQUEST_LIST, queue, 1);
+        list.request.in.list.states = states;
+        list.request.in.list.from = from;
+        list.request.in.list.to = to;
+        list.request.in.list.max_items = max;
+        list.request.in.list.bytes = bytes;
+        heard(1);
+        cr_assert_eq(call_run(&rig, &list), 0);
+        cr_assert_leq(list.request.out.list.n_items, max);
+        infos = list.request.out.list.items;
+        for (size_t i = 0; i < list.request.out.list.n_items; i++) {
+            const struct item *item = model_listed(&at, &list.request);
+
+            cr_assert_not_null(item);
+            check_info(&infos[i], item);
+            if (i == 0 && bytes)
+                check_bytes(&list.request, item);
+        }
+        more = list.request.out.list.next != 0;
+        if (more)
+            cr_assert_gt(list.request.out.list.next, from);
+        else
+            cr_assert_null(model_listed(&at, &list.request));
+        from = list.request.out.list.next;
+        call_fini(&list);
+        if (page == 30)
+            return;
+    }
 }
 
 static void step_pause(void)
@@ -348,10 +520,16 @@ static void step(void)
 
     if (what < 300)
         step_put();
-    else if (what < 550)
+    else if (what < 480)
         step_get();
-    else if (what < 900)
+    else if (what < 530)
+        step_claim();
+    else if (what < 820)
         step_settle();
+    else if (what < 900)
+        step_settle_free();
+    else if (what < 930)
+        step_list();
     else if (what < 980)
         step_pause();
     else if (what < 992)

@@ -265,7 +265,7 @@ def test_wrong_uses_of_the_tree(t):
 
 def test_a_new_file_cannot_be_made(t):
     m = t.queue()
-    for path in ("file", "jobs/file", "jobs/ready"):
+    for path in ("file", "jobs/file", "jobs/ready/file", "jobs/leased/file", "jobs/dead/file"):
         try:
             os.close(os.open(m.at(path), os.O_WRONLY | os.O_CREAT))
         except OSError as error:

@@ -21,6 +21,7 @@ MIB = 1 << 20
 KIB_MAX = 900 * 1024 * (2 if SLOW > 1 else 1)  # what floods may take; the sanitizer keeps a lot
 USUAL = 3 * SLOW  # seconds for a put and a get of another client
 PUT, GET, SETTLE, MAKE = 3, 4, 5, 6
+VERSION = 2  # of the frames
 
 
 class Service:
@@ -102,9 +103,14 @@ def framed(local, body, number=1):
     return head(local, len(body) + 4) + struct.pack(">I", number | 1 << 31) + body
 
 
-def request(kind, queue=0, body=b"", session=b"s" * 16, number=0, version=1, magic=b"qfs"):
+def request(kind, queue=0, body=b"", session=b"s" * 16, number=0, version=VERSION, magic=b"qfs"):
     return (magic + bytes([version, kind, 0, 0, 0]) + struct.pack("<Q", queue) + session +
             struct.pack("<QQ", number, 0) + body)
+
+
+def get_of(n_items):
+    """The body of a GET of so many items at most."""
+    return struct.pack("<BBHIQQ", 0, 0, 0, n_items, 64 * MIB, 0)
 
 
 def send_quietly(sock, data):
@@ -159,11 +165,12 @@ def check_versions(service, local):
         with service.connect(local, hello) as sock:
             service.serve()
             assert is_closed(sock), "%r was accepted" % hello
-    for version in (0, 2, 255):
+    for version in (0, 1, VERSION + 1, 255):
         with service.connect(local) as sock:
             sock.sendall(framed(local, request(GET, 1, version=version)))
             reply = sock.recv(65536)
-            assert b"qfs\1" in reply, "no answer of our version to version %d: %r" % (version, reply)
+            assert b"qfs" + bytes([VERSION]) in reply, "no answer of our version to %d: %r" % (
+                version, reply)
 
 
 test_other_versions = both(check_versions)
@@ -251,11 +258,11 @@ def make_queue_of_large_items(service):
 def test_peers_that_never_read_their_answers(t):
     service = Service(t)
     queue = make_queue_of_large_items(service)
-    body = struct.pack("<BBHIQ", 0, 0, 0, 16, 64 * MIB)
 
     def frames(local):
         # The same request each time: its answer, of 16 MiB, is given each time.
-        return b"".join(framed(local, request(GET, queue, body, number=1), n) for n in range(200))
+        return b"".join(framed(local, request(GET, queue, get_of(16), number=1), n)
+                        for n in range(200))
 
     flood_all(service, frames, 6, 6)
     service.serve()
@@ -279,6 +286,29 @@ def test_a_flood_of_large_frames(t):
     body = request(PUT, 1, b"\0" * (24 * MIB))
     flood_all(service, lambda local: framed(local, body), 4, 6)
     service.serve()
+
+
+def read_answers(sock, n):
+    """Read n answers from the local socket."""
+    for _ in range(n):
+        length, = struct.unpack(">xQ", sock.recv(9, socket.MSG_WAITALL))
+        sock.recv(length, socket.MSG_WAITALL)
+
+
+@timeout(90)
+def test_a_flood_of_sessions(t):
+    """One connection that says to be twenty thousand mounts keeps no mount out."""
+    service = Service(t)
+    rng = random.Random(11)
+    with service.connect(True) as sock:
+        for _ in range(100):
+            sock.sendall(b"".join(framed(True, request(GET, 99, get_of(1), rng.randbytes(16)), n)
+                                  for n in range(200)))
+            read_answers(sock, 200)
+        service.serve()
+    late = t.mount(name="late", args=["-s", service.tcp])
+    eventually(lambda: late.stats()["connected"] == 1 and "jobs" in os.listdir(late.path), 5,
+               "the connection of a mount that comes now")
 
 
 @timeout(60)

@@ -65,8 +65,10 @@ def test_a_new_queue_is_its_makers_and_nobody_elses(t):
     equal(status.st_mode & 0o666, 0o600, "mode")
 
     def body():
-        for name in ("out", "next", "stats", "config", "out@3"):
+        for name in ("out", "next", "claim", "stats", "config", "out@3", "claim@3"):
             fails(errno.EACCES, reads, m.at("jobs", name))
+        for name in ("ready", "leased", "dead"):
+            fails(errno.EACCES, os.listdir, m.at("jobs", name))
         for name in ("in", "purge", "config", "flush"):
             fails(errno.EACCES, writes, m.at("jobs", name))
         fails(errno.EPERM, os.rmdir, m.at("jobs"))  # the root is sticky, as /tmp
@@ -84,8 +86,10 @@ def test_w_is_put_only(t):
         writes(m.at("jobs/in"))
         touch(m.at("jobs/flush"))
         reads(m.at("jobs/stats"))
-        for name in ("out", "next"):
+        for name in ("out", "next", "claim"):
             fails(errno.EACCES, reads, m.at("jobs", name))
+        for name in ("ready", "leased", "dead"):
+            fails(errno.EACCES, os.listdir, m.at("jobs", name))
         fails(errno.EACCES, writes, m.at("jobs/config"))
         fails(errno.EACCES, writes, m.at("jobs/purge"), b"jobs\n")
 
@@ -105,6 +109,46 @@ def test_r_is_get_only(t):
         fails(errno.EACCES, writes, m.at("jobs/in"))
 
     as_user(user, body)
+
+
+def test_r_is_to_look_claim_move_and_remove(t):
+    m, user = shared(t)
+    os.chmod(m.at("jobs"), 0o644)
+    m.put("jobs", b"a\nb\nc\nd\n")
+
+    def body():
+        dropped, moved = (reads(m.at("jobs/claim")).decode().strip() for _ in range(2))
+        equal(reads(m.at("jobs/leased", dropped)), b"a")
+        touch(m.at("jobs/leased", dropped))
+        os.unlink(m.at("jobs/leased", dropped))
+        os.rename(m.at("jobs/leased", moved), m.at("jobs/dead", moved))
+        equal(reads(m.at("jobs/dead", moved)), b"b")
+        os.rename(m.at("jobs/dead", moved), m.at("jobs/ready", moved))
+        waiting = os.listdir(m.at("jobs/ready"))
+        equal(len(waiting), 3, "ready")
+        equal(waiting[0], moved, "the first of ready")
+        os.unlink(m.at("jobs/ready", waiting[1]))
+        os.rename(m.at("jobs/ready", waiting[2]), m.at("jobs/leased", waiting[2]))
+        equal(reads(m.at("jobs/leased", waiting[2])), b"d")
+
+    as_user(user, body)
+    equal(m.get("jobs"), b"b\n")
+
+
+def test_another_user_gets_to_no_item(t):
+    m, user = shared(t)
+    os.chmod(m.at("jobs"), 0o622)
+    m.put("jobs", b"a\nb\n")
+    item, other = m.get("jobs", "claim").decode().strip(), os.listdir(m.at("jobs/ready"))[0]
+
+    def body():
+        for path in (m.at("jobs/leased", item), m.at("jobs/ready", other)):
+            fails(errno.EACCES, os.stat, path)
+            fails(errno.EACCES, os.unlink, path)
+        fails(errno.EACCES, os.rename, m.at("jobs/leased", item), m.at("jobs/ready", item))
+
+    as_user(user, body)
+    equal(os.listdir(m.at("jobs/leased")), [item], "leased")
 
 
 def test_mkdir_as_another_user_makes_it_theirs(t):
@@ -161,6 +205,9 @@ def test_modes_of_the_files_follow_the_queue(t):
     equal(modes["out"] & 0o444, 0o440, "out")
     equal(modes["out"] & 0o222, 0, "out")
     equal(modes["next"] & 0o444, 0o440, "next")
+    equal(modes["claim"], 0o440, "claim")
+    for name in ("ready", "leased", "dead"):
+        equal(modes[name], 0o770, name)
     equal(modes["stats"] & 0o222, 0, "stats")
 
 

@@ -1,5 +1,7 @@
 #include <criterion/criterion.h>
 
+#include <stdlib.h>
+
 #include "core/clock.h"
 #include "core/consumer.h"
 #include "fs/attr.h"
@@ -30,6 +32,26 @@ Test(attr, modes_follow_the_queue)
     expect(0602, 0703, 0606, 0400, 0404, 0202, 0604);
     expect(0000, 0000, 0000, 0000, 0000, 0000, 0600);
     expect(0777, 0777, 0666, 0444, 0444, 0222, 0644);
+}
+
+static void expect_items(mode_t queue, mode_t dir, mode_t item)
+{
+    const enum node_kind dirs[] = {NODE_READY, NODE_LEASED, NODE_DEAD};
+
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(attr_mode(dirs[i], queue), S_IFDIR | dir, "directory of %o", queue);
+    cr_assert_eq(attr_mode(NODE_ITEM, queue), S_IFREG | item, "item of %o", queue);
+    cr_assert_eq(attr_mode(NODE_CLAIM, queue), attr_mode(NODE_OUT, queue), "claim of %o", queue);
+}
+
+Test(attr, who_may_get_may_do_all_with_items)
+{
+    expect_items(0600, 0700, 0600);
+    expect_items(0660, 0770, 0660);
+    expect_items(0640, 0770, 0660);
+    expect_items(0622, 0700, 0600);
+    expect_items(0222, 0000, 0000);
+    expect_items(0644, 0777, 0666);
 }
 
 Test(attr, what_a_directory_shows_is_what_chmod_sets)
@@ -64,6 +86,15 @@ Test(attr, inode_numbers_differ)
         ino(1, NODE_OUT, 1, 1),
         ino(2, NODE_OUT, 1, 1),
         ino(1, NODE_OUT, READER_UNLIMITED, TIME_FOREVER),
+        ino(1, NODE_CLAIM, 1, -1),
+        ino(1, NODE_CLAIM, 8, -1),
+        ino(1, NODE_READY, READER_UNLIMITED, -1),
+        ino(1, NODE_LEASED, READER_UNLIMITED, -1),
+        ino(1, NODE_DEAD, READER_UNLIMITED, -1),
+        ino(1, NODE_ITEM, 1 << 24, -1),
+        ino(1, NODE_ITEM, (1 << 24) + 1, -1),
+        ino(1, NODE_ITEM, 2 << 24, -1),
+        ino(2, NODE_ITEM, 1 << 24, -1),
     };
     const size_t n = sizeof(all) / sizeof(all[0]);
 
@@ -72,4 +103,25 @@ Test(attr, inode_numbers_differ)
         for (size_t k = i + 1; k < n; k++)
             cr_assert_neq(all[i], all[k], "%zu and %zu", i, k);
     }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    ino_t left = *(const ino_t *)a, right = *(const ino_t *)b;
+
+    return left < right ? -1 : left > right;
+}
+
+Test(attr, inode_numbers_of_many_items_differ)
+{
+    enum { QUEUES = 4, ITEMS = 50000 };
+    static ino_t all[QUEUES * ITEMS];
+    size_t n = 0;
+
+    for (uint64_t queue = 1; queue <= QUEUES; queue++)
+        for (uint64_t i = 0; i < ITEMS; i++)
+            all[n++] = ino(queue, NODE_ITEM, (i / 100 + 1) << 24 | i % 100, -1);
+    qsort(all, n, sizeof(all[0]), by_value);
+    for (size_t i = 1; i < n; i++)
+        cr_assert_neq(all[i], all[i - 1]);
 }

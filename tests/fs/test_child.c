@@ -29,6 +29,10 @@ Test(child, plain_names)
     accept("in", NODE_IN, READER_UNLIMITED, -1);
     accept("out", NODE_OUT, READER_UNLIMITED, -1);
     accept("next", NODE_NEXT, 1, -1);
+    accept("claim", NODE_CLAIM, 1, -1);
+    accept("ready", NODE_READY, READER_UNLIMITED, -1);
+    accept("leased", NODE_LEASED, READER_UNLIMITED, -1);
+    accept("dead", NODE_DEAD, READER_UNLIMITED, -1);
     accept("stats", NODE_STATS, READER_UNLIMITED, -1);
     accept("flush", NODE_FLUSH, READER_UNLIMITED, -1);
     accept("config", NODE_CONFIG, READER_UNLIMITED, -1);
@@ -37,9 +41,9 @@ Test(child, plain_names)
 
 Test(child, other_names)
 {
-    const char *const names[] = {"",        "i",     "inn",  "IN",     "outs",
-                                 "claim",   "ready", "out ", "leased", "dead",
-                                 "metrics", "help",  ".",    "@",      "@1"};
+    const char *const names[] = {"",      "i",    "inn",   "IN",    "outs", "claims",
+                                 "Ready", "out ", "lease", "deads", "done", "metrics",
+                                 "help",  ".",    "@",     "@1",    "item"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         refuse(names[i]);
@@ -112,6 +116,19 @@ Test(child, incomplete_arguments)
     refuse("next@");
 }
 
+Test(child, claim_takes_both)
+{
+    accept("claim@1", NODE_CLAIM, 1, -1);
+    accept("claim@8", NODE_CLAIM, 8, -1);
+    accept("claim@forever", NODE_CLAIM, 1, TIME_FOREVER);
+    accept("claim@5s", NODE_CLAIM, 1, 5000000);
+    accept("claim@8@forever", NODE_CLAIM, 8, TIME_FOREVER);
+    refuse("claim@0");
+    refuse("claim@");
+    refuse("claim@forever@8");
+    refuse("claim@8@8");
+}
+
 Test(child, next_takes_no_limit)
 {
     refuse("next@1");
@@ -126,6 +143,9 @@ Test(child, the_rest_takes_nothing)
     refuse("flush@forever");
     refuse("config@1s");
     refuse("purge@1");
+    refuse("ready@1");
+    refuse("leased@1s");
+    refuse("dead@forever");
 }
 
 Test(child, listed_names_parse_to_their_kind)
@@ -140,6 +160,22 @@ Test(child, listed_names_parse_to_their_kind)
         cr_assert_eq(child.kind, kind);
         n++;
     }
-    cr_assert_eq(n, 7);
+    cr_assert_eq(n, 11);
     cr_assert_null(child_listed(n + 1, &kind));
+}
+
+Test(child, an_item)
+{
+    struct child item = child_of_item(UINT64_C(0x1000005));
+
+    cr_assert_eq(item.kind, NODE_ITEM);
+    cr_assert_eq(item.limit, UINT64_C(0x1000005));
+    cr_assert_eq(item.timeout_us, -1);
+}
+
+Test(child, directories_of_items)
+{
+    for (int kind = NODE_ROOT; kind < NODE_KINDS; kind++)
+        cr_assert_eq(child_lists_items((enum node_kind)kind),
+                     kind == NODE_READY || kind == NODE_LEASED || kind == NODE_DEAD);
 }

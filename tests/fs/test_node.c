@@ -11,9 +11,18 @@ static struct nodes nodes;
 static const struct child flush = {NODE_FLUSH, READER_UNLIMITED, -1};
 static const struct child stats = {NODE_STATS, READER_UNLIMITED, -1};
 
+static int64_t now_us;
+
+static int64_t test_mono_us(const struct clock *clock)
+{
+    return now_us;
+}
+
+static const struct clock test_clock = {.mono_us = test_mono_us};
+
 static void setup(void)
 {
-    nodes_init(&nodes);
+    nodes_init(&nodes, &test_clock);
 }
 
 static void teardown(void)
@@ -52,8 +61,26 @@ Test(node, lives_until_forgotten_and_closed)
     node_forget(&nodes, a, 1);
     cr_assert_eq(node_lookup(&nodes, NULL, &stats), a);
     node_close(&nodes, a);
+    node_unref(&nodes, a);
     cr_assert_eq(a->n_lookups, 1);
     node_forget(&nodes, a, 1);
+    cr_assert(RB_EMPTY(&nodes.set));
+}
+
+Test(node, a_closed_one_is_handed_out_before_it_is_let_go_of)
+{
+    struct node *a = node_lookup(&nodes, NULL, &flush);
+
+    cr_assert_eq(node_open(&nodes, a, 1), 0);
+    node_close(&nodes, a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &flush), a);
+    cr_assert_eq(node_open(&nodes, a, 1), 0); /* by the same thread, which is not told */
+    node_unref(&nodes, a);                    /* of the first open: the second still has it */
+    cr_assert_eq(node_open(&nodes, a, 1), -ESTALE);
+    node_forget(&nodes, a, 2);
+    node_close(&nodes, a);
+    cr_assert_not(RB_EMPTY(&nodes.set));
+    node_unref(&nodes, a);
     cr_assert(RB_EMPTY(&nodes.set));
 }
 
@@ -109,7 +136,8 @@ Test(node, many_open_and_one_idle)
         cr_assert_eq(node_open(&nodes, last, tid), 0);
         node_forget(&nodes, last, 1);
     }
-    node_close(&nodes, last); /* and it is gone */
+    node_close(&nodes, last);
+    node_unref(&nodes, last); /* and it is gone */
     last = node_lookup(&nodes, NULL, &flush);
     cr_assert_not(last->busy);
 }
@@ -125,4 +153,90 @@ Test(node, ids_of_a_queue)
     free(ids);
     cr_assert_eq(node_ids_of(&nodes, 1, &ids), 0);
     free(ids);
+}
+
+static struct node ready = {.child = {.kind = NODE_READY}}, dead = {.child = {.kind = NODE_DEAD}};
+static const struct item_info seen = {
+    .id = 1 << 24, .size = 5, .state = ITEM_DEAD, .deliveries = 5};
+
+Test(node, an_item_has_a_node_in_each_directory)
+{
+    const struct item_info other = {.id = 2 << 24, .size = 6};
+    struct node *a = node_lookup_item(&nodes, &ready, &seen, NULL);
+
+    cr_assert_eq(node_lookup_item(&nodes, &ready, &seen, NULL), a);
+    cr_assert_neq(node_lookup_item(&nodes, &ready, &other, NULL), a);
+    cr_assert_neq(node_lookup_item(&nodes, &dead, &seen, NULL), a);
+    cr_assert_eq(node_open(&nodes, a, 1), 0);
+    cr_assert_eq(node_lookup_item(&nodes, &ready, &seen, NULL), a);
+    cr_assert_eq(a->child.kind, NODE_ITEM);
+    cr_assert_eq(a->child.limit, seen.id);
+}
+
+/* Whether it is answered from a listing. */
+static bool is_listed(const struct node *dir, uint64_t id)
+{
+    return node_lookup_listed(&nodes, dir, id) != NULL;
+}
+
+Test(node, an_item_that_was_looked_up_is_not_listed)
+{
+    node_lookup_item(&nodes, &dead, &seen, NULL);
+    cr_assert_not(is_listed(&dead, seen.id));
+}
+
+Test(node, a_listing_stands_while_the_directory_is_open)
+{
+    struct lister *lister = lister_new();
+    struct node *a = node_lookup_item(&nodes, &dead, &seen, lister);
+
+    cr_assert(is_listed(&dead, seen.id));
+    cr_assert_eq(a->n_lookups, 2);
+    cr_assert_not(is_listed(&ready, seen.id));
+    cr_assert_not(is_listed(&dead, seen.id + 1));
+    lister_close(lister);
+    cr_assert_not(is_listed(&dead, seen.id));
+    cr_assert_eq(a->n_lookups, 2);
+}
+
+Test(node, a_listing_stands_for_a_second)
+{
+    struct lister *lister = lister_new();
+
+    node_lookup_item(&nodes, &dead, &seen, lister);
+    now_us += 999999;
+    cr_assert(is_listed(&dead, seen.id));
+    now_us += 1;
+    cr_assert_not(is_listed(&dead, seen.id));
+    lister_close(lister);
+}
+
+Test(node, the_newest_listing_counts)
+{
+    struct lister *first = lister_new(), *second = lister_new();
+
+    node_lookup_item(&nodes, &dead, &seen, first);
+    node_lookup_item(&nodes, &dead, &seen, second);
+    lister_close(first);
+    cr_assert(is_listed(&dead, seen.id));
+    node_lookup_item(&nodes, &dead, &seen, NULL);
+    cr_assert_not(is_listed(&dead, seen.id));
+    lister_close(second);
+}
+
+Test(node, an_item_that_was_moved_is_looked_up_again)
+{
+    struct lister *lister = lister_new();
+    struct node *a = node_lookup_item(&nodes, &dead, &seen, lister);
+
+    node_item_moved(&nodes, &dead, seen.id, ITEM_READY);
+    cr_assert_not(is_listed(&dead, seen.id));
+    cr_assert_neq(node_lookup_item(&nodes, &dead, &seen, NULL), a, "another node");
+    lister_close(lister);
+}
+
+Test(node, a_move_of_an_item_that_the_kernel_does_not_know)
+{
+    node_item_moved(&nodes, &dead, 1 << 24, ITEM_READY);
+    cr_assert(RB_EMPTY(&nodes.set));
 }

@@ -3,10 +3,10 @@
  * directory fails with an errno, and nothing of it is done.
  *
  *   FAULT=CALL:N:ERRNO[:COUNT]  CALL is pwrite, write, writev (pwritev too), sync (fdatasync,
- * fsync, msync) or truncate; ERRNO is EIO or ENOSPC; COUNT calls fail, one if not given, 0: every
- * one from the N-th on FAULT_DIR                   the directory, as an absolute path without
- * symbolic links FAULT_LOG                   a file to which `CALL N` is appended for each call
- * that was failed
+ * fsync, msync) or truncate; ERRNO is EIO or ENOSPC, or KILL: SIGKILL ends the process there; COUNT
+ * calls fail, one if not given, 0: every one from the N-th on
+ *   FAULT_DIR   the directory, as an absolute path without symbolic links
+ *   FAULT_LOG   a file to which `CALL N` is appended for each call that was failed
  *
  * Calls are counted over all threads. Without FAULT nothing fails.
  */
@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@
 static struct {
     char call[16];
     unsigned long first, count;
-    int error;
+    int error; /* 0: kill */
     const char *dir, *log;
 } fault;
 
@@ -49,6 +50,8 @@ __attribute__((constructor)) static void fault_read(void)
         return;
     n = sscanf(text, "%15[a-z]:%lu:%15[A-Z]:%lu", fault.call, &fault.first, name, &fault.count);
     fault.error = strcmp(name, "ENOSPC") == 0 ? ENOSPC : EIO;
+    if (strcmp(name, "KILL") == 0)
+        fault.error = 0;
     if (n < 3)
         fault.call[0] = '\0';
 }
@@ -95,6 +98,8 @@ static bool is_due(const char *call)
     if (n < fault.first || (fault.count > 0 && n >= fault.first + fault.count))
         return false;
     tell(n);
+    if (!fault.error)
+        raise(SIGKILL);
     errno = fault.error;
     return true;
 }

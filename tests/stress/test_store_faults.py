@@ -21,9 +21,9 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
 
-from harness import FULL, ROOT, SLOW, Fd, equal, eventually, main, sh, timeout  # noqa: E402
+from faults import CALLS, Disk, reasons  # noqa: E402
+from harness import FULL, SLOW, Fd, equal, eventually, main, timeout  # noqa: E402
 
-CALLS = ("pwrite", "writev", "write", "sync", "truncate")
 ITEMS = 12
 PATIENCE = 10 * SLOW
 # What a program sees of a mount whose store has failed or that is gone.
@@ -32,34 +32,6 @@ GONE = {errno.EIO, errno.ENOTCONN, errno.ESHUTDOWN, errno.ECONNABORTED, errno.EN
 
 class Gone(Exception):
     """The mount is ending, as it must when its store fails for good."""
-
-
-class Disk:
-    """The library that makes calls fail, and what it did."""
-
-    def __init__(self, t, fault):
-        self.fault = fault
-        self.log = t.path("fault.log")
-        self.library = os.environ.get("FAULT_PRELOAD") or self.build(t)
-
-    @staticmethod
-    def build(t):
-        library = t.path("fault_preload.so")
-        if not os.path.exists(library):
-            source = os.path.join(ROOT, "tests/stress/fault_preload.c")
-            sh(["cc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-o", library,
-                source, "-ldl"])
-        return library
-
-    def environment(self, data):
-        env = dict(os.environ, LD_PRELOAD=os.path.abspath(self.library), FAULT=self.fault,
-                   FAULT_DIR=os.path.realpath(data), FAULT_LOG=self.log)
-        # The sanitizer wants to be loaded first; it is none the worse for not being.
-        env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
-        return env
-
-    def struck(self):
-        return os.path.exists(self.log)
 
 
 class Load:
@@ -142,8 +114,7 @@ def start(m, disk):
 
 def check_end(m, what):
     equal(m.ended(), 1, "status after %s" % what)
-    words = [line for line in m.log().splitlines() if "No space" in line or "Input/output" in line]
-    assert words, "nothing in the log says why it ended: " + m.log()
+    assert reasons(m.log()), "nothing in the log says why it ended: " + m.log()
 
 
 def run_load(m, load):

@@ -14,12 +14,23 @@ static const struct settlement settlements[] = {
     {SETTLE_NACK, BATCH_NUMBER_MAX, 0, BATCH_ITEMS_MAX, 0},
     {SETTLE_RENEW, 4, 5, 6, 7},
     {SETTLE_BURY, 8, BATCH_ITEMS_MAX - 1, BATCH_ITEMS_MAX, 9},
+    {SETTLE_DROP, 10, 0, 1, 0},
+    {SETTLE_REVIVE, 11, 2, 3, 0},
+    {SETTLE_FORGET, BATCH_NUMBER_MAX, BATCH_ITEMS_MAX - 1, BATCH_ITEMS_MAX, 0},
 };
 
 static const struct grant grants[] = {
     {1, 0, 2, 21, FRAMING_LINE, 0, 0, 8, 1700000000000000, TIME_FOREVER},
     {BATCH_NUMBER_MAX, 7, 9, UINT64_MAX, FRAMING_NUL, 4, 8, 6, -1, 30000000},
     {3, 0, 1, 22, FRAMING_FILE, 5, N_BYTES, 0, 0, 0},
+};
+
+/* The first one's bytes are `bytes`. */
+#define FIRST_LISTED ((UINT64_C(1) << ITEM_INDEX_BITS) + 3)
+static const struct item_info listed[] = {
+    {FIRST_LISTED, N_BYTES, ITEM_READY, 0, 1700000000000000, 0},
+    {FIRST_LISTED + 1, 0, ITEM_DELAYED, 2, -1, 1700000000000001},
+    {INT64_MAX, BATCH_BYTES_MAX, ITEM_DEAD, UINT32_MAX, 0, 0},
 };
 
 static const struct event events[] = {{5, EVENT_READY}, {6, EVENT_ROOM}, {0, EVENT_QUEUES}};
@@ -102,6 +113,7 @@ void sample_request(struct request *request, enum request_kind kind)
         request->in.get.max_items = 1000;
         request->in.get.max_bytes = 1 << 20;
         request->in.get.arm = true;
+        request->in.get.item = INT64_MAX;
         break;
     case REQUEST_SETTLE:
         request->in.settle.items = settlements;
@@ -114,6 +126,13 @@ void sample_request(struct request *request, enum request_kind kind)
         break;
     case REQUEST_SET:
         request->in.set.settings = &settings;
+        break;
+    case REQUEST_LIST:
+        request->in.list.states = 1 << ITEM_READY | 1 << ITEM_DELAYED | 1 << ITEM_DEAD;
+        request->in.list.from = FIRST_LISTED;
+        request->in.list.to = (uint64_t)INT64_MAX + 1;
+        request->in.list.max_items = REQUEST_ITEMS_MAX;
+        request->in.list.bytes = true;
         break;
     case REQUEST_REMOVE:
     case REQUEST_PURGE:
@@ -168,6 +187,13 @@ void sample_answer(struct request *request)
     case REQUEST_PURGE:
         request->out.purge.n_items = 210;
         break;
+    case REQUEST_LIST:
+        request->out.list.items = listed;
+        request->out.list.n_items = sizeof(listed) / sizeof(listed[0]);
+        request->out.list.next = (uint64_t)INT64_MAX + 1;
+        request->out.list.data = bytes;
+        request->out.list.len = N_BYTES;
+        break;
     case REQUEST_REMOVE:
     case REQUEST_KINDS:
         break;
@@ -213,7 +239,7 @@ bool sample_same_request(const struct request *a, const struct request *b)
     case REQUEST_GET:
         return a->in.get.kind == b->in.get.kind && a->in.get.arm == b->in.get.arm &&
                a->in.get.max_items == b->in.get.max_items &&
-               a->in.get.max_bytes == b->in.get.max_bytes;
+               a->in.get.max_bytes == b->in.get.max_bytes && a->in.get.item == b->in.get.item;
     case REQUEST_SETTLE:
         return same_settlements(a, b);
     case REQUEST_MAKE:
@@ -222,6 +248,10 @@ bool sample_same_request(const struct request *a, const struct request *b)
                memcmp(a->in.make.settings, b->in.make.settings, sizeof(settings)) == 0;
     case REQUEST_SET:
         return memcmp(a->in.set.settings, b->in.set.settings, sizeof(settings)) == 0;
+    case REQUEST_LIST:
+        return a->in.list.states == b->in.list.states && a->in.list.from == b->in.list.from &&
+               a->in.list.to == b->in.list.to && a->in.list.max_items == b->in.list.max_items &&
+               a->in.list.bytes == b->in.list.bytes;
     case REQUEST_REMOVE:
     case REQUEST_PURGE:
     case REQUEST_KINDS:
@@ -285,6 +315,25 @@ static bool same_get(const struct request *a, const struct request *b)
     return true;
 }
 
+static bool same_item(const struct item_info *a, const struct item_info *b)
+{
+    return a->id == b->id && a->size == b->size && a->state == b->state &&
+           a->deliveries == b->deliveries && a->put_time_us == b->put_time_us &&
+           a->until_us == b->until_us;
+}
+
+static bool same_list(const struct request *a, const struct request *b)
+{
+    if (a->out.list.len != b->out.list.len || a->out.list.n_items != b->out.list.n_items ||
+        a->out.list.next != b->out.list.next ||
+        (a->out.list.len && memcmp(a->out.list.data, b->out.list.data, a->out.list.len) != 0))
+        return false;
+    for (size_t i = 0; i < a->out.list.n_items; i++)
+        if (!same_item(&a->out.list.items[i], &b->out.list.items[i]))
+            return false;
+    return true;
+}
+
 bool sample_same_answer(const struct request *a, const struct request *b)
 {
     if (a->status != b->status || memcmp(&a->state, &b->state, sizeof(a->state)) != 0)
@@ -308,6 +357,8 @@ bool sample_same_answer(const struct request *a, const struct request *b)
         return same_entry(&a->out.make.entry, &b->out.make.entry);
     case REQUEST_PURGE:
         return a->out.purge.n_items == b->out.purge.n_items;
+    case REQUEST_LIST:
+        return same_list(a, b);
     case REQUEST_REMOVE:
     case REQUEST_KINDS:
         break;

@@ -99,6 +99,56 @@ Test(client, service_that_comes_late_is_found)
     serve_end(server, &fake);
 }
 
+static int64_t now_us(void)
+{
+    return clock_system.mono_us(&clock_system);
+}
+
+Test(client, request_says_when_it_was_sent)
+{
+    int64_t before_us = now_us();
+    struct server *server;
+    struct client *client;
+    struct fake fake;
+    struct call call;
+
+    fake_init(&fake, FAKE_NEVER);
+    server = serve(&fake, "inproc://sent");
+    client = connect_to("inproc://sent", SECOND / 5);
+    call_init(&call, REQUEST_GET);
+    call_start(&call, client);
+    fake_await(&fake, 3); /* sent for the third time, after twice the time of an answer */
+    fake_mode(&fake, FAKE_LATER);
+    call_await(&call);
+    cr_assert_geq(call.request.sent_us, before_us + 2 * SECOND / 5);
+    cr_assert_leq(call.request.sent_us, now_us());
+    call_fini(&call);
+    client_free(client);
+    serve_end(server, &fake);
+}
+
+Test(client, request_that_waited_for_a_connection_was_sent_when_there_was_one)
+{
+    struct client *client = connect_to("inproc://sent-late", 10 * SECOND);
+    struct server *server;
+    struct fake fake;
+    struct call call;
+    int64_t served_us;
+
+    call_init(&call, REQUEST_GET);
+    call_start(&call, client);
+    cr_assert_not(call_await_ms(&call, 300));
+    served_us = now_us();
+    fake_init(&fake, FAKE_AT_ONCE);
+    server = serve(&fake, "inproc://sent-late");
+    call_await(&call);
+    cr_assert_geq(call.request.sent_us, served_us);
+    cr_assert_leq(call.request.sent_us, now_us());
+    call_fini(&call);
+    client_free(client);
+    serve_end(server, &fake);
+}
+
 static void restart(const char *url)
 {
     struct fake before, after;
@@ -182,12 +232,14 @@ Test(client, slow_request_leaves_a_good_connection_alone)
     struct client *client;
     struct call watch, call;
     struct fake fake;
+    int64_t started_us;
 
     fake_init(&fake, FAKE_AT_ONCE);
     fake.watch_mode = FAKE_NEVER;
     server = serve(&fake, "inproc://slow");
     client = connect_to("inproc://slow", SECOND / 5);
     call_init(&watch, REQUEST_WATCH);
+    started_us = now_us();
     call_start(&watch, client);
     for (int i = 0; i < 100; i++) {
         call_init(&call, REQUEST_PUT);
@@ -200,6 +252,7 @@ Test(client, slow_request_leaves_a_good_connection_alone)
     cr_assert_str_empty(info.last_error);
     client_free(client);
     cr_assert_eq(watch.n_done, 1);
+    cr_assert_geq(watch.request.sent_us, started_us + SECOND / 5); /* the second time */
     call_fini(&watch);
     serve_end(server, &fake);
 }

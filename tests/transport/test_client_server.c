@@ -25,6 +25,11 @@ static int answer_in_place(struct fake *fake, struct request *request)
 
         memcpy(data, sample.out.get.data, sample.out.get.len);
         request->out.get.data = data;
+    } else if (request->kind == REQUEST_LIST) {
+        uint8_t *data = request->reply_buffer(request, sample.out.list.len);
+
+        memcpy(data, sample.out.list.data, sample.out.list.len);
+        request->out.list.data = data;
     }
     return 0;
 }
@@ -120,6 +125,26 @@ Test(client_server, answer_points_into_the_message_until_released)
     request_release(&call.request);
     cr_assert_null(call.request.reply_free);
     request_release(&call.request);
+    call_fini(&call);
+}
+
+Test(client_server, bytes_of_a_list_stay_until_released)
+{
+    struct fake fake;
+    struct server *server;
+    struct client *client;
+    struct call call;
+
+    fake_init(&fake, FAKE_AT_ONCE);
+    server = serve(&fake, "inproc://listed");
+    client = connect_to("inproc://listed", 10 * SECOND);
+    call_init(&call, REQUEST_LIST);
+    call_expect(&call, client);
+    client_free(client);
+    serve_end(server, &fake);
+    cr_assert_eq(memcmp(call.request.out.list.data, "one\n", 4), 0);
+    cr_assert_eq(call.request.out.list.items[0].size, call.request.out.list.len);
+    cr_assert_not_null(call.request.reply_free);
     call_fini(&call);
 }
 

@@ -302,7 +302,7 @@ static void read_some(struct reading *reading, char *buffer, int *last)
     int64_t offset = 0;
     struct wait wait;
 
-    cr_assert_eq(mqueue_reader_open(reading->mq, limit, 20000, &r), 0);
+    cr_assert_eq(mqueue_reader_open(reading->mq, GET_STREAM, limit, 20000, &r), 0);
     for (int i = 0; i < 40; i++) {
         ssize_t n;
 

@@ -226,6 +226,26 @@ Test(wire, data_laid_before_is_left_there)
     free(frame.bytes);
 }
 
+Test(wire, data_of_a_list_laid_before_is_left_there)
+{
+    struct request request, decoded;
+    struct frame frame;
+    void *memory;
+
+    sample_request(&request, REQUEST_LIST);
+    decoded = request;
+    sample_answer(&request);
+    frame.len = wire_reply_size(&request);
+    frame.bytes = malloc(frame.len);
+    memcpy(frame.bytes + WIRE_REPLY_DATA, request.out.list.data, request.out.list.len);
+    wire_reply_encode(&request, frame.bytes, true);
+    cr_assert_eq(wire_reply_decode(frame.bytes, frame.len, &decoded, &memory), 0);
+    cr_assert(sample_same_answer(&request, &decoded));
+    cr_assert_eq(decoded.out.list.data, frame.bytes + WIRE_REPLY_DATA);
+    free(memory);
+    free(frame.bytes);
+}
+
 Test(wire, answer_to_another_request_is_refused)
 {
     struct request request, other;
@@ -423,6 +443,147 @@ Test(wire, ranges_of_items_have_limits)
     cr_assert_eq(settle_range(1, 0, BATCH_ITEMS_MAX + 1), -EPROTO);
 }
 
+static int settle_verb(enum settle_verb verb, uint64_t token)
+{
+    struct settlement item = {verb, 1, 0, 1, token};
+    struct request request;
+    struct frame frame;
+    int rc;
+
+    sample_request(&request, REQUEST_SETTLE);
+    request.in.settle.items = &item;
+    request.in.settle.n_items = 1;
+    frame = request_frame(&request);
+    rc = decode_request(&frame);
+    free(frame.bytes);
+    return rc;
+}
+
+Test(wire, settlements_of_what_nobody_holds_have_no_token)
+{
+    for (enum settle_verb verb = SETTLE_ACK; verb <= SETTLE_FORGET; verb++) {
+        cr_assert_eq(settle_verb(verb, 0), 0, "verb %d", verb);
+        cr_assert_eq(settle_verb(verb, 1), verb < SETTLE_DROP ? 0 : -EPROTO, "verb %d", verb);
+    }
+}
+
+static int get_item(enum get_kind kind, uint64_t item)
+{
+    struct request request;
+    struct frame frame;
+    int rc;
+
+    sample_request(&request, REQUEST_GET);
+    request.in.get.kind = kind;
+    request.in.get.item = item;
+    frame = request_frame(&request);
+    rc = decode_request(&frame);
+    free(frame.bytes);
+    return rc;
+}
+
+Test(wire, only_a_claim_names_an_item)
+{
+    cr_assert_eq(get_item(GET_STREAM, 0), 0);
+    cr_assert_eq(get_item(GET_STREAM, item_id(1, 0)), -EPROTO);
+    cr_assert_eq(get_item(GET_CLAIM, 0), 0);
+    cr_assert_eq(get_item(GET_CLAIM, item_id(1, 0)), 0);
+    cr_assert_eq(get_item(GET_CLAIM, item_id(1, 0) - 1), -EPROTO);
+    cr_assert_eq(get_item(GET_CLAIM, INT64_MAX), 0);
+    cr_assert_eq(get_item(GET_CLAIM, (uint64_t)INT64_MAX + 1), -EPROTO);
+}
+
+static int list_of(uint32_t states, uint32_t max_items, uint64_t from, uint64_t to)
+{
+    struct request request;
+    struct frame frame;
+    int rc;
+
+    sample_request(&request, REQUEST_LIST);
+    request.in.list.states = states;
+    request.in.list.max_items = max_items;
+    request.in.list.from = from;
+    request.in.list.to = to;
+    frame = request_frame(&request);
+    rc = decode_request(&frame);
+    free(frame.bytes);
+    return rc;
+}
+
+Test(wire, lists_have_limits)
+{
+    const uint64_t end = (uint64_t)INT64_MAX + 1;
+
+    cr_assert_eq(list_of(1 << ITEM_READY, 1, 0, 0), 0);
+    cr_assert_eq(list_of(0, 1, 0, 0), -EPROTO);
+    cr_assert_eq(list_of(1 << ITEM_DEAD, 1, 0, 0), 0);
+    cr_assert_eq(list_of(1 << ITEM_DONE, 1, 0, 0), -EPROTO);
+    cr_assert_eq(list_of(1 << ITEM_READY, 0, 0, 0), -EPROTO);
+    cr_assert_eq(list_of(1 << ITEM_READY, REQUEST_ITEMS_MAX, 0, 0), 0);
+    cr_assert_eq(list_of(1 << ITEM_READY, REQUEST_ITEMS_MAX + 1, 0, 0), -EPROTO);
+    cr_assert_eq(list_of(1 << ITEM_READY, 1, end - 1, end), 0);
+    cr_assert_eq(list_of(1 << ITEM_READY, 1, end, 0), -EPROTO);
+    cr_assert_eq(list_of(1 << ITEM_READY, 1, 0, end + 1), -EPROTO);
+    cr_assert_eq(list_of(1 << ITEM_READY, 1, 5, 6), 0);
+    cr_assert_eq(list_of(1 << ITEM_READY, 1, 5, 5), -EPROTO);
+}
+
+/* The answer to a request for items 10 to 19 of batch 1 that are ready or dead, with bytes. */
+static int list_answer(const struct item_info *items, size_t n, uint64_t next, size_t len)
+{
+    static const uint8_t bytes[8];
+    struct request request;
+    struct frame frame;
+    int rc;
+
+    sample_request(&request, REQUEST_LIST);
+    sample_answer(&request);
+    request.in.list.states = 1 << ITEM_READY | 1 << ITEM_DEAD;
+    request.in.list.from = item_id(1, 10);
+    request.in.list.to = item_id(1, 20);
+    request.in.list.max_items = 2;
+    request.out.list.items = items;
+    request.out.list.n_items = n;
+    request.out.list.next = next;
+    request.out.list.data = bytes;
+    request.out.list.len = len;
+    frame = reply_frame(&request);
+    rc = decode_copy(frame.bytes, frame.len, &request);
+    free(frame.bytes);
+    return rc;
+}
+
+Test(wire, listed_items_are_what_was_asked_for)
+{
+    const struct item_info good = {.id = item_id(1, 10), .size = 3, .state = ITEM_READY};
+    struct item_info items[3] = {good, good, good};
+
+    items[1].id++;
+    items[2].id += 2;
+    cr_assert_eq(list_answer(items, 2, 0, 3), 0);
+    cr_assert_eq(list_answer(items, 3, 0, 3), -EPROTO);
+    cr_assert_eq(list_answer(items, 2, 0, 4), -EPROTO);
+    cr_assert_eq(list_answer(items, 2, 0, 0), -EPROTO);
+    cr_assert_eq(list_answer(items, 2, items[2].id, 3), 0);
+    cr_assert_eq(list_answer(items, 2, items[1].id, 3), -EPROTO);
+    cr_assert_eq(list_answer(NULL, 0, 0, 0), 0);
+    cr_assert_eq(list_answer(NULL, 0, 0, 1), -EPROTO);
+    cr_assert_eq(list_answer(NULL, 0, item_id(1, 10), 0), -EPROTO);
+    cr_assert_eq(list_answer(NULL, 0, item_id(1, 11), 0), 0);
+    items[1].id--;
+    cr_assert_eq(list_answer(items, 2, 0, 3), -EPROTO);
+    items[1].id = item_id(1, 20);
+    cr_assert_eq(list_answer(items, 2, 0, 3), -EPROTO);
+    items[1] = good;
+    items[1].id++;
+    items[1].state = ITEM_DEAD;
+    cr_assert_eq(list_answer(items, 2, 0, 3), 0);
+    items[1].state = ITEM_LEASED;
+    cr_assert_eq(list_answer(items, 2, 0, 3), -EPROTO);
+    items[0].id--;
+    cr_assert_eq(list_answer(items, 1, 0, 3), -EPROTO);
+}
+
 static int make_named(const char *name)
 {
     struct request request;
@@ -478,7 +639,10 @@ Test(wire, choices_have_limits)
         {REQUEST_GET, AT_BODY + 15, 1},
         {REQUEST_PUT, AT_BODY + 16, FRAMING_FILE + 1},
         {REQUEST_PUT, AT_BODY + 17, 1},
-        {REQUEST_SETTLE, AT_BODY + 4 + 24, SETTLE_BURY + 1},
+        {REQUEST_SETTLE, AT_BODY + 4 + 24, SETTLE_FORGET + 1},
+        {REQUEST_LIST, AT_BODY + 24, 2},
+        {REQUEST_LIST, AT_BODY + 25, 1},
+        {REQUEST_LIST, AT_BODY + 27, 1},
         {REQUEST_MAKE, AT_BODY, 2},
         {REQUEST_ARM, AT_BODY, 0},
         {REQUEST_ARM, AT_BODY, EVENT_QUEUES},

@@ -1,0 +1,171 @@
+/* What the kernel asks of open files and directories, one function each: see ops.c. */
+#include "fs/ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+void reply_open(struct file *file, fuse_req_t req, int error)
+{
+    bool keep = file->ops->keeps && (file->flags & O_ACCMODE) == O_RDONLY;
+    struct fuse_file_info fi = {.fh = (uintptr_t)file,
+                                .direct_io = !keep,
+                                .keep_cache = keep,
+                                .noflush = !file->ops->flush};
+
+    if (error) {
+        file_release(file);
+        fuse_reply_err(req, -error);
+    } else if (fuse_reply_open(req, &fi) < 0) {
+        /* Nobody has it: no release will come. */
+        file_release(file);
+    }
+}
+
+void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct tree *tree = fuse_req_userdata(req);
+    struct node *node = node_of(&tree->nodes, ino);
+    int result = node_open(&tree->nodes, node, fuse_req_ctx(req)->pid);
+    struct file *file;
+
+    if (result < 0) {
+        fuse_reply_err(req, -result);
+        return;
+    }
+    file = file_new(tree, node, fi->flags);
+    if (!file) {
+        node_close(&tree->nodes, node);
+        node_unref(&tree->nodes, node);
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    result = file->ops->open ? file->ops->open(file, req) : 0;
+    if (result != OPEN_PARKED)
+        reply_open(file, req, result);
+}
+
+void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    struct file *file = file_of(fi);
+
+    file_ref(file); /* it may be released as soon as the request is answered */
+    if (file->ops->read)
+        file->ops->read(file, req, size, offset, fi->flags);
+    else
+        fuse_reply_buf(req, NULL, 0);
+    file_unref(file);
+}
+
+void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len, off_t offset,
+               struct fuse_file_info *fi)
+{
+    struct file *file = file_of(fi);
+
+    file_ref(file); /* it may be released as soon as the request is answered */
+    if (file->ops->write)
+        file->ops->write(file, req, data, len, fi->flags);
+    else
+        fuse_reply_err(req, EBADF);
+    file_unref(file);
+}
+
+/* Answered for every kind: ENOSYS would end all flushes. */
+void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct file *file = file_of(fi);
+
+    file_ref(file); /* it may be released as soon as the request is answered */
+    if (file->ops->flush)
+        file->ops->flush(file, req);
+    else
+        fuse_reply_err(req, 0);
+    file_unref(file);
+}
+
+void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    file_release(file_of(fi));
+    fuse_reply_err(req, 0);
+}
+
+void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    struct file *file = file_of(fi);
+
+    file_ref(file); /* it may be released as soon as the request is answered */
+    if (file->ops->fsync)
+        file->ops->fsync(file, req);
+    else
+        fuse_reply_err(req, 0);
+    file_unref(file);
+}
+
+void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct tree *tree = fuse_req_userdata(req);
+    struct node *dir = node_of(&tree->nodes, ino);
+    struct file *file;
+
+    node_open(&tree->nodes, dir, 0);
+    file = file_new(tree, dir, fi->flags);
+    if (!file) {
+        node_close(&tree->nodes, dir);
+        node_unref(&tree->nodes, dir);
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    *fi = (struct fuse_file_info){.fh = (uintptr_t)file};
+    if (fuse_reply_open(req, fi) < 0)
+        file_release(file);
+}
+
+static void readdir_any(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi,
+                        bool plus)
+{
+    struct file *file = file_of(fi);
+
+    file_ref(file); /* it may be released as soon as the request is answered */
+    if (offset < 0)
+        fuse_reply_err(req, EINVAL);
+    else if (file->ops->readdir)
+        file->ops->readdir(file, req, size, offset, plus);
+    else
+        fuse_reply_buf(req, NULL, 0);
+    file_unref(file);
+}
+
+void ops_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                 struct fuse_file_info *fi)
+{
+    readdir_any(req, size, offset, fi, false);
+}
+
+void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                     struct fuse_file_info *fi)
+{
+    readdir_any(req, size, offset, fi, true);
+}
+
+/* Names are durable once mkdir has returned. The kernel holds the directory meanwhile, so this
+ * never waits. */
+void ops_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, 0);
+}
+
+void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
+               struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
+               size_t out_size)
+{
+    fuse_reply_err(req, ENOTTY);
+}
+
+void ops_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+              struct fuse_pollhandle *handle)
+{
+    struct file *file = file_of(fi);
+
+    file_ref(file);
+    poll_answer(file, req, handle);
+    file_unref(file);
+}
