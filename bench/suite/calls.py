@@ -46,7 +46,7 @@ def readers(bench):
 
 
 def echo(bench):
-    n_items = bench.count(5_000, 200)
+    n_items = bench.count(1_500, 200)
 
     def measure(mount):
         taken = bench.seconds(ECHO % (n_items, "x" * 99, mount.queue))
@@ -57,7 +57,7 @@ def echo(bench):
 
 
 def open_write_close(bench):
-    n_items = bench.count(10_000, 500)
+    n_items = bench.count(3_000, 500)
 
     def measure(mount):
         taken = fs_calls(bench, "open", mount.queue + "/in", n_items)
@@ -68,7 +68,7 @@ def open_write_close(bench):
 
 
 def kept_open(bench):
-    n_items = bench.count(40_000, 2_000)
+    n_items = bench.count(12_000, 2_000)
 
     def measure(mount):
         taken = fs_calls(bench, "write", mount.queue + "/in", n_items)
@@ -96,15 +96,19 @@ def writers(bench):
         }
 
 
-def row_beside_null(name, title, sides, seconds, at_most, pick="best"):
-    return Row(name, title, sides, unit="ns", baseline="do-nothing", rounds=7, seconds=seconds,
+# Rounds of a tenth of a second, many of them: whatever else the machine does falls into some.
+SHORT_ROUNDS = 25
+
+
+def row_beside_null(name, title, sides, seconds, at_most, pick="best", rounds=SHORT_ROUNDS):
+    return Row(name, title, sides, unit="ns", baseline="do-nothing", rounds=rounds, seconds=seconds,
                more_is_better=False,
                goals=[Goal("queuefs", at_most=at_most, of="do-nothing", pick=pick)])
 
 
 ROWS = [
     row_beside_null("line-readers", "Line readers of `out`, one item a read, by size of the buffer",
-                    readers, 60, 1.5, "median"),
+                    readers, 60, 1.5, "median", 7),
     row_beside_null("echo", "`echo >> in` in a shell loop", echo, 10, 1.25),
     row_beside_null("open-write-close", "open, write, close in C", open_write_close, 10, 1.25),
     row_beside_null("kept-open", "A kept-open file, one item a write", kept_open, 15, 1.25),
