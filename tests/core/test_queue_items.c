@@ -460,6 +460,8 @@ Test(queue_items, log_says_nothing_before_it_is_committed)
 
 #define MANY 20000
 
+TestSuite(many_claims, .init = setup, .fini = teardown, .timeout = 60);
+
 static struct settlement claims[MANY];
 
 static void claim_many(void)
@@ -497,8 +499,7 @@ static void settle_many(enum settle_verb verb, size_t from, size_t n)
     cr_assert_eq(settle.request.out.settle.n_late, 0);
 }
 
-Test(queue_items, many_claims_of_one_batch_are_renewed_and_acknowledged, .init = setup,
-     .timeout = 60)
+Test(many_claims, of_one_batch_are_renewed_and_acknowledged)
 {
     claim_many();
     rig_advance(&rig, 20 * SECOND);
@@ -515,8 +516,7 @@ Test(queue_items, many_claims_of_one_batch_are_renewed_and_acknowledged, .init =
     cr_assert_null(touched_find(service_find(rig.service, queue), 1));
 }
 
-Test(queue_items, many_claims_of_one_batch_expire_soon_after_their_time, .init = setup,
-     .timeout = 60)
+Test(many_claims, of_one_batch_expire_soon_after_their_time)
 {
     int rounds = 0;
 

@@ -19,7 +19,7 @@ from harness import QUEUEFS, ROOT, SLOW, Skip, equal, main, sh, timeout  # noqa:
 CHECKER = os.path.abspath(os.environ.get("CHECKER", ROOT + "/build/tests/checker"))
 PROXY = os.path.abspath(os.environ.get("PROXY", ROOT + "/build/tests/proxy"))
 QUEUED = os.path.abspath(os.environ.get("QUEUED", ROOT + "/build/transport/queued"))
-SECONDS = 10
+SECONDS = 6
 
 
 def check(t, nemesis, *options, embedded=False, env=None):
