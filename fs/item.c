@@ -11,13 +11,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* So many bytes are fetched for all opens together: more would end the mount, not just the open. */
+#define FETCHED_MAX ((size_t)1 << 30)
+
+static bool reserve(struct file *file, size_t len)
+{
+    atomic_size_t *fetched = &file->tree->fetched;
+
+    if (atomic_fetch_add(fetched, len) + len > FETCHED_MAX) {
+        atomic_fetch_sub(fetched, len);
+        return false;
+    }
+    file->fetched = len;
+    return true;
+}
+
+static void item_release(struct file *file)
+{
+    atomic_fetch_sub(&file->tree->fetched, file->fetched);
+}
+
 static void item_fetched(struct call *call, ssize_t result)
 {
     const struct item_answer *answer = call->op.answer;
     struct file *file = call->file;
 
-    if (result == -ENOENT || (result == 0 && answer->n_items == 0))
+    if (result == -ENOENT || (result == 0 && answer->n_items == 0)) {
+        node_unlist(&file->tree->nodes, file->node); /* its name shall be asked for */
         result = -ESTALE;
+    }
     if (result == 0) {
         file->text = malloc(answer->len ? answer->len : 1);
         if (!file->text)
@@ -31,10 +53,13 @@ static void item_fetched(struct call *call, ssize_t result)
 }
 
 /* Ask for its bytes. */
-static int fetch(struct file *file, fuse_req_t req, uint32_t states)
+static int fetch(struct file *file, fuse_req_t req, size_t size, uint32_t states)
 {
-    struct call *call = call_new(file->tree, req, item_fetched);
+    struct call *call;
 
+    if (!reserve(file, size))
+        return -ENOMEM;
+    call = call_new(file->tree, req, item_fetched);
     if (!call) {
         file_release(file);
         return OPEN_PARKED;
@@ -52,7 +77,7 @@ static int open_held(struct file *file, fuse_req_t req, const struct item_info *
     if (result < 0)
         return result == -ENOENT ? -ESTALE : result;
     if (!file->data && info->size > 0)
-        return fetch(file, req, 1 << ITEM_LEASED);
+        return fetch(file, req, info->size, 1 << ITEM_LEASED);
     return 0;
 }
 
@@ -70,7 +95,7 @@ static int item_open(struct file *file, fuse_req_t req)
     /* Only touch(1) of what is held opens for writing. */
     if ((file->flags & O_ACCMODE) != O_RDONLY)
         return -EPERM;
-    return fetch(file, req,
+    return fetch(file, req, info.size,
                  file->node->in == NODE_DEAD ? 1 << ITEM_DEAD
                                              : 1 << ITEM_READY | 1 << ITEM_DELAYED);
 }
@@ -136,6 +161,7 @@ static void item_listxattr(struct tree *tree, struct node *node, fuse_req_t req,
 
 const struct node_ops item_ops = {
     .open = item_open,
+    .release = item_release,
     .read = reply_text,
     .write = item_write,
     .touch = item_touch,

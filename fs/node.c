@@ -217,6 +217,17 @@ struct node *node_lookup_listed(struct nodes *nodes, const struct node *dir, uin
     return node;
 }
 
+void node_unlist(struct nodes *nodes, struct node *node)
+{
+    struct lister *lister;
+
+    pthread_mutex_lock(&nodes->lock);
+    lister = node->lister;
+    node->lister = NULL;
+    pthread_mutex_unlock(&nodes->lock);
+    lister_unref(lister);
+}
+
 /* Whether what was seen of an item that this mount does not hold still stands. */
 static bool stands_locked(const struct nodes *nodes, const struct node *node)
 {

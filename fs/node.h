@@ -74,6 +74,9 @@ struct node *node_lookup_item(struct nodes *nodes, const struct node *dir,
  * directory is open: `ls -l` shall not ask for each. NULL: it must be asked for. */
 struct node *node_lookup_listed(struct nodes *nodes, const struct node *dir, uint64_t id);
 
+/* It is not there any more as it was listed. */
+void node_unlist(struct nodes *nodes, struct node *node);
+
 /*
  * An item as this mount knows it: as it holds it, else as it was last seen in its directory.
  * -ESTALE: it is not there any more; *info is how it was. Upon ESTALE the kernel looks the name up

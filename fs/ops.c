@@ -145,6 +145,9 @@ static void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const
     fuse_reply_err(req, EPERM);
 }
 
+/* How many queues there may be has no limit. None left would look like a full filesystem. */
+#define FILES_LEFT (UINT64_C(1) << 32)
+
 static void ops_statfs(fuse_req_t req, fuse_ino_t ino)
 {
     struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = QUEUE_NAME_MAX};
@@ -156,7 +159,8 @@ static void ops_statfs(fuse_req_t req, fuse_ino_t ino)
     if (space.used_bytes < space.limit_bytes)
         st.f_bfree = (space.limit_bytes - space.used_bytes) / st.f_frsize;
     st.f_bavail = space.full ? 0 : st.f_bfree;
-    st.f_files = n_queues;
+    st.f_ffree = st.f_favail = FILES_LEFT;
+    st.f_files = n_queues + FILES_LEFT;
     fuse_reply_statfs(req, &st);
 }
 

@@ -42,10 +42,18 @@ uint32_t page_wants(const struct page *page, uint64_t from, uint64_t *start)
     return at_most(page->n_before + page->n);
 }
 
+/* Behind its last item, or where it began: between that and `next` there are none. */
+static uint64_t end_of(const struct page *page)
+{
+    return page->n > 0 ? page->infos[page->n - 1].id + 1 : page->from;
+}
+
 int page_fill(struct page *page, uint64_t start, const struct item_info *infos, size_t n,
               uint64_t next)
 {
-    size_t n_before = page->filled && start == page->next ? page->n_before + page->n : 0;
+    bool goes_on = page->filled && start == page->next;
+    size_t n_before = goes_on ? page->n_before + page->n : 0;
+    uint64_t from = goes_on ? end_of(page) : start;
     size_t most = at_most(n_before);
 
     if (!page->infos)
@@ -57,7 +65,7 @@ int page_fill(struct page *page, uint64_t start, const struct item_info *infos, 
     page->n = n < most ? n : most;
     if (page->n > 0)
         memcpy(page->infos, infos, page->n * sizeof(*infos));
-    page->from = start;
+    page->from = from;
     page->next = next > start ? next : 0;
     page->n_before = n_before;
     page->filled = true;

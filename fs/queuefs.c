@@ -242,8 +242,9 @@ static void unmount_session(struct program *program)
 {
     long id = program->ending.entry.id; /* 0: there is no telling */
     struct mount_entry top;
+    int result = mount_entry_at(program->mountpoint, &top);
 
-    if (id == 0 || mount_entry_at(program->mountpoint, &top) != 0 || top.id == id)
+    if (id == 0 || (result == 0 && top.id == id) || (result < 0 && result != -ENOENT))
         fuse_session_unmount(program->session);
 }
 

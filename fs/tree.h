@@ -34,6 +34,7 @@ struct tree {
     struct fuse_session *session;
     struct nodes nodes;
     struct limit limit;         /* on how long a request may wait */
+    atomic_size_t fetched;      /* bytes of items that are open, see item.c */
     pthread_mutex_t files_lock; /* above what it guards */
     TAILQ_HEAD(, file) files;   /* all that are open */
 };
@@ -57,6 +58,7 @@ struct file {
     struct lister *lister; /* the same; owned, NULL: not yet */
     char *text;            /* stats, config, an item: what a reader sees; owned */
     size_t text_len;
+    size_t fetched;         /* an item: what it has of tree.fetched */
     TAILQ_ENTRY(file) link; /* tree.files_lock */
 };
 

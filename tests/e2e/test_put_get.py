@@ -158,6 +158,8 @@ def test_df_shows_the_space_of_the_store(t):
     size = space.f_blocks * space.f_frsize
     assert 0 < size <= 64 << 20, size
     assert 0 < space.f_bavail <= space.f_blocks, space
+    equal(space.f_files - space.f_ffree, 1, "queues")
+    assert space.f_favail > 0, "df -i: it is full"
 
 
 def test_the_mount_is_nosuid_nodev_noexec(t):

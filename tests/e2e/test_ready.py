@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from harness import FULL, SLOW, Fd, equal, eventually, fails, main, timeout
+from harness import FULL, SLOW, Fd, Skip, equal, eventually, fails, main, timeout
 from work import (attribute, bytes_of, claim, claim_one, deliveries, eventually_counts, fill, jobs,
                   lines, listed, moment, move, pair, path, remove, where)
 
@@ -267,6 +267,43 @@ def slowly_listed(m, place):
     return ids
 
 
+def test_items_larger_than_one_look_of_the_service(t):
+    """It reads some 16 MiB to answer one question about a listing."""
+    m = jobs(t, framing="file", max_item_size="32MiB")
+    for _ in range(3):
+        m.put("jobs", bytes(20 << 20))
+    m.put("jobs", b"small")
+    m.flush("jobs")
+    ids = listed(m, "ready")
+    equal([os.stat(path(m, "ready", item)).st_size for item in ids], [20 << 20] * 3 + [5], "sizes")
+    equal(len(m.out("ls -l jobs/ready").splitlines()), 5, "lines")
+
+
+@timeout(120)
+def test_open_items_take_a_gigabyte_at_most(t):
+    """Each open of an item that waits has its bytes in the mount, which must not end of it."""
+    if not FULL or SLOW > 1:
+        raise Skip("it needs a gigabyte of memory")
+    m = jobs(t, framing="file", max_item_size="64MiB")
+    m.put("jobs", bytes(64 << 20))
+    m.flush("jobs")
+    item = path(m, "ready", listed(m, "ready")[0])
+    files = [os.open(item, os.O_RDONLY) for _ in range(16)]
+    fails(errno.ENOMEM, os.open, item, os.O_RDONLY)
+    os.close(files.pop())
+    files.append(eventually(lambda: opened(item), 5, "room for one more"))
+    for file in files:
+        os.close(file)
+
+
+def opened(item):
+    try:
+        return os.open(item, os.O_RDONLY)
+    except OSError as error:
+        equal(error.errno, errno.ENOMEM, "why not")
+        return None
+
+
 def test_a_listing_from_the_start_again(t):
     m = jobs(t, 100)
     number = os.open(path(m, "ready"), os.O_RDONLY | os.O_DIRECTORY)
@@ -291,6 +328,18 @@ def test_a_descriptor_of_a_ready_item_goes_on_reading(t):
     with Fd(path(m, "ready", item), os.O_RDONLY) as file:
         remove(m, "ready", item)
         equal(file.read(), b"0")
+
+
+def test_what_was_listed_and_is_gone_cannot_be_opened(t):
+    """grep -r opens what it has listed while its directory is open: ENOENT, not ESTALE."""
+    _, one, two = pair(t, 2)
+    with os.scandir(path(two, "ready")) as listing:
+        first, second = sorted(entry.name for entry in [next(listing), next(listing)])
+        os.stat(path(two, "ready", first))
+        move(one, first, "ready", "leased")
+        equal(two.get("jobs", "next"), b"1\n", "what this mount takes itself")
+        for item in (first, second):
+            fails(errno.ENOENT, os.open, path(two, "ready", item), os.O_RDONLY)
 
 
 def test_a_queue_removed_under_a_listing(t):

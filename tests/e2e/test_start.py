@@ -163,6 +163,7 @@ def test_a_lazy_unmount_is_noticed(t):
     sh(["fusermount3", "-uz", m.path])
     equal(m.ended(), 0, "status")
     fails(errno.ENOTCONN, file.close)
+    assert "unmount" not in m.log(), m.log()  # what is gone is not unmounted again
     m.start()
     equal(m.get("jobs"), b"a\n")
 

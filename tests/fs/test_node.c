@@ -224,6 +224,19 @@ Test(node, the_newest_listing_counts)
     lister_close(second);
 }
 
+Test(node, an_item_that_was_not_there_when_opened_is_looked_up_again)
+{
+    struct lister *lister = lister_new();
+    struct node *a = node_lookup_item(&nodes, &dead, &seen, lister);
+
+    node_unlist(&nodes, a);
+    cr_assert_not(is_listed(&dead, seen.id));
+    node_unlist(&nodes, a);
+    node_lookup_item(&nodes, &dead, &seen, lister);
+    cr_assert(is_listed(&dead, seen.id), "listed anew");
+    lister_close(lister);
+}
+
 Test(node, an_item_that_was_moved_is_looked_up_again)
 {
     struct lister *lister = lister_new();

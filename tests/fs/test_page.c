@@ -71,6 +71,22 @@ Test(page, the_next_page)
     wants(171, 0, 0);
 }
 
+/* As it is where the items are large and a page is but one. */
+Test(page, the_next_page_begins_behind_the_last_item)
+{
+    fill(0, 100, 1, 1000);
+    wants(101, PAGE_ITEMS, 1000);
+    fill(1000, 1000, 1, 2000);
+    wants(101, 0, 0);
+    cr_assert_eq(find(101), 1000);
+    wants(1001, PAGE_ITEMS, 2000);
+    fill(2000, 0, 0, 3000);
+    wants(1001, PAGE_ITEMS, 3000);
+    fill(3000, 3000, 1, 0);
+    wants(1001, 0, 0);
+    cr_assert_eq(find(1001), 3000);
+}
+
 Test(page, an_empty_page_leads_to_the_next)
 {
     fill(0, 0, 0, 1000);
