@@ -6,7 +6,7 @@
  *
  * A GET that failed is sent again, the same one, because the service may have lent items to it. An
  * empty answer to a GET with `arm` leaves the queue armed: the next one is sent when
- * consumer_changed() comes, however many reads wait.
+ * consumer_changed() or consumer_expect() comes, however many reads wait.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -4,7 +4,9 @@
  * A question goes out only when what this mount did before can be seen in its answer: settlements
  * are answered, and before a listing what is buffered is stored, unless that takes long. It lives
  * until it is answered, whether somebody still waits or not. A claim that nobody waits for any more
- * is given back: its question becomes that settlement.
+ * is given back: its question becomes that settlement. A settlement that was sent twice and came
+ * too late may have been done the first time, by a service that has been started anew since: its
+ * question becomes a look at the item.
  */
 #include "core/ask.h"
 
@@ -50,6 +52,17 @@ static void question_free(struct question *question)
         atomic_fetch_sub(&m->n_takes, 1);
 }
 
+/* The answer may be lost, and what it lent has to go back: it is asked for anew as long as the
+ * lease may run, though nobody waits for it any more. */
+static void try_for_a_lease(struct question *question)
+{
+    struct mqueue_info info;
+    struct ask *ask = &question->ask;
+
+    mqueue_info(ask->mq, &info);
+    ask->request.give_up_us = time_after(mount_now(ask->mount), info.settings.own.lease_us);
+}
+
 /* ---- what goes before ---- */
 
 static void question_leave(struct question *question)
@@ -59,6 +72,8 @@ static void question_leave(struct question *question)
     if (atomic_fetch_sub(&question->n_left, 1) != 1)
         return;
     if (!question->error && ask_waits(ask)) {
+        if (question->take)
+            try_for_a_lease(question);
         ask_send(ask);
         return;
     }
@@ -247,6 +262,49 @@ void mqueue_take(struct mqueue *mq, uint64_t id, struct op *op)
 
 /* ---- settle ---- */
 
+/* It is as it should be, whoever has done it. */
+static bool is_settled(const struct question *question)
+{
+    const struct request *list = &question->ask.request;
+
+    if (question->settlement.verb == SETTLE_REVIVE)
+        return list->out.list.n_items > 0 && list->out.list.items[0].state != ITEM_DEAD;
+    return list->out.list.n_items == 0;
+}
+
+static void looked_again(struct request *request)
+{
+    struct question *question = request->owner;
+    int result = check_answer(request);
+
+    mount_heard(question->ask.mount, request->status);
+    if (result == 0 && !is_settled(question))
+        result = -ENOENT;
+    ask_finish(question->ask.mount, question, result);
+    question_free(question);
+}
+
+static void look_again(struct question *question)
+{
+    const struct settlement *s = &question->settlement;
+    struct request *request = &question->ask.request;
+
+    request_release(request);
+    *request = (struct request){
+        .kind = REQUEST_LIST,
+        .queue = request->queue,
+        .session = request->session,
+        .give_up_us = request->give_up_us,
+        .in.list = {.states = (1U << ITEM_DONE) - 1,
+                    .from = item_id(s->batch, s->from),
+                    .to = item_id(s->batch, s->to),
+                    .max_items = 1},
+        .done = looked_again,
+        .owner = question,
+    };
+    ask_send(&question->ask);
+}
+
 static void settle_done(struct request *request)
 {
     struct question *question = request->owner;
@@ -256,6 +314,10 @@ static void settle_done(struct request *request)
     mount_heard(mq->mount, result);
     if (result == 0)
         mqueue_update(mq, NULL, &request->state);
+    if (result == 0 && request->out.settle.n_late > 0 && request->n_retries > 0) {
+        look_again(question);
+        return;
+    }
     if (result == 0 && request->out.settle.n_late > 0)
         result = -ENOENT;
     ask_finish(mq->mount, question, result);

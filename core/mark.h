@@ -9,8 +9,8 @@
  * tells how many bytes are left of a cut: finding out means reading the batch.
  *
  * The stored form says what holds after a restart: leases of GET_STREAM are written as what they
- * return to, leases of GET_CLAIM keep token and count and run in full again, delays keep the time
- * of day.
+ * return to, leases of GET_CLAIM keep token and count and run in full again, as long as they were
+ * lent for whatever the settings say by then, delays keep the time of day.
  */
 #ifndef QUEUEFS_CORE_MARK_H
 #define QUEUEFS_CORE_MARK_H
@@ -32,6 +32,7 @@ struct span {
     uint64_t token;          /* of the lease */
     int64_t when_us;         /* monotonic; TIME_FOREVER where nothing ends by time */
     int64_t first_us;        /* when the lease began, renewals apart */
+    int64_t lease_us;        /* of GET_CLAIM: how long it was lent for, at last */
     struct session *session; /* whose the lease is, of GET_STREAM; borrowed */
 };
 
@@ -82,7 +83,8 @@ struct mark_head {
     int64_t put_time_us; /* wall clock, of the batch */
 };
 
-/* The clocks and the queue's lease as they are, for what is stored as time. */
+/* The clocks as they are, for what is stored as time, and the queue's lease, for a stored form that
+ * does not say it. */
 struct mark_times {
     int64_t mono_us, wall_us, lease_us;
 };

@@ -1,7 +1,8 @@
 /*
  * The stored form of a mark, little-endian:
  *   u8 version, u8 framing, u16 0, u32 n_items, i64 put time, u32 n_spans, then the spans:
- *   u8 state, u32 items, u32 bytes, u32 deliveries; leased: u64 token; delayed: i64 time of day.
+ *   u8 state, u32 items, u32 bytes, u32 deliveries; leased: u64 token, from version 2 on i64 length
+ *   of the lease; delayed: i64 time of day.
  * What comes from the disk is checked, not trusted: the spans must add up to n_items.
  */
 #include "core/mark.h"
@@ -12,13 +13,14 @@
 
 #include "core/clock.h"
 
-#define MARK_VERSION 1
+#define MARK_VERSION 2
 #define HEAD_SIZE    20
 #define SPAN_SIZE    13
-#define EXTRA_SIZE   8
 
 /* No delay is longer, whatever the time of day has done since. */
 #define DELAY_MAX_US (INT64_C(600) * 1000000)
+/* Nor a lease. */
+#define LEASE_MAX_US (INT64_C(366) * 24 * 3600 * 1000000)
 
 static uint8_t *put_u32(uint8_t *out, uint32_t value)
 {
@@ -57,9 +59,11 @@ static enum item_state stored_state(const struct span *span)
     return span->state;
 }
 
-static bool has_extra(enum item_state state)
+static size_t extra_size(enum item_state state, uint8_t version)
 {
-    return state == ITEM_LEASED || state == ITEM_DELAYED;
+    if (state == ITEM_LEASED)
+        return version == 1 ? 8 : 16;
+    return state == ITEM_DELAYED ? 8 : 0;
 }
 
 size_t mark_encoded_size(const struct mark *mark)
@@ -67,7 +71,7 @@ size_t mark_encoded_size(const struct mark *mark)
     size_t size = HEAD_SIZE + (size_t)mark->n_spans * SPAN_SIZE;
 
     for (uint32_t i = 0; i < mark->n_spans; i++)
-        size += has_extra(stored_state(&mark->spans[i])) ? EXTRA_SIZE : 0;
+        size += extra_size(stored_state(&mark->spans[i]), MARK_VERSION);
     return size;
 }
 
@@ -79,8 +83,10 @@ static uint8_t *span_encode(const struct span *span, const struct mark_times *ti
     out = put_u32(out, span->to - span->from);
     out = put_u32(out, (uint32_t)span->n_bytes);
     out = put_u32(out, span->deliveries);
-    if (state == ITEM_LEASED)
+    if (state == ITEM_LEASED) {
         out = put_u64(out, span->token);
+        out = put_u64(out, (uint64_t)span->lease_us);
+    }
     if (state == ITEM_DELAYED)
         out = put_u64(out, (uint64_t)(span->when_us - times->mono_us + times->wall_us));
     return out;
@@ -111,9 +117,25 @@ static int64_t delay_end(uint64_t stored, const struct mark_times *times)
     return times->mono_us + time_min(left_us, DELAY_MAX_US);
 }
 
-static size_t span_decode(const uint8_t *in, size_t len, const struct mark_times *times,
-                          struct span *span)
+/* A lease that runs in full again. */
+static void lease_decode(const uint8_t *extra, uint8_t version, const struct mark_times *times,
+                         struct span *span)
 {
+    uint64_t lease_us = version == 1 ? (uint64_t)times->lease_us : get_u64(extra + 8);
+
+    span->kind = GET_CLAIM;
+    span->token = get_u64(extra);
+    span->lease_us = lease_us < LEASE_MAX_US ? (int64_t)lease_us : LEASE_MAX_US;
+    span->first_us = times->mono_us;
+    span->when_us = time_after(times->mono_us, span->lease_us);
+}
+
+static size_t span_decode(const uint8_t *in, size_t len, uint8_t version,
+                          const struct mark_times *times, struct span *span)
+{
+    const uint8_t *extra;
+    size_t size;
+
     if (len < SPAN_SIZE || in[0] >= ITEM_STATES)
         return 0;
     *span = (struct span){.state = in[0],
@@ -121,30 +143,27 @@ static size_t span_decode(const uint8_t *in, size_t len, const struct mark_times
                           .n_bytes = get_u32(in + 5),
                           .deliveries = get_u32(in + 9),
                           .when_us = TIME_FOREVER};
-    if (!has_extra(span->state))
-        return SPAN_SIZE;
-    if (len < SPAN_SIZE + EXTRA_SIZE)
+    size = SPAN_SIZE + extra_size(span->state, version);
+    if (len < size)
         return 0;
-
-    if (span->state == ITEM_LEASED) {
-        span->kind = GET_CLAIM;
-        span->token = get_u64(in + SPAN_SIZE);
-        span->first_us = times->mono_us;
-        span->when_us = time_after(times->mono_us, times->lease_us);
-    } else {
-        span->when_us = delay_end(get_u64(in + SPAN_SIZE), times);
-    }
-    return SPAN_SIZE + EXTRA_SIZE;
+    extra = in + SPAN_SIZE;
+    if (span->state == ITEM_LEASED)
+        lease_decode(extra, version, times, span);
+    else if (span->state == ITEM_DELAYED)
+        span->when_us = delay_end(get_u64(extra), times);
+    return size;
 }
 
-static int spans_decode(struct mark *mark, uint32_t n_spans, const uint8_t *in, size_t len,
+static int spans_decode(struct mark *mark, uint32_t n_spans, const uint8_t *data, size_t len,
                         const struct mark_times *times)
 {
+    const uint8_t *in = data + HEAD_SIZE;
     uint32_t at = 0;
 
+    len -= HEAD_SIZE;
     for (uint32_t i = 0; i < n_spans; i++) {
         struct span *span = &mark->spans[i];
-        size_t taken = span_decode(in, len, times, span);
+        size_t taken = span_decode(in, len, data[0], times, span);
 
         if (taken == 0 || span->to == 0 || span->to > mark->n_items - at)
             return -EBADMSG;
@@ -162,7 +181,7 @@ static int spans_decode(struct mark *mark, uint32_t n_spans, const uint8_t *in, 
 
 static int head_decode(const uint8_t *data, size_t len, struct mark_head *head)
 {
-    if (len < HEAD_SIZE || data[0] != MARK_VERSION || data[1] > FRAMING_FILE)
+    if (len < HEAD_SIZE || data[0] < 1 || data[0] > MARK_VERSION || data[1] > FRAMING_FILE)
         return -EBADMSG;
     head->framing = data[1];
     head->n_items = get_u32(data + 4);
@@ -197,7 +216,7 @@ int mark_decode(const uint8_t *data, size_t len, const struct mark_times *times,
     mark->n_items = head->n_items;
     rc = mark_reserve(mark, n_spans);
     if (rc == 0)
-        rc = spans_decode(mark, n_spans, data + HEAD_SIZE, len - HEAD_SIZE, times);
+        rc = spans_decode(mark, n_spans, data, len, times);
     if (rc < 0)
         return rc;
 

@@ -217,6 +217,8 @@ int queue_lease(struct queue *q, const struct request *get, struct session *sess
                 struct loan *loan);
 /* Lay what of the loan is still leased into request->out.get. 0, -ENOMEM or of the store. */
 int queue_fill(struct queue *q, const struct loan *loan, struct request *request);
+/* Whether anything of the loan is still leased under it. */
+bool queue_lends(struct queue *q, const struct loan *loan);
 /* All of the loan back, uncounted. */
 void queue_unlease(struct queue *q, const struct loan *loan);
 

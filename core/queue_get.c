@@ -97,8 +97,9 @@ static void lend(struct leasing *l, struct touched *t, uint32_t pos)
     lent.token = l->loan->token;
     if (lent.kind == GET_CLAIM) {
         lent.deliveries++;
+        lent.lease_us = q->record.settings.lease_us;
         lent.first_us = q->shared->now_us;
-        lent.when_us = time_after(q->shared->now_us, q->record.settings.lease_us);
+        lent.when_us = time_after(q->shared->now_us, lent.lease_us);
         touched_timer(t, lent.when_us);
         touched_dirty(t);
     } else {
@@ -253,6 +254,7 @@ static bool is_lent(const struct span *span, const struct loan *loan)
 static void grant_fill(struct grant *grant, const struct touched *t, const struct span *span)
 {
     bool claim = span->kind == GET_CLAIM;
+    int64_t left_us = claim ? span->when_us - t->queue->shared->now_us : TIME_FOREVER;
 
     *grant = (struct grant){
         .batch = t->batch,
@@ -263,7 +265,7 @@ static void grant_fill(struct grant *grant, const struct touched *t, const struc
         .deliveries = span->deliveries - (claim ? 1 : 0),
         .len = span->n_bytes + (span->to - span->from) * frame_size(t->framing),
         .put_time_us = t->put_time_us,
-        .lease_us = claim ? span->when_us - t->queue->shared->now_us : TIME_FOREVER,
+        .lease_us = left_us > 0 ? left_us : 0, /* it may have ended unseen */
     };
 }
 
@@ -294,6 +296,11 @@ static size_t list_grants(struct queue *q, const struct loan *loan, struct grant
     for (size_t i = 0; i < loan->n_parts; i++)
         n += list_part(q, loan, &loan->parts[i], grants ? grants + n : NULL);
     return n;
+}
+
+bool queue_lends(struct queue *q, const struct loan *loan)
+{
+    return list_grants(q, loan, NULL) > 0;
 }
 
 static int copy_grant(struct queue *q, const struct grant *grant, uint8_t *out)

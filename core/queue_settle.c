@@ -104,6 +104,9 @@ static void span_renew(struct touched *t, uint32_t pos)
 
     if (to.kind != GET_CLAIM)
         return;
+    if (to.lease_us != settings->lease_us)
+        touched_dirty(t);
+    to.lease_us = settings->lease_us;
     to.when_us = time_min(time_after(t->queue->shared->now_us, settings->lease_us),
                           time_after(to.first_us, settings->lease_max_us));
     touched_timer(t, to.when_us);
@@ -221,10 +224,22 @@ int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t 
     if (rc == 0)
         settle_range(t, settlement, n_late);
     touched_close(t);
-    return rc;
+    if (rc != -EBADMSG || settlement->verb > SETTLE_BURY)
+        return rc;
+    /* It is set aside: whoever holds items of it must not ask for ever. */
+    *n_late += settlement->to - settlement->from;
+    return 0;
 }
 
 /* ---- purge ---- */
+
+/* Nobody can see what is in a batch that was set aside: all of it that is not lent goes. */
+static bool is_purged(const struct touched *t, const struct span *span)
+{
+    if (t->damaged)
+        return span->state != ITEM_LEASED && span->state != ITEM_DONE;
+    return span->state == ITEM_READY;
+}
 
 /* Takes the batch open and closes it. */
 static void purge_touched(struct touched *t, uint64_t *n_items)
@@ -232,7 +247,7 @@ static void purge_touched(struct touched *t, uint64_t *n_items)
     struct span done = {.state = ITEM_DONE, .when_us = TIME_FOREVER};
 
     for (uint32_t pos = 0; pos < t->mark.n_spans; pos++) {
-        if (t->mark.spans[pos].state != ITEM_READY)
+        if (!is_purged(t, &t->mark.spans[pos]))
             continue;
         *n_items += span_items(&t->mark.spans[pos]);
         mark_change(&t->mark, pos, &done);
@@ -240,6 +255,18 @@ static void purge_touched(struct touched *t, uint64_t *n_items)
     mark_merge(&t->mark, 0, t->mark.n_spans - 1);
     touched_dirty(t);
     touched_close(t);
+}
+
+static void purge_set_aside(struct queue *q, uint64_t *n_items)
+{
+    struct touched *t;
+
+    RB_FOREACH (t, touched_by_batch, &q->touched) {
+        if (!t->damaged)
+            continue;
+        touched_open(t);
+        purge_touched(t, n_items);
+    }
 }
 
 /* A batch that cannot be read is removed whole. */
@@ -270,8 +297,10 @@ int queue_purge(struct queue *q, uint64_t below, uint64_t *n_items)
 
         if (rc < 0)
             return rc;
-        if (!t)
+        if (!t) {
+            purge_set_aside(q, n_items);
             return purge_damaged(q);
+        }
         purge_touched(t, n_items);
     }
     return PURGE_MORE;

@@ -25,9 +25,9 @@ static void service_submit(struct backend *backend, struct request *request)
     first = !refused && !s->inbox.first;
     if (!refused)
         answers_add(&s->inbox, request, 0);
-    if (first)
-        pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
+    if (first)
+        pthread_cond_signal(&s->wake); /* unlocked: it would wake to find the lock taken */
     if (!refused)
         return;
     memset(&request->out, 0, sizeof(request->out));
@@ -49,6 +49,7 @@ static void init_lists(struct service *s)
     RB_INIT(&s->by_name);
     TAILQ_INIT(&s->listed);
     TAILQ_INIT(&s->streams);
+    TAILQ_INIT(&s->claims);
     TAILQ_INIT(&s->waiting);
     TAILQ_INIT(&s->finished);
     TAILQ_INIT(&s->purges);

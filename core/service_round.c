@@ -8,48 +8,15 @@
 
 /* ---- replies ---- */
 
-static void finish(struct service *s, struct reply *reply, int status)
+void service_finish(struct service *s, struct reply *reply, int status)
 {
     reply->status = status;
     TAILQ_INSERT_TAIL(&s->finished, reply, link);
 }
 
-static int status_of(int rc)
+int service_status(int rc)
 {
     return rc == -EBADMSG || rc == -ENOENT ? -EIO : rc;
-}
-
-/* Lease, and arm where nothing is ready. */
-static int get(struct service *s, struct reply *reply, struct queue *q)
-{
-    const struct request *request = reply->request;
-    int rc = queue_lease(q, request, reply->session, &reply->result.loan);
-
-    if (rc < 0)
-        return status_of(rc);
-    if (reply->result.loan.n_parts == 0 && request->in.get.arm && !request->in.get.item)
-        return session_stand_in_line(reply->session, q);
-    return 0;
-}
-
-static void start_get(struct service *s, struct reply *reply)
-{
-    struct queue *q = service_find(s, reply->queue);
-    const struct request *request = reply->request;
-    int rc = -ENOENT;
-
-    if (!request_get_valid(request)) {
-        finish(s, reply, -EPROTO);
-        return;
-    }
-    if (q && request->in.get.kind == GET_STREAM) {
-        TAILQ_INSERT_TAIL(&s->streams, reply, link);
-        return;
-    }
-    if (q)
-        rc = get(s, reply, q);
-    reply->status = rc;
-    TAILQ_INSERT_TAIL(&s->waiting, reply, link);
 }
 
 static bool settlements_valid(const struct request *request)
@@ -77,7 +44,7 @@ static int settle(struct service *s, struct reply *reply)
         return -ENOENT;
     for (size_t i = 0; i < request->in.settle.n_items && rc == 0; i++)
         rc = queue_settle(q, &request->in.settle.items[i], &reply->result.n_late);
-    return status_of(rc);
+    return service_status(rc);
 }
 
 static void start_purge(struct service *s, struct reply *reply)
@@ -85,7 +52,7 @@ static void start_purge(struct service *s, struct reply *reply)
     struct queue *q = service_find(s, reply->queue);
 
     if (!q) {
-        finish(s, reply, -ENOENT);
+        service_finish(s, reply, -ENOENT);
         return;
     }
     reply->result.purge.below = q->record.next_batch;
@@ -96,7 +63,7 @@ static void start_reply(struct service *s, struct reply *reply)
 {
     switch (reply->kind) {
     case REQUEST_GET:
-        start_get(s, reply);
+        service_get(s, reply);
         break;
     case REQUEST_SETTLE:
         reply->status = settle(s, reply);
@@ -115,7 +82,7 @@ static void start_reply(struct service *s, struct reply *reply)
         start_purge(s, reply);
         break;
     default:
-        finish(s, reply, -EPROTO);
+        service_finish(s, reply, -EPROTO);
         break;
     }
 }
@@ -128,10 +95,10 @@ static void take_replied(struct service *s, struct session *session, struct requ
 
     if (rc < 0)
         answers_add(&s->answers, request, rc);
-    else if (news == REPLY_REPEATED)
-        TAILQ_INSERT_TAIL(&s->finished, reply, link);
     else if (news == REPLY_NEW)
         start_reply(s, reply);
+    else if (news == REPLY_REPEATED && !service_get_again(s, reply))
+        TAILQ_INSERT_TAIL(&s->finished, reply, link);
 }
 
 static void take(struct service *s, struct request *request)
@@ -207,21 +174,9 @@ static void purge(struct service *s)
             rc = queue_purge(q, reply->result.purge.below, &reply->result.purge.n_items);
         if (rc == PURGE_MORE)
             continue;
-        reply->status = q ? status_of(rc) : rc;
+        reply->status = q ? service_status(rc) : rc;
         TAILQ_REMOVE(&s->purges, reply, link);
         TAILQ_INSERT_TAIL(&s->waiting, reply, link);
-    }
-}
-
-static void run_streams(struct service *s)
-{
-    struct reply *reply;
-
-    while ((reply = TAILQ_FIRST(&s->streams)) != NULL) {
-        struct queue *q = service_find(s, reply->queue);
-
-        TAILQ_REMOVE(&s->streams, reply, link);
-        finish(s, reply, q ? get(s, reply, q) : -ENOENT);
     }
 }
 
@@ -236,7 +191,7 @@ static int arm(struct service *s, struct request *request)
         return -ENOENT;
     rc = queue_peek(q); /* batches that cannot be read are not ready */
     if (rc < 0)
-        return status_of(rc);
+        return service_status(rc);
     if (queue_has_ready(q))
         request->out.arm.kinds |= EVENT_READY & wanted;
     if (queue_has_room(q))
@@ -250,7 +205,7 @@ static int list(struct service *s, struct request *request)
 
     if (!request_list_valid(request))
         return -EPROTO;
-    return q ? status_of(queue_list(q, request)) : -ENOENT;
+    return q ? service_status(queue_list(q, request)) : -ENOENT;
 }
 
 static void run_each(struct service *s, struct answers *list,
@@ -267,18 +222,6 @@ static void run_each(struct service *s, struct answers *list,
 
 /* ---- answers ---- */
 
-static int fill_get(struct service *s, struct reply *reply)
-{
-    struct queue *q = service_find(s, reply->queue);
-    int rc = q ? queue_fill(q, &reply->result.loan, reply->request) : -ENOENT;
-
-    if (rc < 0 && q) {
-        queue_unlease(q, &reply->result.loan);
-        rc = status_of(rc);
-    }
-    return rc;
-}
-
 static void fill_reply(struct service *s, struct reply *reply)
 {
     struct request *request = reply->request;
@@ -287,7 +230,7 @@ static void fill_reply(struct service *s, struct reply *reply)
         return;
     switch (reply->kind) {
     case REQUEST_GET:
-        reply->status = fill_get(s, reply);
+        reply->status = service_fill_get(s, reply);
         break;
     case REQUEST_SETTLE:
         request->out.settle.n_late = reply->result.n_late;
@@ -341,9 +284,10 @@ static void fail(struct service *s)
 
 static void finish_round(struct service *s)
 {
-    run_streams(s);
+    service_run_streams(s);
     if (s->retry_us == TIME_FOREVER) /* else what is in memory is not in the store */
         run_each(s, &s->lists, list);
+    service_run_claims(s);
     run_each(s, &s->arms, arm);
     end_replies(s, &s->finished);
     service_publish(s);
@@ -363,20 +307,29 @@ static struct request *take_inbox(struct service *s)
     return first;
 }
 
+static void take_all(struct service *s, struct request *request)
+{
+    struct request *next;
+
+    for (; request; request = next) {
+        next = request->next;
+        take(s, request);
+    }
+}
+
 void service_round(struct service *s)
 {
-    struct request *request, *next;
+    /* Before the clock is read: a lease must not begin before it was asked for. */
+    struct request *request = take_inbox(s);
 
     s->shared.now_us = s->options.clock->mono_us(s->options.clock);
     s->shared.wall_us = s->options.clock->wall_us(s->options.clock);
     s->space_known = false;
     tick(s);
-    for (request = take_inbox(s); request; request = next) {
-        next = request->next;
-        take(s, request);
-    }
+    take_all(s, request);
     purge(s);
     service_commit(s);
+    take_all(s, service_late_gets(s));
     if (s->failed)
         fail(s);
     else
@@ -423,6 +376,7 @@ void service_answer_all(struct service *s, int status)
     service_end_holds(s, true, status);
     service_drop_puts(s, status);
     end_all(s, &s->streams, status);
+    end_all(s, &s->claims, status);
     end_all(s, &s->waiting, status);
     end_all(s, &s->purges, status);
     end_all(s, &s->finished, status);

@@ -1,8 +1,8 @@
 /*
  * The inside of the queue service, for its own files and its tests. One thread owns all of it but
  * the inbox. A round: what time has brought, then the requests that have gathered, one commit,
- * then gets of streams, which change memory only, then lists, which show what is committed, then
- * revisions and events, then all answers.
+ * then gets of streams, which change memory only (those that came during the commit too), then
+ * lists, which show what is committed, then revisions and events, then all answers.
  *
  * A request that needs the commit waits in `waiting` (replies) or `puts`; what needs no commit, or
  * has had it, stands in `finished` or `answers`. done() is called at the end, with no lock held.
@@ -52,7 +52,7 @@ struct service {
 
     /* Of the round. */
     struct answers answers, puts, syncs, arms, lists;
-    struct reply_list streams, waiting, finished, purges;
+    struct reply_list streams, claims, waiting, finished, purges;
     struct staged_put *staged, **staged_end;
     size_t staged_bytes;
     bool space_known, space_full;
@@ -78,6 +78,10 @@ struct service {
 
 /* One round with what is in the inbox; answers are given when it returns. */
 void service_round(struct service *s);
+/* The reply needs no commit. */
+void service_finish(struct service *s, struct reply *reply, int status);
+/* What is told of an error of the store. */
+int service_status(int rc);
 /* When the next one is due though nothing comes in. */
 int64_t service_deadline(const struct service *s);
 /* Everything taken and not answered is answered with `status`; sessions are forgotten. */
@@ -101,6 +105,24 @@ void service_sweep(struct service *s);
 void service_put(struct service *s, struct session *session, struct request *put);
 /* Puts held back for too long, or (any) all of them, are answered as far as they got. */
 void service_end_holds(struct service *s, bool any, int status);
+
+/* ---- service_get.c ---- */
+
+void service_get(struct service *s, struct reply *reply);
+/* A claim that comes again after all the leases that it gave have ended gives new ones: true. */
+bool service_get_again(struct service *s, struct reply *reply);
+/* Claims that came together with puts and found nothing else look again, now that these are stored.
+ * What they lease is for the next commit. */
+void service_run_claims(struct service *s);
+/* What was leased is laid into the answer. 0 or the reply's status. */
+int service_fill_get(struct service *s, struct reply *reply);
+/* Gets of streams, after the commit. Their answers go before those that are there: whoever waits
+ * for an item is told before whoever has put it. */
+void service_run_streams(struct service *s);
+/* Those that came while the commit ran, out of the inbox: they need not wait for the next one, and
+ * their leases have no time that would begin with the round. So a reader of the mount that has just
+ * put has its item at once. */
+struct request *service_late_gets(struct service *s);
 
 /* ---- service_admin.c ---- */
 

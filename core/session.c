@@ -28,6 +28,14 @@ void answers_add(struct answers *answers, struct request *request, int status)
     answers->end = &request->next;
 }
 
+void answers_append(struct answers *answers, const struct answers *others)
+{
+    if (!others->first)
+        return;
+    *answers->end = others->first;
+    answers->end = others->end;
+}
+
 void answers_run(struct answers *answers)
 {
     struct request *request = answers->first;

@@ -38,6 +38,8 @@ struct answers {
 
 void answers_init(struct answers *answers);
 void answers_add(struct answers *answers, struct request *request, int status);
+/* `others` must be initialised before it is used again. */
+void answers_append(struct answers *answers, const struct answers *others);
 void answers_run(struct answers *answers); /* leaves it empty */
 
 struct interest {

@@ -44,7 +44,7 @@ struct slot {
     nng_ctx ctx;
     bool opened;
     /* One each: in NNG 1.5 an aio that has slept takes every later timeout for success. */
-    nng_aio *send_aio, *receive_aio, *pause_aio;
+    nng_aio *now_aio, *send_aio, *receive_aio, *pause_aio;
     int64_t handed_us; /* to a connection */
     nng_duration pause_ms;
     struct request *request; /* NULL: idle */

@@ -92,23 +92,6 @@ static void slot_retry(struct slot *slot)
     client_end(client);
 }
 
-void slot_send(struct slot *slot)
-{
-    size_t size = wire_request_size(slot->request);
-    nng_msg *msg;
-
-    slot->request->sent_us = slot->client->clock->mono_us(slot->client->clock);
-    nng_aio_set_timeout(slot->send_aio, send_timeout_ms(slot));
-    if (nng_msg_alloc(&msg, size) != 0) {
-        client_flew(slot);
-        slot_pause(slot);
-        return;
-    }
-    wire_request_encode(slot->request, nng_msg_body(msg));
-    nng_aio_set_msg(slot->send_aio, msg);
-    nng_ctx_send(slot->ctx, slot->send_aio);
-}
-
 static nng_duration answer_timeout_ms(const struct slot *slot)
 {
     const struct request *request = slot->request;
@@ -131,23 +114,63 @@ static void slot_take_back(struct slot *slot)
         nng_msg_free(msg);
 }
 
-static void slot_sent(void *arg)
+/* The request has been handed to a connection: wait for the answer. */
+static void slot_receive(struct slot *slot)
 {
-    struct slot *slot = arg;
     struct client *client = slot->client;
 
-    if (nng_aio_result(slot->send_aio) != 0) {
-        slot_take_back(slot);
-        client_flew(slot);
-        slot_retry_later(slot);
-        return;
-    }
     if (!client_begin_receive(client))
         return;
     slot->handed_us = client->clock->mono_us(client->clock);
     nng_aio_set_timeout(slot->receive_aio, answer_timeout_ms(slot));
     nng_ctx_recv(slot->ctx, slot->receive_aio);
     client_end(client);
+}
+
+static void slot_sent(void *arg)
+{
+    struct slot *slot = arg;
+
+    if (nng_aio_result(slot->send_aio) == 0) {
+        slot_receive(slot);
+        return;
+    }
+    slot_take_back(slot);
+    client_flew(slot);
+    slot_retry_later(slot);
+}
+
+/* Hand the message to a connection that has nothing else to do. False: there is none, the message
+ * is the caller's. An aio without a callback that may not wait has ended when the call returns. */
+static bool slot_send_now(struct slot *slot, nng_msg *msg)
+{
+    nng_aio_set_msg(slot->now_aio, msg);
+    nng_ctx_send(slot->ctx, slot->now_aio);
+    if (nng_aio_result(slot->now_aio) == 0)
+        return true;
+    nng_aio_set_msg(slot->now_aio, NULL);
+    return false;
+}
+
+void slot_send(struct slot *slot)
+{
+    size_t size = wire_request_size(slot->request);
+    nng_msg *msg;
+
+    slot->request->sent_us = slot->client->clock->mono_us(slot->client->clock);
+    if (nng_msg_alloc(&msg, size) != 0) {
+        client_flew(slot);
+        slot_pause(slot);
+        return;
+    }
+    wire_request_encode(slot->request, nng_msg_body(msg));
+    if (slot_send_now(slot, msg)) {
+        slot_receive(slot);
+        return;
+    }
+    nng_aio_set_timeout(slot->send_aio, send_timeout_ms(slot));
+    nng_aio_set_msg(slot->send_aio, msg);
+    nng_ctx_send(slot->ctx, slot->send_aio);
 }
 
 /* Let the request keep what its results point to. 0 or -ENOMEM; takes msg and array. */
@@ -277,6 +300,10 @@ int slot_open(struct slot *slot)
 
     slot->opened = rv == 0;
     if (rv == 0)
+        rv = nng_aio_alloc(&slot->now_aio, NULL, NULL);
+    if (rv == 0)
+        nng_aio_set_timeout(slot->now_aio, NNG_DURATION_ZERO);
+    if (rv == 0)
         rv = nng_aio_alloc(&slot->send_aio, slot_sent, slot);
     if (rv == 0)
         rv = nng_aio_alloc(&slot->receive_aio, slot_received, slot);
@@ -293,9 +320,9 @@ void slot_stop_sending(struct slot *slot)
 
 void slot_stop(struct slot *slot)
 {
-    nng_aio *const aios[] = {slot->send_aio, slot->receive_aio, slot->pause_aio};
+    nng_aio *const aios[] = {slot->now_aio, slot->send_aio, slot->receive_aio, slot->pause_aio};
 
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 4; i++)
         if (aios[i])
             nng_aio_stop(aios[i]);
     if (slot->opened)
@@ -304,9 +331,9 @@ void slot_stop(struct slot *slot)
 
 void slot_close(struct slot *slot)
 {
-    nng_aio *const aios[] = {slot->send_aio, slot->receive_aio, slot->pause_aio};
+    nng_aio *const aios[] = {slot->now_aio, slot->send_aio, slot->receive_aio, slot->pause_aio};
 
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 4; i++)
         if (aios[i])
             nng_aio_free(aios[i]);
 }

@@ -27,6 +27,7 @@ struct faulty_store {
     int read_error;   /* of batch_next and batch_get */
     uint64_t damaged; /* this batch cannot be read */
     bool full;
+    void (*in_commit)(void); /* called once, in the next commit */
     unsigned n_commits;
     unsigned n_reads; /* of batches */
 };
@@ -60,8 +61,12 @@ static int faulty_begin(struct store *store)
 static int faulty_commit(struct store *store)
 {
     struct faulty_store *faulty = faulty_of(store);
+    void (*in_commit)(void) = faulty->in_commit;
 
     faulty->n_commits++;
+    faulty->in_commit = NULL;
+    if (in_commit)
+        in_commit();
     if (faulty->commit_error) {
         faulty->real->ops->abort(faulty->real);
         return faulty->commit_error;

@@ -199,3 +199,63 @@ Test(items_take, the_state_after_a_settlement_is_taken_over)
     cr_assert_eq(info.state.depth, 4);
     rig_close(&rig);
 }
+
+/* The settlement was sent again, and came too late then: a look at the item follows. */
+static ssize_t settle_twice(struct mount_rig *rig, enum settle_verb verb,
+                            const struct item_info *there)
+{
+    struct rig_call call;
+    struct request *request = start_settle(rig, verb, &call);
+
+    request->status = 0;
+    request->n_retries = 1;
+    request->out.settle.n_late = 1;
+    request->done(request);
+    request = rig_take(rig, REQUEST_LIST);
+    cr_assert_eq(request->queue, RIG_QUEUE);
+    cr_assert_eq(request->in.list.from, ID);
+    cr_assert_eq(request->in.list.to, ID + 1);
+    cr_assert(request_list_valid(request));
+    cr_assert_gt(request->give_up_us, rig_now());
+    request->status = 0;
+    memset(&request->state, 0, sizeof(request->state));
+    memset(&request->out, 0, sizeof(request->out));
+    request->out.list.items = there;
+    request->out.list.n_items = there ? 1 : 0;
+    request->done(request);
+    return call_end(&call);
+}
+
+Test(items_take, what_was_done_before_its_service_ended_is_no_error)
+{
+    const struct item_info leased = {.id = ID, .state = ITEM_LEASED};
+    const struct item_info ready = {.id = ID, .state = ITEM_READY};
+    const struct item_info dead = {.id = ID, .state = ITEM_DEAD};
+    struct mount_rig rig;
+
+    open_keeping(&rig, KEEP(REQUEST_SETTLE) | KEEP(REQUEST_LIST));
+    cr_assert_eq(settle_twice(&rig, SETTLE_DROP, NULL), 0);
+    cr_assert_eq(settle_twice(&rig, SETTLE_DROP, &leased), -ENOENT);
+    cr_assert_eq(settle_twice(&rig, SETTLE_FORGET, NULL), 0);
+    cr_assert_eq(settle_twice(&rig, SETTLE_FORGET, &ready), -ENOENT);
+    cr_assert_eq(settle_twice(&rig, SETTLE_REVIVE, &ready), 0);
+    cr_assert_eq(settle_twice(&rig, SETTLE_REVIVE, &dead), -ENOENT);
+    cr_assert_eq(settle_twice(&rig, SETTLE_REVIVE, NULL), -ENOENT);
+    rig_close(&rig);
+}
+
+/* Else an answer that was lost leaves the item lent to nobody. */
+Test(items_take, a_take_is_tried_as_long_as_its_lease_may_run)
+{
+    struct mount_rig rig;
+    struct rig_call call;
+    struct request *get;
+
+    open_keeping(&rig, KEEP(REQUEST_GET));
+    get = start_take(&rig, &call);
+    cr_assert_gt(get->give_up_us, rig_now() + 20 * SECOND);
+    cr_assert_lt(get->give_up_us, rig_now() + 31 * SECOND);
+    cr_assert_eq(call_end(&call), -ETIMEDOUT);
+    rig_answer_empty(get);
+    rig_close(&rig);
+}

@@ -140,3 +140,129 @@ Test(line, removal_of_the_queue_tells_all)
     cr_assert_eq(n_told(3), 3);
     stand_down(3);
 }
+
+/* ---- gets that come while a put is committed ---- */
+
+static struct call late_get, late_put;
+static unsigned n_put_when_got;
+
+static void note_got(struct request *request)
+{
+    n_put_when_got = late_put.n_done;
+    call_done(request);
+}
+
+static void come_late(void)
+{
+    call_get(&late_get, GET_STREAM, queue, 1, 1);
+    late_get.request.done = note_got;
+    call_submit(&rig, &late_get);
+}
+
+Test(line, a_get_that_comes_during_the_commit_has_the_item_and_nobody_is_called)
+{
+    stand(2);
+    rig.faulty.in_commit = come_late;
+    call_put(&late_put, queue, 9, 1, "a\n");
+    cr_assert_eq(call_run(&rig, &late_put), 0);
+    cr_assert_eq(late_get.n_done, 1);
+    cr_assert_eq(late_get.request.out.get.len, 2);
+    cr_assert_eq(n_put_when_got, 0, "who waits for the item is told first");
+    cr_assert_eq(n_told(2), 0);
+    rig_settle(&rig, &late_get, SETTLE_RETURN);
+    cr_assert_eq(n_told(2), 1, "it still stands in line");
+    stand_down(2);
+}
+
+static struct call later_put, claim;
+
+static void others_come_late(void)
+{
+    call_put(&later_put, queue, 9, 2, "b\n");
+    call_submit(&rig, &later_put);
+    come_late();
+    call_get(&claim, GET_CLAIM, queue, 1, 1);
+    call_submit(&rig, &claim);
+}
+
+Test(line, what_needs_a_commit_waits_for_the_next_one)
+{
+    unsigned commits = rig.faulty.n_commits;
+
+    rig.faulty.in_commit = others_come_late;
+    call_put(&late_put, queue, 9, 1, "a\n");
+    cr_assert_eq(call_run(&rig, &late_put), 0);
+    cr_assert_eq(rig.faulty.n_commits, commits + 1);
+    cr_assert_eq(late_get.n_done, 1);
+    cr_assert_eq(later_put.n_done + claim.n_done, 0);
+    service_round(rig.service);
+    cr_assert_eq(rig.faulty.n_commits, commits + 2);
+    cr_assert_eq(later_put.n_done, 1);
+    cr_assert_eq(later_put.request.out.put.last, 2, "they were not lost, nor in another order");
+    service_round(rig.service);
+    cr_assert_eq(rig.faulty.n_commits, commits + 3);
+    cr_assert_eq(claim.n_done, 1);
+    cr_assert_eq(memcmp(claim.request.out.get.data, "b\n", 2), 0);
+    rig_settle(&rig, &claim, SETTLE_ACK);
+    rig_settle(&rig, &late_get, SETTLE_ACK);
+}
+
+Test(line, a_get_during_a_commit_that_failed_is_refused)
+{
+    rig.faulty.in_commit = come_late;
+    rig.faulty.commit_error = -EIO;
+    call_put(&late_put, queue, 9, 1, "a\n");
+    cr_assert_eq(call_run(&rig, &late_put), -EIO);
+    cr_assert_eq(late_get.n_done, 1);
+    cr_assert_eq(late_get.request.status, -EIO);
+}
+
+static void come_for_another_queue(void)
+{
+    queue++;
+    come_late();
+    queue--;
+}
+
+Test(line, a_get_during_the_commit_of_a_queue_that_is_not_there_is_answered)
+{
+    rig.faulty.in_commit = come_for_another_queue;
+    call_put(&late_put, queue, 9, 1, "a\n");
+    cr_assert_eq(call_run(&rig, &late_put), 0);
+    cr_assert_eq(late_get.n_done, 1);
+    cr_assert_eq(late_get.request.status, -ENOENT);
+}
+
+Test(line, a_claim_that_comes_with_a_put_has_its_item_with_the_next_commit)
+{
+    unsigned commits;
+
+    stand(1);
+    commits = rig.faulty.n_commits;
+    call_put(&late_put, queue, 9, 1, "a\n");
+    call_submit(&rig, &late_put);
+    call_get(&claim, GET_CLAIM, queue, 1, 1);
+    call_submit(&rig, &claim);
+    service_round(rig.service);
+    cr_assert_eq(late_put.n_done, 1);
+    cr_assert_eq(claim.n_done, 0, "its lease is not stored yet");
+    cr_assert_eq(n_told(1), 0);
+    cr_assert_leq(service_deadline(rig.service), rig.now_us, "the next round follows at once");
+    service_round(rig.service);
+    cr_assert_eq(claim.n_done, 1);
+    cr_assert_eq(rig.faulty.n_commits, commits + 2);
+    cr_assert_eq(claim.request.out.get.len, 2);
+    rig_settle(&rig, &claim, SETTLE_ACK);
+    stand_down(1);
+}
+
+Test(line, a_claim_that_comes_with_a_put_that_is_not_stored_is_answered)
+{
+    rig.faulty.put_error = -ENOSPC;
+    call_put(&late_put, queue, 9, 1, "a\n");
+    call_submit(&rig, &late_put);
+    call_get(&claim, GET_CLAIM, queue, 1, 1);
+    cr_assert_eq(call_run(&rig, &claim), 0);
+    cr_assert_eq(claim.request.out.get.n_grants, 0);
+    cr_assert_eq(late_put.request.status, -ENOSPC);
+}

@@ -249,6 +249,7 @@ static void mark_with_everything(struct mark *mark)
                          .kind = GET_CLAIM,
                          .deliveries = 1,
                          .token = 99,
+                         .lease_us = 60,
                          .when_us = times.mono_us + 5};
     struct span delayed = {.state = ITEM_DELAYED, .deliveries = 3, .when_us = times.mono_us + 1000};
     struct span dead = {.state = ITEM_DEAD, .deliveries = 5, .when_us = TIME_FOREVER};
@@ -283,7 +284,7 @@ Test(mark, stored_form_keeps_what_outlives_a_restart, .timeout = 10)
     cr_assert_eq(read.spans[2].kind, GET_CLAIM);
     cr_assert_eq(read.spans[2].token, 99);
     cr_assert_eq(read.spans[2].deliveries, 1);
-    cr_assert_eq(read.spans[2].when_us, 100 + 70);
+    cr_assert_eq(read.spans[2].when_us, 100 + 60);
     cr_assert_eq(read.spans[4].state, ITEM_DELAYED);
     cr_assert_eq(read.spans[4].when_us, 100 + 1000 - 400);
     cr_assert_eq(read.spans[6].state, ITEM_DEAD);
@@ -292,6 +293,23 @@ Test(mark, stored_form_keeps_what_outlives_a_restart, .timeout = 10)
     cr_assert_eq(read.bytes[ITEM_DONE], 100);
     mark_fini(&read);
     mark_fini(&mark);
+}
+
+/* Version 1 did not say how long a lease is. */
+Test(mark, lease_of_the_first_stored_form_is_as_the_settings_say, .timeout = 10)
+{
+    static const uint8_t bytes[] = {1, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1,
+                                    1, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0};
+    struct mark_head got;
+    struct mark read;
+
+    cr_assert_eq(mark_decode(bytes, sizeof(bytes), &times, &got, &read), 0);
+    check(&read);
+    cr_assert_eq(read.spans[0].state, ITEM_LEASED);
+    cr_assert_eq(read.spans[0].token, 3);
+    cr_assert_eq(read.spans[0].deliveries, 2);
+    cr_assert_eq(read.spans[0].when_us, times.mono_us + 70);
+    mark_fini(&read);
 }
 
 Test(mark, delays_end_at_once_or_in_ten_minutes_when_the_time_of_day_has_jumped, .timeout = 10)

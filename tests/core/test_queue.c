@@ -547,9 +547,9 @@ Test(queue, damaged_batch_is_passed_over_kept_and_purged)
     cr_assert_eq(call_run(&rig, &call), 0);
 }
 
-Test(queue, batch_that_is_damaged_after_it_was_touched_is_set_aside)
+Test(queue, batch_that_is_damaged_after_it_was_touched_is_set_aside_and_purged)
 {
-    struct call get;
+    struct call get, call;
 
     rig_put(&rig, queue, 1, 1, "a\nb\n");
     rig_put(&rig, queue, 1, 3, "c\n");
@@ -560,6 +560,9 @@ Test(queue, batch_that_is_damaged_after_it_was_touched_is_set_aside)
     stream_expect(&rig, &get, queue, 9, "c\n");
     rig_settle(&rig, &get, SETTLE_ACK);
     stream_expect(&rig, &get, queue, 9, "");
+    purge();
+    call_init(&call, REQUEST_REMOVE, queue, 1);
+    cr_assert_eq(call_run(&rig, &call), 0);
 }
 
 Test(queue, failing_disk_is_eio_and_no_lease)
