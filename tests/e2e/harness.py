@@ -187,6 +187,7 @@ class Mount:
             eventually(self.answers, 10, "the mount at " + self.path)
 
     def answers(self):
+        """Whether it is there to be asked. AssertionError: it has ended."""
         if self.daemon.poll() is not None:
             raise AssertionError("queuefs ended (%d): %s" % (self.daemon.returncode, self.log()))
         try:
