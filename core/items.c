@@ -225,6 +225,17 @@ static void give_back(struct question *question)
     m->backend->submit(m->backend, request);
 }
 
+/* What mqueue_take() says of an answer that came in time. */
+static int hold_taken(struct mqueue *mq, struct request *request, bool granted)
+{
+    int error;
+
+    if (!granted)
+        return request->status < 0 ? request->status : -ENOENT;
+    error = mqueue_held_add(mq, request);
+    return error == -ESTALE ? -ENOENT : error; /* the lease was over on arrival */
+}
+
 static void take_done(struct request *request)
 {
     struct question *question = request->owner;
@@ -240,10 +251,8 @@ static void take_done(struct request *request)
         give_back(question);
         return;
     }
-    if (op && granted)
-        op_finish(op, mqueue_held_add(mq, request));
-    else if (op)
-        op_finish(op, request->status < 0 ? request->status : -ENOENT);
+    if (op)
+        op_finish(op, hold_taken(mq, request, granted));
     question_free(question);
 }
 

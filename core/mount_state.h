@@ -180,8 +180,8 @@ void mqueue_show_puts(struct mqueue *mq, struct op *op, int64_t wait_us);
 
 /*
  * Hold what an answered GET_CLAIM of mqueue_take() has brought. 0, or as consumer_hold(): then it
- * is given back by itself. The caller has set get->sent_us before it submitted the request, and
- * releases the answer.
+ * is given back by itself, or where not even that can be done (no memory for the claim side) runs
+ * out. The caller has set get->sent_us before it submitted the request, and releases the answer.
  */
 int mqueue_held_add(struct mqueue *mq, struct request *get);
 
