@@ -186,8 +186,8 @@ Test(ask, a_queue_without_a_number_is_waited_for_once)
     cr_assert_geq(call_took(&first), SECOND);
     call_init(&second);
     mqueue_list(rig.mq, 1U << ITEM_READY, 0, 10, &second.op);
-    cr_assert(call_ended(&second));
     cr_assert_eq(call_end(&second), -ETIMEDOUT);
+    cr_assert_leq(call_took(&second), SECOND / 5);
     cr_assert_eq(rig_seen(&rig, REQUEST_SETTLE) + rig_seen(&rig, REQUEST_LIST), 0);
     rig_close(&rig);
 }
