@@ -57,7 +57,8 @@ def curves(picture, results):
 
 def script(picture, data, path):
     text = SETUP.format(file=quoted(path), title=quoted(picture.title), x=quoted(picture.x),
-                        y=quoted(picture.y), format=quoted("%.0s%c"))
+                        y=quoted(picture.y),
+                        format=quoted("%.0s%c" if picture.log_y else "%g"))
     if picture.x == "percentile":
         text += "set logscale x\nset xtics (%s)\n" % ", ".join(
             "'%s' %g" % (name, x_of("p" + name)) for name in PERCENTILES)
