@@ -67,3 +67,12 @@ def build(directory):
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             sys.exit("the build failed\n" + (done.stdout + done.stderr)[-3000:])
+
+
+def programs(directory):
+    """Those of a build directory: (queuefs, queued)."""
+    found = [os.path.abspath(directory + "/" + name) for name in ("fs/queuefs", "transport/queued")]
+    for path in found:
+        if not os.access(path, os.X_OK):
+            sys.exit("%s: no such program; build it there first" % path)
+    return found
