@@ -44,8 +44,8 @@ class PairedRow:
 
 
 def share_of_time(row, ours, theirs):
-    """The time of the new one as a part of the old one's: the median of the rounds' own ratios, and the best of
-    the one against the best of the other."""
+    """The time of the new one as a part of the old one's: the median of the rounds' own ratios, and
+    the best of the one against the best of the other."""
     pairs = [a / b if b else 1.0 for a, b in zip(ours, theirs)]
     pick = max if row.more_is_better else min
     best = pick(ours) / pick(theirs) if pick(theirs) else 1.0
