@@ -71,6 +71,9 @@ int daemon_start(struct daemon *daemon, bool foreground)
     *daemon = (struct daemon){.foreground = foreground, .ready_fd = -1};
     if (foreground)
         return 0;
+    /* A lock or a pipe of the script that starts it would else live as long as the mount. Not so in
+     * the foreground, where what runs it may want just that: `setlock FILE queuefs -f`. */
+    closefrom(STDERR_FILENO + 1);
     if (pipe2(fds, O_CLOEXEC) < 0)
         return -errno;
     child = fork();

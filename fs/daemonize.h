@@ -18,7 +18,8 @@ struct daemon {
 void daemon_log_init(const char *name);
 
 /* Returns 0 in the child or in the foreground; negative errno where that failed. The parent does
- * not return. Before there are threads. */
+ * not return. Before there are threads, and before the caller has opened anything: into the
+ * background goes no descriptor above 2. */
 int daemon_start(struct daemon *daemon, bool foreground);
 
 /* It works: let go of the terminal and of the working directory. -EPIPE: who started it has gone
