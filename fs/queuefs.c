@@ -335,7 +335,8 @@ static int start(struct program *program)
 {
     int status, result;
 
-    if (mountpoint_resolve(program->options.mountpoint, &program->mountpoint) < 0)
+    if (process_check() < 0 ||
+        mountpoint_resolve(program->options.mountpoint, &program->mountpoint) < 0)
         return STATUS_FAILED;
     status = make_session(program);
     if (status)

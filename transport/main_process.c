@@ -1,5 +1,8 @@
 #include "transport/main_process.h"
 
+#include "core/log.h"
+
+#include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
@@ -26,6 +29,9 @@ static void tune_memory(void)
     mallopt(M_ARENA_MAX, 4);
 }
 
+/* A service, a mount on it and its first connections open some twenty. */
+#define FILES_MIN 64
+
 static void raise_file_limit(void)
 {
     struct rlimit limit;
@@ -34,6 +40,18 @@ static void raise_file_limit(void)
         return;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int process_check(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_MIN)
+        return 0;
+    log_error("only %llu open files are allowed, at least %d are needed: raise the hard limit "
+              "(ulimit -n, systemd's LimitNOFILE=)",
+              (unsigned long long)limit.rlim_cur, FILES_MIN);
+    return -EMFILE;
 }
 
 void process_init(void)

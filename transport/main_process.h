@@ -6,4 +6,7 @@
  * the system allows, and a connection that breaks is an error rather than a signal. */
 void process_init(void);
 
+/* Whether it may open as many files as it needs. 0, or -EMFILE, logged. */
+int process_check(void);
+
 #endif

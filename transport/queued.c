@@ -116,6 +116,8 @@ static int run(struct queued_options *options)
     struct main_service service = {0};
     int result;
 
+    if (process_check() < 0)
+        return STATUS_FAILED;
     block_signals();
     main_service_fill_owners(&options->config, getuid(), getgid());
     result = main_service_start(&service, &start);
