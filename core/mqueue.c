@@ -279,13 +279,24 @@ static bool is_put_side(const struct request *request)
            (request->kind == REQUEST_ARM && request->in.arm.kinds & EVENT_ROOM);
 }
 
+/* What the answer was to whom it is told: of a full queue, `on_full: fail` makes an error. */
+static int error_of(const struct mqueue *mq, const struct request *request)
+{
+    if (request->status == 0 && request->kind == REQUEST_PUT && request->out.put.full &&
+        mq->settings.mount.on_full == ON_FULL_FAIL)
+        return -ENOSPC;
+    return request->status;
+}
+
 static void take_answer_locked(struct mqueue *mq, const struct request *request)
 {
+    int error = error_of(mq, request);
+
     mount_heard(mq->mount, request->status);
     take_state_locked(mq, &request->state);
     mq->retries += request->n_retries;
-    if (request->status < 0)
-        mq->last_error = request->status;
+    if (error < 0)
+        mq->last_error = error;
 }
 
 static void put_done(struct request *request)

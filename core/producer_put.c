@@ -118,10 +118,13 @@ void producer_probe(struct producer *p, int64_t now_us)
         p->hold_us = soonest_us > now_us ? soonest_us : now_us;
 }
 
+/* What is not stored of a put failed after its write had returned: once in put_errors. */
 static void count_failed(struct producer *p, struct put *put)
 {
+    uint64_t stored = put->stored >= put->slice.base ? put->stored : put->slice.base - 1;
+
     if (!put->counted)
-        p->counters.put_errors += put->slice.view.n_items;
+        p->counters.put_errors += put->end - stored;
     put->counted = true;
 }
 
@@ -312,8 +315,10 @@ static void answered_short(struct producer *p, struct put *put, uint64_t last, b
         put->stored = last;
     if (full) {
         hold(p, time_after(now_us, FULL_HOLD_US), now_us);
-        if (p->options.settings->mount.on_full == ON_FULL_FAIL)
+        if (p->options.settings->mount.on_full == ON_FULL_FAIL) {
+            count_failed(p, put);
             producer_fail_waiters(p, last + 1, -ENOSPC, effects);
+        }
         return;
     }
     if (last < p->acked)
