@@ -59,6 +59,8 @@ int service_make_queue(struct service *s, const char *name, const struct queue_s
 
     if (!queue_name_valid(name) || queue_settings_check(settings, NULL) < 0)
         return -EINVAL;
+    if (service_space(s)->gone)
+        return -EIO;
     strcpy(record.name, name);
     rc = queue_new(&s->shared, &record, &q);
     if (rc < 0)
@@ -102,6 +104,8 @@ int service_set_queue(struct service *s, struct queue *q, const struct queue_set
 
     if (queue_settings_check(settings, NULL) < 0)
         return -EINVAL;
+    if (service_space(s)->gone)
+        return -EIO;
     q->record.settings = *settings;
     queue_unsaved(q);
     rc = service_commit(s);

@@ -15,16 +15,23 @@ static size_t frame_size(enum framing framing)
     return framing == FRAMING_FILE ? 4 : 1;
 }
 
-/* Whether the store takes no more; asked once a round. */
-static bool store_full(struct service *s)
+const struct store_space *service_space(struct service *s)
 {
     struct store *store = s->options.store;
-    struct store_space space;
 
-    if (!s->space_known)
-        s->space_full = store->ops->space(store, &space) == 0 && space.full;
+    if (!s->space_known && store->ops->space(store, &s->space) < 0)
+        s->space = (struct store_space){0};
     s->space_known = true;
-    return s->space_full;
+    return &s->space;
+}
+
+static int store_check(struct service *s)
+{
+    const struct store_space *space = service_space(s);
+
+    if (space->gone)
+        return -EIO;
+    return space->full ? -ENOSPC : 0;
 }
 
 static int put_check(const struct queue *q, const struct request *put)
@@ -194,8 +201,8 @@ void service_put(struct service *s, struct session *session, struct request *put
     struct sequence *seq;
     int rc = q ? put_check(q, put) : -ENOENT;
 
-    if (rc == 0 && store_full(s))
-        rc = -ENOSPC;
+    if (rc == 0)
+        rc = store_check(s);
     if (rc < 0) {
         answers_add(&s->answers, put, rc);
         return;

@@ -55,7 +55,8 @@ struct service {
     struct reply_list streams, claims, waiting, finished, purges;
     struct staged_put *staged, **staged_end;
     size_t staged_bytes;
-    bool space_known, space_full;
+    bool space_known;
+    struct store_space space; /* see service_space() */
 
     int64_t retry_us; /* when to commit again; TIME_FOREVER: nothing is left uncommitted */
     int64_t sweep_us;
@@ -103,6 +104,9 @@ void service_sweep(struct service *s);
 /* ---- service_put.c ---- */
 
 void service_put(struct service *s, struct session *session, struct request *put);
+
+/* How the store is off; asked once a round. */
+const struct store_space *service_space(struct service *s);
 /* Puts held back for too long, or (any) all of them, are answered as far as they got. */
 void service_end_holds(struct service *s, bool any, int status);
 

@@ -54,6 +54,7 @@ struct sequence_record {
 struct store_space {
     uint64_t used_bytes, limit_bytes;
     bool full; /* puts must be refused: 90 % of the limit, or under min_free on the disk */
+    bool gone; /* they must too: the next start would not find what is stored now */
 };
 
 struct store;

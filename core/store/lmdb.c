@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -177,6 +178,28 @@ static void lmdb_abort(struct store *store)
     lmdb->transaction = LMDB_NONE;
 }
 
+/*
+ * The directory may be removed, renamed, replaced by an old copy or mounted over while its file is
+ * open: all goes on working, and the next start finds none of it. Renamed back, all is well again.
+ */
+bool lmdb_gone(struct lmdb_store *lmdb)
+{
+    struct stat now;
+    bool gone = stat(lmdb->file, &now) < 0
+                    ? errno == ENOENT || errno == ENOTDIR
+                    : now.st_dev != lmdb->file_dev || now.st_ino != lmdb->file_ino;
+
+    if (gone && !lmdb->gone)
+        log_error("%s is not the store that is open: it was removed, moved or replaced. What is in "
+                  "the queues can be read, and is lost when the service ends; puts fail (EIO) "
+                  "until that file is back",
+                  lmdb->file);
+    else if (!gone && lmdb->gone)
+        log_info("%s is back", lmdb->file);
+    lmdb->gone = gone;
+    return gone;
+}
+
 static void lmdb_close(struct store *store)
 {
     struct lmdb_store *lmdb = lmdb_of(store);
@@ -186,6 +209,7 @@ static void lmdb_close(struct store *store)
     mdb_env_close(lmdb->env);
     if (lmdb->dir_fd >= 0)
         close(lmdb->dir_fd);
+    free(lmdb->file);
     free(lmdb->dir);
     free(lmdb);
 }
@@ -218,6 +242,10 @@ static int dir_open(struct lmdb_store *lmdb, const char *dir)
     lmdb->dir = strdup(dir);
     if (!lmdb->dir)
         return -ENOMEM;
+    if (asprintf(&lmdb->file, "%s/data.mdb", dir) < 0) {
+        lmdb->file = NULL;
+        return -ENOMEM;
+    }
     lmdb->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (lmdb->dir_fd < 0)
         return -errno;
@@ -253,6 +281,8 @@ static int file_prepare(struct lmdb_store *lmdb)
     high = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
     if (fstat(fd, &file) < 0)
         return -errno;
+    lmdb->file_dev = file.st_dev;
+    lmdb->file_ino = file.st_ino;
     if ((uint64_t)file.st_size < high && ftruncate(fd, (off_t)high) < 0)
         return -errno;
 

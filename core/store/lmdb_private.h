@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <lmdb.h>
 
@@ -34,8 +35,11 @@ enum lmdb_transaction { LMDB_NONE, LMDB_OPEN, LMDB_FAILED };
 
 struct lmdb_store {
     struct store base;
-    char *dir;
+    char *dir, *file; /* data.mdb in it */
     int dir_fd;
+    dev_t file_dev;
+    ino_t file_ino;
+    bool gone; /* as last seen */
     uint64_t max_bytes, min_free_bytes;
 
     MDB_env *env;
@@ -67,6 +71,10 @@ static inline struct lmdb_store *lmdb_of(struct store *store)
 
 /* LMDB's codes as negative errno; the only such place. */
 int lmdb_error(int code);
+
+/* Whether the open file is no longer the one that the directory's path leads to; logged when that
+ * changes. */
+bool lmdb_gone(struct lmdb_store *lmdb);
 
 /* The transaction to read through. */
 int lmdb_reader(struct lmdb_store *lmdb, MDB_txn **txn);

@@ -404,6 +404,7 @@ static int memory_space(struct store *store, struct store_space *space)
     space->used_bytes = memory->used_bytes;
     space->limit_bytes = memory->max_bytes;
     space->full = memory->used_bytes > memory->max_bytes - memory->max_bytes / 10;
+    space->gone = false;
     return 0;
 }
 

@@ -26,7 +26,7 @@ struct faulty_store {
     int put_error;    /* of each batch_put */
     int read_error;   /* of batch_next and batch_get */
     uint64_t damaged; /* this batch cannot be read */
-    bool full;
+    bool full, gone;
     void (*in_commit)(void); /* called once, in the next commit */
     unsigned n_commits;
     unsigned n_reads; /* of batches */
@@ -172,6 +172,7 @@ static int faulty_space(struct store *store, struct store_space *space)
     int rc = REAL(store)->ops->space(REAL(store), space);
 
     space->full = faulty_of(store)->full;
+    space->gone = faulty_of(store)->gone;
     return rc;
 }
 

@@ -51,6 +51,23 @@ Test(service_faults, full_store_refuses_puts_and_does_the_rest)
     drain_expect("b\nc\n");
 }
 
+Test(service_faults, store_that_the_next_start_would_not_find_takes_nothing_and_gives_out)
+{
+    struct call get;
+
+    rig_put(&rig, queue, 1, 1, "a\nb\n");
+    rig.faulty.gone = true;
+    cr_assert_eq(rig_put(&rig, queue, 1, 1, "a\nb\n"), -EIO); /* a repeat is not there either */
+    cr_assert_eq(rig_put(&rig, queue, 1, 3, "c\n"), -EIO);
+    cr_assert_eq(make("other"), -EIO);
+    stream_expect(&rig, &get, queue, 1, "a\n");
+    rig_settle(&rig, &get, SETTLE_ACK);
+    rig.faulty.gone = false;
+    cr_assert_eq(rig_put(&rig, queue, 1, 3, "c\n"), 0);
+    cr_assert_eq(make("other"), 0);
+    drain_expect("b\nc\n");
+}
+
 Test(service_faults, put_that_finds_no_space_leaves_no_trace_and_the_rest_is_committed)
 {
     struct settlement s;

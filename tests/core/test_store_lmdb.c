@@ -356,6 +356,28 @@ LMDB_TEST(lowered_limit_is_full_and_drains)
     commit(store);
 }
 
+LMDB_TEST(a_directory_that_is_another_or_none_is_told_once)
+{
+    static char moved[sizeof(dir) + 4];
+    struct store_space space;
+
+    snprintf(moved, sizeof(moved), "%s.old", dir);
+    cr_assert_eq(store->ops->space(store, &space), 0);
+    cr_assert_not(space.gone);
+    cr_assert_eq(rename(dir, moved), 0);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(store->ops->space(store, &space), 0);
+        cr_assert(space.gone);
+        cr_assert_eq(n_logged, 1);
+        mkdir(dir, 0700);
+    }
+    cr_assert_not_null(strstr(last_logged, dir));
+    cr_assert_eq(rmdir(dir), 0);
+    cr_assert_eq(rename(moved, dir), 0);
+    cr_assert_eq(store->ops->space(store, &space), 0);
+    cr_assert_not(space.gone);
+}
+
 LMDB_TEST(used_space_falls_when_batches_go)
 {
     struct store_space before, after;

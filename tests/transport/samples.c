@@ -153,7 +153,7 @@ void sample_answer(struct request *request)
         request->out.sync.until = 202;
         request->out.sync.more = true;
         request->out.sync.n_mounts = 203;
-        request->out.sync.space = (struct store_space){204, 205, true};
+        request->out.sync.space = (struct store_space){204, 205, true, false};
         request->out.sync.entries = entries;
         request->out.sync.n_entries = 2;
         break;
