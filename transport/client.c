@@ -10,7 +10,7 @@
 #include <nng/protocol/reqrep0/req.h>
 
 #include "transport/error.h"
-#include "transport/sendmsg.h"
+#include "transport/nng_guard.h"
 
 static void lane_init(struct lane *lane)
 {
@@ -320,7 +320,7 @@ int client_start(struct client *client)
     int rc;
 
     assert(!client->opened && !client->stopping);
-    if (!sendmsg_guards())
+    if (!nng_guard_init())
         return -ENOTSUP;
     rc = error_from_nng(nng_req0_open(&client->socket));
     if (rc < 0)

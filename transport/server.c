@@ -8,7 +8,7 @@
 #include <nng/protocol/reqrep0/rep.h>
 
 #include "transport/error.h"
-#include "transport/sendmsg.h"
+#include "transport/nng_guard.h"
 #include "transport/socket.h"
 
 bool server_begin(struct server *server)
@@ -89,7 +89,7 @@ int server_new(struct backend *backend, struct server **made)
     struct server *server;
     int rc;
 
-    if (!sendmsg_guards())
+    if (!nng_guard_init())
         return -ENOTSUP;
     server = calloc(1, sizeof(*server));
     if (!server)
