@@ -7,15 +7,16 @@
 
 static int format_time(int64_t us, char value[XATTR_VALUE_MAX])
 {
-    int64_t part = us % 1000000 < 0 ? us % 1000000 + 1000000 : us % 1000000;
-    time_t seconds = (time_t)((us - part) / 1000000);
+    int64_t part = us % 1000000;
+    time_t seconds = (time_t)(us / 1000000) - (part < 0);
     struct tm tm;
     size_t len;
 
     if (!gmtime_r(&seconds, &tm))
         return -ENODATA;
     len = strftime(value, XATTR_VALUE_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
-    return (int)len + snprintf(value + len, XATTR_VALUE_MAX - len, ".%06dZ", (int)part);
+    return (int)len + snprintf(value + len, XATTR_VALUE_MAX - len, ".%06dZ",
+                               (int)(part < 0 ? part + 1000000 : part));
 }
 
 static int deliveries(const struct item_info *info, char value[XATTR_VALUE_MAX])
