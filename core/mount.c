@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/log.h"
+
 RB_GENERATE(mqueue_by_name, mqueue, by_name, mqueue_compare_name)
 RB_GENERATE(mqueue_by_number, mqueue, by_number, mqueue_compare_number)
 RB_GENERATE(mqueue_by_place, mqueue, by_place, mqueue_compare_place)
@@ -45,6 +47,7 @@ int mount_new(const struct mount_options *options, struct mount **mount)
     m->defaults = options->defaults;
     m->link_info = options->link_info;
     m->link_arg = options->link_arg;
+    m->own_service = options->own_service;
     m->budget.limit_bytes = options->buffer_total;
     if (mount_wanted_init(m, options->queues, options->n_queues))
         goto free_mount;
@@ -182,6 +185,14 @@ void mount_space(struct mount *m, struct store_space *space, uint64_t *n_queues)
 /* What a GET in flight brings has to go back; a service that is away is not waited for so long. */
 #define LAST_GETS_US INT64_C(1000000)
 
+/* Who waits for the end is told what it waits for, of so many queues by name. */
+#define TELL_FIRST_US INT64_C(1000000)
+#define TELL_EVERY_US INT64_C(5000000)
+#define TELL_QUEUES   4
+
+/* Room that nobody will make is waited for no longer than this. */
+#define REFUSED_US INT64_C(3000000)
+
 static bool all_idle(struct mqueue **all, size_t n, bool gets)
 {
     size_t i;
@@ -212,9 +223,83 @@ static void count_rest(struct mqueue **all, size_t n, struct mount_rest *rest)
     }
 }
 
+/* What is left of a queue, and what it waits for; 0 items: nothing. */
+struct waiting {
+    uint64_t n_items;
+    int failing;
+    bool full; /* maxsize */
+};
+
+static struct waiting waiting_of(struct mqueue *mq)
+{
+    struct waiting waiting = {0};
+    uint64_t maxsize;
+
+    pthread_mutex_lock(&mq->lock);
+    maxsize = (uint64_t)mq->settings.own.maxsize;
+    if (mq->producer) {
+        waiting.n_items = producer_counters(mq->producer)->buffered_items;
+        waiting.failing = producer_failing(mq->producer);
+        waiting.full = maxsize > 0 && mq->state.depth + mq->state.leased >= maxsize;
+    }
+    pthread_mutex_unlock(&mq->lock);
+    return waiting;
+}
+
+static const char *why(struct mount *m, const struct waiting *waiting)
+{
+    struct link_info info = {.connected = true};
+
+    if (m->link_info)
+        m->link_info(m->link_arg, &info);
+    if (!info.connected)
+        return "the queue service is away";
+    if (waiting->failing)
+        return strerror(-waiting->failing);
+    return waiting->full ? "the queue is full" : "not acknowledged yet";
+}
+
+static void tell_rest(struct mount *m, struct mqueue **all, size_t n)
+{
+    uint64_t n_items = 0, n_queues = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct waiting waiting = waiting_of(all[i]);
+
+        if (waiting.n_items == 0)
+            continue;
+        if (++n_queues > TELL_QUEUES)
+            n_items += waiting.n_items;
+        else
+            log_warning("ending: %llu items of %s wait to be sent: %s",
+                        (unsigned long long)waiting.n_items, all[i]->name, why(m, &waiting));
+    }
+    if (n_queues > TELL_QUEUES)
+        log_warning("ending: %llu items of %llu more queues wait to be sent",
+                    (unsigned long long)n_items, (unsigned long long)(n_queues - TELL_QUEUES));
+}
+
+/* Whether what is left is only what nobody will ever make room for. */
+static bool all_refused(struct mount *m, struct mqueue **all, size_t n)
+{
+    bool alone, any = false;
+
+    pthread_mutex_lock(&m->lock);
+    alone = m->own_service && m->n_mounts <= 1;
+    pthread_mutex_unlock(&m->lock);
+    for (size_t i = 0; i < n && alone; i++) {
+        struct waiting waiting = waiting_of(all[i]);
+
+        any |= waiting.n_items > 0;
+        alone = waiting.n_items > 0 ? waiting.failing || waiting.full : mqueue_idle(all[i], false);
+    }
+    return alone && any;
+}
+
 void mount_stop(struct mount *m, int64_t timeout_us, struct mount_rest *rest)
 {
     int64_t begun_us = mount_now(m), until_us = time_after(begun_us, timeout_us), now_us;
+    int64_t tell_us = time_after(begun_us, TELL_FIRST_US);
     struct mqueue **all;
     size_t n, i;
 
@@ -227,6 +312,12 @@ void mount_stop(struct mount *m, int64_t timeout_us, struct mount_rest *rest)
         mqueue_end(all[i], -ESHUTDOWN);
     while ((now_us = mount_now(m)) < until_us &&
            !all_done(m, all, n, now_us < begun_us + LAST_GETS_US)) {
+        if (now_us >= tell_us) {
+            tell_rest(m, all, n);
+            tell_us = time_after(now_us, TELL_EVERY_US);
+        }
+        if (now_us >= begun_us + REFUSED_US && all_refused(m, all, n))
+            break;
         pthread_mutex_lock(&m->lock);
         wait_changed_locked(m, time_min(until_us, now_us + 2000));
         pthread_mutex_unlock(&m->lock);

@@ -44,6 +44,7 @@ struct mount_options {
     size_t n_queues;
     void (*link_info)(void *arg, struct link_info *info); /* must not block; NULL: always there */
     void *link_arg;
+    bool own_service; /* it is this mount's, and ends with it */
 };
 
 int mount_new(const struct mount_options *options, struct mount **mount);
@@ -62,7 +63,9 @@ struct mount_rest {
 
 /*
  * End: new ops get -ESHUTDOWN, parked ones too; what is buffered is sent, for at most timeout_us;
- * pools go back. Waits for that (no FUSE thread may call it). Then only release calls are allowed.
+ * pools go back. Waits for that (no FUSE thread may call it), and logs what for. Where its own
+ * service takes nothing more, and no other mount is there to make room, it soon gives up. Then only
+ * release calls are allowed.
  */
 void mount_stop(struct mount *mount, int64_t timeout_us, struct mount_rest *rest);
 

@@ -208,6 +208,11 @@ uint64_t producer_unfinished(const struct producer *p)
     return n;
 }
 
+int producer_failing(const struct producer *p)
+{
+    return p->failing;
+}
+
 const struct producer_counters *producer_counters(const struct producer *p)
 {
     return &p->counters;

@@ -140,4 +140,7 @@ uint64_t producer_unfinished(const struct producer *p);
 
 const struct producer_counters *producer_counters(const struct producer *p);
 
+/* Why the store takes nothing of this queue now: -ENOSPC, -EIO; 0: it does, as far as is known. */
+int producer_failing(const struct producer *p);
+
 #endif

@@ -136,6 +136,7 @@ static int make_mount(struct program *program)
         .n_queues = config->n_queues,
         .link_info = client_link_info,
         .link_arg = program->backing.client,
+        .own_service = program->backing.service.server != NULL,
     };
     int result = queues ? 0 : -ENOMEM;
 

@@ -5,8 +5,10 @@ directory that is removed, moved or replaced under it, a store that is full whil
 import errno
 import os
 import shutil
+import time
 
-from harness import QUEUED, QUEUEFS, Fd, equal, eventually, fails, is_mounted, main, need, sh
+from harness import (QUEUED, QUEUEFS, SLOW, Fd, equal, eventually, fails, is_mounted, main, need,
+                     sh, timeout)
 
 
 # ---- what the starter had open ----
@@ -155,6 +157,63 @@ def test_what_a_full_queue_refused_is_in_stats(t):
     second.flush("jobs")
     equal(second.get("jobs"), b"b\n", "kept, and sent when there was room")
     equal(second.stats("jobs")["put_errors"], 1, "put_errors: once for each item")
+
+
+# ---- an end that has to wait ----
+
+def fill(m):
+    """Put until the store takes no more, and leave some of it buffered."""
+    m.mkdir("jobs")
+    with m.open_in("jobs") as file:
+        for _ in range(1000):
+            try:
+                file.write(b"x" * 99999 + b"\n")
+                file.sync()
+            except OSError as error:
+                equal(error.errno, errno.ENOSPC, "errno")
+                return
+    raise AssertionError("the store is not full")
+
+
+def end_seconds(m):
+    begin = time.monotonic()
+    equal(m.stop(40), 1, "status")
+    assert "items could not be sent and are lost" in m.log(), m.log()
+    return time.monotonic() - begin
+
+
+@timeout(60)
+def test_an_end_with_a_full_store_says_so_and_is_soon(t):
+    m = t.mount("store: {max_bytes: 16MiB, min_free: 0}\n")
+    fill(m)
+    seconds = end_seconds(m)
+    assert seconds < 6 * SLOW, "%.1f s" % seconds
+    assert "of jobs wait to be sent: No space left on device" in m.log(), m.log()
+
+
+@timeout(60)
+def test_an_end_waits_for_the_timeout_while_others_can_make_room(t):
+    m = t.mount("store: {max_bytes: 16MiB, min_free: 0}\nservice: {timeout: 6s}\n")
+    other = t.mount_of("ipc://%s/queuefs.sock" % m.data, "p")
+    fill(other)
+    eventually(lambda: other.stats()["mounts"] == 2, 5, "two mounts")
+    other.daemon.terminate()
+    other.says("of jobs wait to be sent: No space left on device")
+    while m.get("jobs"):
+        pass
+    equal(other.ended(20), 0, "status of the mount that waited")
+
+
+@timeout(60)
+def test_an_end_without_the_service_says_what_it_waits_for(t):
+    service = t.service()
+    m = t.mount_of(service.address, settings="service: {timeout: 3s}\n")
+    m.mkdir("jobs")
+    service.kill()
+    m.put("jobs", b"a\nb\n")
+    seconds = end_seconds(m)
+    assert 2.5 < seconds < 4 * SLOW, "%.1f s" % seconds
+    assert "2 items of jobs wait to be sent: the queue service is away" in m.log(), m.log()
 
 
 main()
