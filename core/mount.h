@@ -113,6 +113,8 @@ void mqueue_purge(struct mqueue *mq, struct op *op);
 
 /* -ENOENT, -ESHUTDOWN, -ENOMEM. */
 int mqueue_writer_open(struct mqueue *mq, struct writer **writer);
+/* Whether some open of this queue has an unfinished item, which its last close would end. */
+bool mqueue_unfinished(struct mqueue *mq);
 void mqueue_write(struct mqueue *mq, struct writer *w, struct op *op);
 void mqueue_writer_close(struct mqueue *mq, struct writer *w, struct op *op);
 void mqueue_writer_release(struct mqueue *mq, struct writer *w); /* frees it */

@@ -24,6 +24,16 @@ int mqueue_writer_open(struct mqueue *mq, struct writer **writer)
     return 0;
 }
 
+bool mqueue_unfinished(struct mqueue *mq)
+{
+    bool unfinished;
+
+    pthread_mutex_lock(&mq->lock);
+    unfinished = mq->producer && producer_unfinished(mq->producer) > 0;
+    pthread_mutex_unlock(&mq->lock);
+    return unfinished;
+}
+
 void mqueue_writer_release(struct mqueue *mq, struct writer *w)
 {
     int64_t now_us = mount_now(mq->mount);

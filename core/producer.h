@@ -27,7 +27,6 @@ struct writer {
     uint8_t *partial; /* the item that is not whole yet; owned */
     size_t partial_len, partial_cap;
     bool skipping;        /* the rest of an item that was too large, up to its separator */
-    bool closed_since;    /* some descriptor of this open was closed since its last write */
     bool split;           /* its last write was so large that the kernel may have cut it in two */
     bool after_split;     /* so was the one before this */
     uint64_t last;        /* number of its last whole item; 0: none */
@@ -78,14 +77,14 @@ void writer_init(struct producer *p, struct writer *w);
 void producer_write(struct producer *p, struct writer *w, struct op *op, int64_t now_us,
                     struct effects *effects);
 
-/* close(2) of one descriptor (FUSE FLUSH): marks the unfinished item, tells a kept error, waits
+/* close(2) of one descriptor (FUSE FLUSH), which need not be the last: tells a kept error, waits
  * where sync_on_close is set. After producer_end it fails only where this open has lost something
  * or would wait. */
 void producer_close(struct producer *p, struct writer *w, struct op *op, int64_t now_us,
                     struct effects *effects);
 
-/* The last close (FUSE RELEASE): the unfinished item becomes one (framing file: the open's item).
- * w is the caller's again. */
+/* The last close (FUSE RELEASE), which alone ends an unfinished item: it becomes one (framing file:
+ * the open's item). w is the caller's again. */
 void producer_release(struct producer *p, struct writer *w, int64_t now_us,
                       struct effects *effects);
 
@@ -94,19 +93,17 @@ void producer_release(struct producer *p, struct writer *w, int64_t now_us,
 void producer_sync(struct producer *p, struct writer *w, struct op *op, int64_t timeout_us,
                    int64_t now_us, struct effects *effects);
 
-/* touch flush: as producer_sync; unfinished items whose open has been closed by anyone since its
- * last write become items first; errors of opens that are gone are told here. */
+/* touch flush: as producer_sync; errors of opens that are gone are told here. */
 void producer_flush(struct producer *p, struct op *op, int64_t timeout_us, int64_t now_us,
                     struct effects *effects);
 
-/* Send what is buffered now, unfinished items as in flush, for a reader who found nothing.
+/* Send what is buffered now, for a reader who found nothing.
  * Returns the number that producer_acked() must reach; less or equal: nothing to wait for. */
 uint64_t producer_push(struct producer *p, int64_t now_us, struct effects *effects);
 uint64_t producer_acked(const struct producer *p);
 
-/* Send what is buffered now, unfinished items as in flush, for somebody who looks at the queue. The
- * op ends, always with 0, when it is acknowledged, when it cannot go on now (queue or store full,
- * the end), or after wait_us. */
+/* Send what is buffered now, for somebody who looks at the queue. The op ends, always with 0, when
+ * it is acknowledged, when it cannot go on now (queue or store full, the end), or after wait_us. */
 void producer_show(struct producer *p, struct op *op, int64_t wait_us, int64_t now_us,
                    struct effects *effects);
 

@@ -78,17 +78,6 @@ void producer_report(struct producer *p, uint64_t base, int error, struct effect
 
 /* ---- fsync, flush, close ---- */
 
-/* Unfinished items that nobody seems to go on with become items. */
-static void finish_closed(struct producer *p, int64_t now_us)
-{
-    struct writer *w;
-
-    TAILQ_FOREACH (w, &p->writers, link) {
-        if (w->closed_since)
-            producer_finish_partial(p, w, now_us);
-    }
-}
-
 /* Wait for all that is written, unless there is an error to tell, which is then told. */
 static void wait_for_all(struct producer *p, struct op *op, int *error, int64_t timeout_us,
                          int64_t now_us, struct effects *effects)
@@ -118,13 +107,11 @@ void producer_flush(struct producer *p, struct op *op, int64_t timeout_us, int64
                     struct effects *effects)
 {
     op->subject = NULL;
-    finish_closed(p, now_us);
     wait_for_all(p, op, &p->error, timeout_us, now_us, effects);
 }
 
 uint64_t producer_push(struct producer *p, int64_t now_us, struct effects *effects)
 {
-    finish_closed(p, now_us);
     if (p->hurry < p->batcher.last)
         p->hurry = p->batcher.last;
     producer_go(p, now_us, effects);
@@ -139,7 +126,6 @@ void producer_close(struct producer *p, struct writer *w, struct op *op, int64_t
 
     op->subject = w;
     w->split = false;
-    w->closed_since = w->partial_len > 0;
     if (!error && wait)
         error = p->ended;
     if (error || !wait) {

@@ -50,7 +50,6 @@ static int partial_add(struct writer *w, const uint8_t *data, size_t len)
 static void partial_clear(struct writer *w)
 {
     w->partial_len = 0;
-    w->closed_since = false;
     if (w->partial_cap <= PARTIAL_KEPT)
         return;
     free(w->partial);
@@ -394,7 +393,6 @@ void producer_write(struct producer *p, struct writer *w, struct op *op, int64_t
     op->on_deadline = -ETIMEDOUT;
     w->after_split = w->split;
     w->split = false;
-    w->closed_since = false;
     if (w->error || p->ended) {
         tell(p, w, op, w->error ? w->error : p->ended, now_us, effects);
         return;

@@ -10,6 +10,7 @@
 
 static void flush_queues(struct tree *tree, struct node *node, struct call *call)
 {
+    tree_look(tree, node);
     if (node->mq)
         mqueue_flush(node->mq, &call->op);
     else

@@ -82,6 +82,7 @@ static void in_fsync(struct file *file, fuse_req_t req)
     if (!call)
         return;
     call->kept = kept_error(file);
+    tree_look(file->tree, file->node);
     mqueue_sync(file->node->mq, file->writer, &call->op);
 }
 

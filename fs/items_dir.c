@@ -228,6 +228,7 @@ static void items_readdir(struct file *dir, fuse_req_t req, size_t size, off_t o
 
     if (!dir->lister)
         dir->lister = lister_new(); /* without it names are listed, and attributes asked for */
+    tree_look(dir->tree, dir->node);
     if (offset == 0)
         page_reset(&dir->page);
     proceed(&reading);

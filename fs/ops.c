@@ -6,6 +6,8 @@
 #include "fs/ops.h"
 
 #include <errno.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 static struct tree *tree_of(fuse_req_t req)
 {
@@ -20,9 +22,9 @@ static struct node *find(fuse_req_t req, fuse_ino_t ino)
 static void ops_init(void *userdata, struct fuse_conn_info *conn)
 {
     conn->max_write = TREE_WRITE_MAX;
-    /* Closes are sent in the background: let many go at once. */
-    conn->max_background = 256;
-    conn->congestion_threshold = 192;
+    /* Closes are sent in the background, so many at most: the rest would come late (closes.h). */
+    conn->max_background = UINT16_MAX;
+    conn->congestion_threshold = UINT16_MAX;
     conn->want |= conn->capable & FUSE_CAP_ATOMIC_O_TRUNC;
     conn->want &= ~(unsigned)(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ |
                               FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
@@ -197,6 +199,23 @@ static void ops_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
     fuse_reply_err(req, ENODATA);
 }
+
+static ssize_t io_read(int fd, void *request, size_t max, void *userdata)
+{
+    struct tree *tree = userdata;
+    ssize_t len = read(fd, request, max);
+
+    if (len > 0)
+        closes_read(&tree->closes, request, (size_t)len);
+    return len;
+}
+
+static ssize_t io_write(int fd, struct iovec *iov, int n_iov, void *userdata)
+{
+    return writev(fd, iov, n_iov);
+}
+
+const struct fuse_custom_io tree_fuse_io = {.read = io_read, .writev = io_write};
 
 const struct fuse_lowlevel_ops tree_fuse_ops = {
     .init = ops_init,

@@ -84,7 +84,10 @@ void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+    struct tree *tree = fuse_req_userdata(req);
+
     file_release(file_of(fi));
+    closes_done(&tree->closes);
     fuse_reply_err(req, 0);
 }
 

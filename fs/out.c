@@ -41,6 +41,7 @@ static void out_read(struct file *file, fuse_req_t req, size_t size, off_t offse
     call->op.len = size;
     call->op.offset = offset;
     call->op.nonblock = flags & O_NONBLOCK;
+    tree_look(file->tree, file->node);
     mqueue_read(file->node->mq, file->reader, &call->op);
 }
 

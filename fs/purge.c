@@ -24,6 +24,7 @@ static void purge_write(struct file *file, fuse_req_t req, const char *data, siz
     if (!call)
         return;
     call->size = len;
+    tree_look(file->tree, file->node);
     mqueue_purge(file->node->mq, &call->op);
 }
 

@@ -204,6 +204,13 @@ static int mount_session(struct program *program)
             log_error("cannot mount on %s", program->mountpoint);
         return -EIO;
     }
+    result =
+        fuse_session_custom_io(program->session, &tree_fuse_io, fuse_session_fd(program->session));
+    if (result < 0) {
+        log_error("cannot mount on %s: %s", program->mountpoint, strerror(-result));
+        fuse_session_unmount(program->session);
+        return result;
+    }
     if (mount_entry_at(program->mountpoint, &program->ending.entry) < 0)
         program->ending.entry.id = 0;
     return 0;

@@ -12,6 +12,7 @@ static int stats_open(struct file *file, fuse_req_t req)
 
     if ((file->flags & O_ACCMODE) != O_RDONLY)
         return -EACCES;
+    tree_look(file->tree, file->node);
     file->text = mq ? mqueue_stats(mq) : mount_stats(file->tree->options.mount);
     if (!file->text)
         return -ENOMEM;

@@ -27,6 +27,7 @@ void tree_init(struct tree *tree, const struct tree_options *options)
 {
     *tree = (struct tree){.options = *options};
     nodes_init(&tree->nodes, &clock_system);
+    closes_init(&tree->closes);
     limit_init(&tree->limit, &clock_system);
     pthread_mutex_init(&tree->files_lock, NULL);
     TAILQ_INIT(&tree->files);
@@ -39,6 +40,7 @@ void tree_fini(struct tree *tree)
     while ((file = TAILQ_FIRST(&tree->files)) != NULL)
         file_release(file);
     nodes_fini(&tree->nodes);
+    closes_fini(&tree->closes);
     limit_fini(&tree->limit);
     pthread_mutex_destroy(&tree->files_lock);
 }
@@ -184,6 +186,12 @@ bool setattr_changes(const struct stat *now, const struct stat *to, int to_set)
     return ((to_set & FUSE_SET_ATTR_MODE) && ((now->st_mode ^ to->st_mode) & 07777) != 0) ||
            ((to_set & FUSE_SET_ATTR_UID) && now->st_uid != to->st_uid) ||
            ((to_set & FUSE_SET_ATTR_GID) && now->st_gid != to->st_gid);
+}
+
+void tree_look(struct tree *tree, const struct node *node)
+{
+    if (closes_under_way(&tree->closes) && (!node->mq || mqueue_unfinished(node->mq)))
+        closes_await(&tree->closes);
 }
 
 void tree_expire(struct tree *tree, uint64_t queue)

@@ -4,11 +4,12 @@
  * function, or does the default where there is none.
  *
  * Every request is answered exactly once, by the function that took it or by its call (call.h). No
- * function here blocks. Any session thread may run any of them.
+ * function here blocks, but for a moment in closes.h. Any session thread may run any of them.
  */
 #ifndef QUEUEFS_FS_TREE_H
 #define QUEUEFS_FS_TREE_H
 
+#include "fs/closes.h"
 #include "fs/limit.h"
 #include "fs/node.h"
 #include "fs/page.h"
@@ -33,6 +34,7 @@ struct tree {
     struct tree_options options;
     struct fuse_session *session;
     struct nodes nodes;
+    struct closes closes;
     struct limit limit;         /* on how long a request may wait */
     atomic_size_t fetched;      /* bytes of items that are open, see item.c */
     pthread_mutex_t files_lock; /* above what it guards */
@@ -150,8 +152,13 @@ void items_unlink(struct tree *tree, struct node *dir, fuse_req_t req, const cha
 void tree_rename(struct tree *tree, fuse_req_t req, struct node *from, const char *name,
                  struct node *to, const char *new_name, unsigned flags);
 
-/* fuse's table; the session's user data is the tree. */
+/* What `node` shows is about to be looked at, on behalf of the request that this thread handles: a
+ * close of its queue (of any, for a node of the root) that has returned counts. */
+void tree_look(struct tree *tree, const struct node *node);
+
+/* fuse's table, and how its session reads and writes; the session's user data is the tree. */
 extern const struct fuse_lowlevel_ops tree_fuse_ops;
+extern const struct fuse_custom_io tree_fuse_io;
 
 /* The largest write(2) that arrives in one piece. */
 #define TREE_WRITE_MAX ((size_t)1 << 20)

@@ -222,12 +222,15 @@ Test(items, other_questions_do_not_wait_for_puts)
     call_init(&call);
     mqueue_look(rig.mq, ID, READY, true, &call.op);
     cr_assert_eq(call_end(&call), -ENOENT);
+    call_init(&call);
+    mqueue_list(rig.mq, READY, 0, 10, &call.op);
+    cr_assert_eq(call_end(&call), 0);
     cr_assert_eq(rig_seen(&rig, REQUEST_PUT), 0, "the item is not finished by a look");
+    mqueue_writer_release(rig.mq, w);
     call_init(&call);
     mqueue_list(rig.mq, READY, 0, 10, &call.op);
     cr_assert_eq(call_end(&call), 0);
     cr_assert_eq(rig_seen(&rig, REQUEST_PUT), 1);
-    mqueue_writer_release(rig.mq, w);
     rig_close(&rig);
 }
 

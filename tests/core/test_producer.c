@@ -136,11 +136,12 @@ Test(producer, an_unfinished_item_keeps_its_framing)
 
 /* ---- unfinished items ---- */
 
-Test(producer, flush_ends_what_was_closed_and_nothing_else)
+Test(producer, only_the_last_close_ends_an_unfinished_item)
 {
     struct rig rig;
     struct writer closed, open;
     struct call call;
+    struct effects effects;
 
     rig_init(&rig);
     writer_init(rig.p, &closed);
@@ -150,11 +151,17 @@ Test(producer, flush_ends_what_was_closed_and_nothing_else)
     rig_close(&rig, &closed, &call);
     cr_assert_eq(call.result, 0);
     rig_drain(&rig);
+    effects_init(&effects);
+    cr_assert_eq(producer_push(rig.p, rig.now_us, &effects), 0);
+    rig_run(&rig, &effects);
+    rig_nothing_more(&rig);
+    cr_assert_eq(producer_unfinished(rig.p), 2);
+    rig_release(&rig, &closed);
+    rig_drain(&rig);
     rig_take_text(&rig, "x");
     rig_nothing_more(&rig);
     cr_assert_eq(rig_puts(&rig, &open, "z"), 1);
     rig_release(&rig, &open);
-    rig_release(&rig, &closed);
     rig_drain(&rig);
     rig_take_text(&rig, "yz");
     rig_nothing_more(&rig);
@@ -174,7 +181,7 @@ Test(producer, a_write_after_a_close_goes_on_with_the_item)
     cr_assert_eq(rig_puts(&rig, &w, "b"), 1);
     rig_close(&rig, &w, &call);
     cr_assert_eq(rig_puts(&rig, &w, "c"), 1);
-    rig_drain(&rig); /* nobody closed it since c */
+    rig_drain(&rig);
     rig_nothing_more(&rig);
     cr_assert_eq(rig_puts(&rig, &w, "\n"), 1);
     rig_close(&rig, &w, &call);
@@ -185,17 +192,15 @@ Test(producer, a_write_after_a_close_goes_on_with_the_item)
     rig_fini(&rig);
 }
 
-Test(producer, push_ends_what_was_closed)
+Test(producer, push_sends_what_is_whole)
 {
     struct rig rig;
     struct writer w;
-    struct call call;
     struct effects effects;
 
     rig_init(&rig);
     writer_init(rig.p, &w);
-    cr_assert_eq(rig_puts(&rig, &w, "x"), 1);
-    rig_close(&rig, &w, &call);
+    cr_assert_eq(rig_puts(&rig, &w, "x\ny"), 3);
     effects_init(&effects);
     cr_assert_eq(producer_push(rig.p, rig.now_us, &effects), 1);
     rig_run(&rig, &effects);

@@ -54,7 +54,7 @@ Test(producer_show, what_is_buffered_is_sent_and_waited_for)
     rig_fini(&rig);
 }
 
-Test(producer_show, an_item_whose_open_was_closed_is_shown_too)
+Test(producer_show, an_unfinished_item_is_neither_ended_nor_waited_for)
 {
     struct rig rig;
     struct writer w;
@@ -65,10 +65,13 @@ Test(producer_show, an_item_whose_open_was_closed_is_shown_too)
     cr_assert_eq(rig_puts(&rig, &w, "x"), 1);
     rig_close(&rig, &w, &call);
     show(&rig, &call);
+    cr_assert_eq(rig.n_sent, 0);
+    cr_assert_eq(call.n_done, 1);
+    rig_release(&rig, &w);
+    show(&rig, &call);
     cr_assert_eq(rig.n_sent, 1);
     rig_store(&rig, 0);
     cr_assert_eq(call.n_done, 1);
-    rig_release(&rig, &w);
     rig_fini(&rig);
 }
 

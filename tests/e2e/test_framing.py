@@ -32,17 +32,6 @@ def test_a_last_line_without_newline_becomes_an_item_at_the_last_close(t):
     equal(m.get("jobs"), b"a\nb\n")
 
 
-def test_flush_ends_an_item_whose_open_was_closed_since_its_last_write(t):
-    m = t.queue()
-    with m.open_in("jobs") as file:
-        file.write(b"half")
-        m.flush("jobs")
-        equal(m.get("jobs"), b"", "with no close")
-        os.close(os.dup(file.fileno()))
-        m.flush("jobs")
-        equal(m.get("jobs"), b"half\n", "after a close")
-
-
 def test_fsync_neither_ends_nor_waits_for_an_unfinished_item(t):
     m = t.queue()
     with m.open_in("jobs") as file:
