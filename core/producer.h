@@ -27,8 +27,6 @@ struct writer {
     uint8_t *partial; /* the item that is not whole yet; owned */
     size_t partial_len, partial_cap;
     bool skipping;        /* the rest of an item that was too large, up to its separator */
-    bool split;           /* its last write was so large that the kernel may have cut it in two */
-    bool after_split;     /* so was the one before this */
     uint64_t last;        /* number of its last whole item; 0: none */
     int error;            /* of a put that failed after write(2) returned; told once */
     enum framing framing; /* of the unfinished item: what it began with */

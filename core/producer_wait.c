@@ -99,7 +99,6 @@ void producer_sync(struct producer *p, struct writer *w, struct op *op, int64_t 
                    int64_t now_us, struct effects *effects)
 {
     op->subject = w;
-    w->split = false;
     wait_for_all(p, op, &w->error, timeout_us, now_us, effects);
 }
 
@@ -125,7 +124,6 @@ void producer_close(struct producer *p, struct writer *w, struct op *op, int64_t
     int error = w->error;
 
     op->subject = w;
-    w->split = false;
     if (!error && wait)
         error = p->ended;
     if (error || !wait) {

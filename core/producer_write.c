@@ -13,10 +13,6 @@
 
 #include "core/producer_state.h"
 
-/* The kernel cuts writes at 1 MiB and hides an error on the second piece behind a short count, so
- * an error straight after a write of so many bytes is told once more. */
-#define SPLIT_WRITE (((size_t)1 << 20) - 4096)
-
 #define PARTIAL_SMALLEST ((size_t)128)
 #define PARTIAL_KEPT     ((size_t)64 << 10) /* a buffer up to this size waits for the next item */
 
@@ -256,12 +252,11 @@ void producer_write_end(struct producer *p, struct op *op, int error, int64_t no
     struct writer *w = op->subject;
 
     if (op->progress == 0 && error < 0) {
-        if (w->error == error && !w->after_split)
+        if (w->error == error)
             w->error = 0;
         effects_finish_locked(effects, op, error);
         return;
     }
-    w->split = op->progress >= SPLIT_WRITE;
     if (op->sync && w->last > p->acked && !p->ended) {
         op_take_locked(op);
         producer_wait(p, op, w->last, p->options.timeout_us, now_us, effects);
@@ -278,8 +273,6 @@ static void refuse(struct producer *p, struct writer *w, struct op *op, int64_t 
         producer_drop_partial(p, w);
         w->skipping =
             w->framing == FRAMING_FILE || !memchr(op->data, framing_separator(w->framing), op->len);
-        if (w->after_split)
-            w->error = -EMSGSIZE;
     }
     producer_write_end(p, op, -EMSGSIZE, now_us, effects);
 }
@@ -391,8 +384,6 @@ void producer_write(struct producer *p, struct writer *w, struct op *op, int64_t
     op->target = (uint64_t)time_after(now_us, p->options.settings->mount.put_timeout_us);
     op->deadline_us = (int64_t)op->target;
     op->on_deadline = -ETIMEDOUT;
-    w->after_split = w->split;
-    w->split = false;
     if (w->error || p->ended) {
         tell(p, w, op, w->error ? w->error : p->ended, now_us, effects);
         return;

@@ -64,7 +64,7 @@ void call_set_file(struct call *call, struct file *file)
 
 void call_reply_error(struct call *call, ssize_t result)
 {
-    fuse_reply_err(call->req, result < 0 ? (int)-result : -call->kept);
+    fuse_reply_err(call->req, result < 0 ? (int)-result : 0);
 }
 
 void call_reply_write(struct call *call, ssize_t result)

@@ -40,7 +40,7 @@ struct call {
     uint64_t id; /* of an item */
     const struct move *move;
     struct reading reading;
-    int kept; /* an error to tell where the op has none */
+    uint64_t begins; /* of a write that may be a piece of a longer one: see in.c */
     char name[QUEUE_NAME_MAX + 1];
 };
 

@@ -1,10 +1,15 @@
 /*
  * in: puts. What a write(2) is, is core's affair (producer.h); here is what only FUSE knows. The
- * kernel splits a write(2) of more than TREE_WRITE_MAX and hides an error on a later piece
- * behind the short count. So an error on a write that may be such a piece is kept, and the next
- * call on the open is told as well.
+ * kernel splits a write(2) of more than TREE_WRITE_MAX and hides an error on a later piece behind
+ * the short count. A piece cannot be told from a write(2) of its own. But who got a short count
+ * writes the rest, the same bytes, again, and who got the error goes on with others. So an error on
+ * a write straight after one that may have been split is kept with what its bytes began with, and
+ * told again to the next write if it begins so. (Left over: who was told, and goes on with an item
+ * that begins with the same BEGINNING bytes, is told once more.)
  */
 #include "fs/call.h"
+
+#include "core/crc32c.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +17,8 @@
 
 /* A piece of an unaligned buffer is up to a page short of the most. */
 #define PIECE_MIN (TREE_WRITE_MAX - 4096)
+
+#define BEGINNING ((size_t)4096)
 
 static int in_open(struct file *file, fuse_req_t req)
 {
@@ -26,20 +33,38 @@ static void in_release(struct file *file)
         mqueue_writer_release(file->node->mq, file->writer);
 }
 
-/* The error that an earlier call may not have shown; told once. */
-static int kept_error(struct file *file)
+/* What `len` bytes begin with, in 48 bits: how many bytes that is, and their CRC. */
+static uint64_t beginning(const char *data, size_t len)
 {
-    return atomic_exchange(&file->kept_error, 0);
+    size_t n = len < BEGINNING ? len : BEGINNING;
+
+    return (uint64_t)n << 32 | crc32c(data, n);
+}
+
+/* In one word, as two writes of one open may be on their way (io_uring). 0: none. */
+static uint64_t refusal(uint64_t beginning, int error)
+{
+    return (uint64_t)error << 48 | beginning;
+}
+
+/* The error that these bytes have met already, which the kernel may have hidden; told once. */
+static int hidden_error(struct file *file, const char *data, size_t len)
+{
+    uint64_t refused = atomic_exchange(&file->refused, 0);
+    size_t n = refused >> 32 & UINT16_MAX;
+    bool same = refused && len >= n && refusal(beginning(data, n), 0) == refused << 16 >> 16;
+
+    return same ? (int)(refused >> 48) : 0;
 }
 
 static void in_written(struct call *call, ssize_t result)
 {
     struct file *file = call->file;
-    bool piece = atomic_exchange(&file->after_long, result >= (ssize_t)PIECE_MIN);
 
-    /* EAGAIN and EINTR took nothing: who gets a short count writes the rest again and sees them. */
-    if (piece && result < 0 && result != -EAGAIN && result != -EINTR)
-        atomic_store(&file->kept_error, (int)result);
+    atomic_store(&file->after_long, result >= (ssize_t)PIECE_MIN);
+    /* EAGAIN and EINTR changed nothing: they are met again, or not. */
+    if (call->begins && result < 0 && result != -EAGAIN && result != -EINTR)
+        atomic_store(&file->refused, refusal(call->begins, (int)-result));
     if (result == -EAGAIN)
         poll_again(file); /* while the file cannot be released yet */
     call_reply_write(call, result);
@@ -48,16 +73,18 @@ static void in_written(struct call *call, ssize_t result)
 static void in_write(struct file *file, fuse_req_t req, const char *data, size_t len, int flags)
 {
     struct call *call;
-    int error = kept_error(file);
+    int error = hidden_error(file, data, len);
 
     if (error) {
-        fuse_reply_err(req, -error);
+        fuse_reply_err(req, error);
         return;
     }
     call = call_new(file->tree, req, in_written);
     if (!call)
         return;
     call_set_file(call, file);
+    if (atomic_load(&file->after_long))
+        call->begins = beginning(data, len);
     call->op.data = (const uint8_t *)data;
     call->op.len = len;
     call->op.nonblock = flags & O_NONBLOCK;
@@ -69,10 +96,8 @@ static void in_flush(struct file *file, fuse_req_t req)
 {
     struct call *call = call_new(file->tree, req, call_reply_error);
 
-    if (!call)
-        return;
-    call->kept = kept_error(file);
-    mqueue_writer_close(file->node->mq, file->writer, &call->op);
+    if (call)
+        mqueue_writer_close(file->node->mq, file->writer, &call->op);
 }
 
 static void in_fsync(struct file *file, fuse_req_t req)
@@ -81,7 +106,6 @@ static void in_fsync(struct file *file, fuse_req_t req)
 
     if (!call)
         return;
-    call->kept = kept_error(file);
     tree_look(file->tree, file->node);
     mqueue_sync(file->node->mq, file->writer, &call->op);
 }

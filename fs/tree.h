@@ -49,12 +49,12 @@ struct file {
     int flags;         /* of open(2) */
     atomic_int n_refs; /* the open, a parked poll, a read that is being answered */
     struct poll poll;
-    struct writer *writer;  /* in */
-    atomic_int kept_error;  /* in: see there */
-    atomic_bool after_long; /* in: the last write may be a piece of a longer one */
-    struct reader *reader;  /* out, next, claim */
-    struct held *held;      /* an item that this mount holds */
-    const uint8_t *data;    /* its bytes, held's */
+    struct writer *writer;    /* in */
+    atomic_bool after_long;   /* in: the last write may be a piece of a longer one */
+    _Atomic uint64_t refused; /* in: what came after it, and the error: see there */
+    struct reader *reader;    /* out, next, claim */
+    struct held *held;        /* an item that this mount holds */
+    const uint8_t *data;      /* its bytes, held's */
     size_t data_len;
     struct page page;      /* a directory of items: see there */
     struct lister *lister; /* the same; owned, NULL: not yet */
