@@ -2,7 +2,7 @@
  * The stored form of a mark, little-endian:
  *   u8 version, u8 framing, u16 0, u32 n_items, i64 put time, u32 n_spans, then the spans:
  *   u8 state, u32 items, u32 bytes, u32 deliveries; leased: u64 token, from version 2 on i64 length
- *   of the lease; delayed: i64 time of day.
+ *   of the lease; delayed: i64 time of day, from version 3 on i64 how long that was away.
  * What comes from the disk is checked, not trusted: the spans must add up to n_items.
  */
 #include "core/mark.h"
@@ -13,13 +13,13 @@
 
 #include "core/clock.h"
 
-#define MARK_VERSION 2
+#define MARK_VERSION 3
 #define HEAD_SIZE    20
 #define SPAN_SIZE    13
 
-/* No delay is longer, whatever the time of day has done since. */
+/* No delay is longer. */
 #define DELAY_MAX_US (INT64_C(600) * 1000000)
-/* Nor a lease. */
+/* Nor a lease than this. */
 #define LEASE_MAX_US (INT64_C(366) * 24 * 3600 * 1000000)
 
 static uint8_t *put_u32(uint8_t *out, uint32_t value)
@@ -63,7 +63,9 @@ static size_t extra_size(enum item_state state, uint8_t version)
 {
     if (state == ITEM_LEASED)
         return version == 1 ? 8 : 16;
-    return state == ITEM_DELAYED ? 8 : 0;
+    if (state == ITEM_DELAYED)
+        return version <= 2 ? 8 : 16;
+    return 0;
 }
 
 size_t mark_encoded_size(const struct mark *mark)
@@ -87,8 +89,12 @@ static uint8_t *span_encode(const struct span *span, const struct mark_times *ti
         out = put_u64(out, span->token);
         out = put_u64(out, (uint64_t)span->lease_us);
     }
-    if (state == ITEM_DELAYED)
-        out = put_u64(out, (uint64_t)(span->when_us - times->mono_us + times->wall_us));
+    if (state == ITEM_DELAYED) {
+        int64_t left_us = span->when_us > times->mono_us ? span->when_us - times->mono_us : 0;
+
+        out = put_u64(out, (uint64_t)(left_us + times->wall_us));
+        out = put_u64(out, (uint64_t)left_us);
+    }
     return out;
 }
 
@@ -106,15 +112,18 @@ void mark_encode(const struct mark *mark, const struct mark_head *head,
         out = span_encode(&mark->spans[i], times, out);
 }
 
-/* When a delay that was stored as time of day ends, on the clock of this life. */
-static int64_t delay_end(uint64_t stored, const struct mark_times *times)
+/* When a delay that was stored as time of day ends, on the clock of this life. The time of day may
+ * have been set back since; no more is left than there was. */
+static int64_t delay_end(const uint8_t *extra, uint8_t version, const struct mark_times *times)
 {
-    int64_t left_us;
+    uint64_t stored = get_u64(extra);
+    uint64_t left_us = version <= 2 ? UINT64_MAX : get_u64(extra + 8);
 
     if (stored > INT64_MAX || (int64_t)stored <= times->wall_us)
         return times->mono_us;
-    left_us = (int64_t)stored - times->wall_us;
-    return times->mono_us + time_min(left_us, DELAY_MAX_US);
+    if (left_us > stored - (uint64_t)times->wall_us)
+        left_us = stored - (uint64_t)times->wall_us;
+    return times->mono_us + (left_us < DELAY_MAX_US ? (int64_t)left_us : DELAY_MAX_US);
 }
 
 /* A lease that runs in full again. */
@@ -150,7 +159,7 @@ static size_t span_decode(const uint8_t *in, size_t len, uint8_t version,
     if (span->state == ITEM_LEASED)
         lease_decode(extra, version, times, span);
     else if (span->state == ITEM_DELAYED)
-        span->when_us = delay_end(get_u64(extra), times);
+        span->when_us = delay_end(extra, version, times);
     return size;
 }
 

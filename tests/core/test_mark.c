@@ -312,7 +312,7 @@ Test(mark, lease_of_the_first_stored_form_is_as_the_settings_say, .timeout = 10)
     mark_fini(&read);
 }
 
-Test(mark, delays_end_at_once_or_in_ten_minutes_when_the_time_of_day_has_jumped, .timeout = 10)
+Test(mark, a_delay_is_never_longer_than_it_was_when_the_time_of_day_has_jumped, .timeout = 10)
 {
     struct mark_times past = {.mono_us = 100, .wall_us = 1, .lease_us = 70};
     struct mark_times future = {.mono_us = 100, .wall_us = INT64_MAX / 2, .lease_us = 70};
@@ -328,9 +328,49 @@ Test(mark, delays_end_at_once_or_in_ten_minutes_when_the_time_of_day_has_jumped,
     cr_assert_eq(read.spans[0].when_us, 100);
     mark_fini(&read);
     cr_assert_eq(mark_decode(bytes, len, &past, &got, &read), 0);
-    cr_assert_eq(read.spans[0].when_us, 100 + INT64_C(600) * 1000000);
+    cr_assert_eq(read.spans[0].when_us, 100 + 1000);
     mark_fini(&read);
     mark_fini(&mark);
+}
+
+/* One whose end has come and that nobody has looked at since. */
+Test(mark, a_delay_that_is_over_is_stored_as_such, .timeout = 10)
+{
+    struct span delayed = {.state = ITEM_DELAYED, .when_us = times.mono_us - 1};
+    struct mark mark = mark_of(ITEMS), read;
+    struct mark_head got;
+    uint8_t bytes[1024];
+    size_t len;
+
+    set_range(&mark, 0, ITEMS, &delayed);
+    len = encode(&mark, bytes, sizeof(bytes));
+    cr_assert_eq(mark_decode(bytes, len, &times, &got, &read), 0);
+    cr_assert_eq(read.spans[0].when_us, times.mono_us);
+    mark_fini(&read);
+    mark_fini(&mark);
+}
+
+/* Versions 1 and 2 did not say how long a delay is. */
+Test(mark, a_delay_of_an_older_stored_form_is_ten_minutes_at_most, .timeout = 10)
+{
+    static const uint8_t bytes[] = {2, 0, 0, 0, 1, 0, 0, 0,    9, 0, 0, 0, 0, 0,
+                                    0, 0, 1, 0, 0, 0, 2, 1,    0, 0, 0, 5, 0, 0,
+                                    0, 2, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0};
+    struct mark_times past = {.mono_us = 100, .wall_us = 1, .lease_us = 70};
+    struct mark_times near = {.mono_us = 100, .wall_us = 0x100000 - 5, .lease_us = 70};
+    uint8_t far[sizeof(bytes)];
+    struct mark_head got;
+    struct mark read;
+
+    cr_assert_eq(bytes[20], ITEM_DELAYED);
+    cr_assert_eq(mark_decode(bytes, sizeof(bytes), &near, &got, &read), 0);
+    cr_assert_eq(read.spans[0].when_us, 100 + 5);
+    mark_fini(&read);
+    memcpy(far, bytes, sizeof(bytes));
+    far[sizeof(far) - 2] = 1;
+    cr_assert_eq(mark_decode(far, sizeof(far), &past, &got, &read), 0);
+    cr_assert_eq(read.spans[0].when_us, 100 + INT64_C(600) * 1000000);
+    mark_fini(&read);
 }
 
 Test(mark, every_shortened_form_is_refused, .timeout = 10)
