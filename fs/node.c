@@ -43,6 +43,7 @@ void nodes_init(struct nodes *nodes, const struct clock *clock)
     pthread_mutex_init(&nodes->lock, NULL);
     RB_INIT(&nodes->set);
     nodes->next_serial = 1;
+    nodes->next_generation = 1;
     nodes->clock = clock;
     told_init(&nodes->told);
     nodes->root = (struct node){
@@ -94,13 +95,14 @@ static struct node *find_locked(struct nodes *nodes, struct node *like)
     return node;
 }
 
-static struct node *node_new(const struct node *like, struct mqueue *mq)
+static struct node *node_new_locked(struct nodes *nodes, const struct node *like, struct mqueue *mq)
 {
     struct node *node = malloc(sizeof(*node));
 
     if (!node)
         return NULL;
     *node = *like;
+    node->generation = nodes->next_generation++;
     node->mq = mq ? mqueue_ref(mq) : NULL;
     return node;
 }
@@ -112,7 +114,7 @@ static struct node *lookup_locked(struct nodes *nodes, struct mqueue *mq, struct
     if (!node) {
         if (one_open_each(like))
             like->serial = nodes->next_serial++;
-        node = node_new(like, mq);
+        node = node_new_locked(nodes, like, mq);
         if (node)
             RB_INSERT(node_set, &nodes->set, node);
     }

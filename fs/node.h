@@ -32,9 +32,10 @@ struct lister {
 
 struct node {
     struct child child;
-    struct mqueue *mq; /* owned; NULL: root, its stats, its flush */
-    uint64_t queue;    /* its number, 0 without */
-    enum node_kind in; /* of an item: its directory */
+    struct mqueue *mq;   /* owned; NULL: root, its stats, its flush */
+    uint64_t queue;      /* its number, 0 without */
+    uint64_t generation; /* with its address it is unique, which a file handle needs */
+    enum node_kind in;   /* of an item: its directory */
     /* nodes.lock */
     RB_ENTRY(node) link;
     bool busy;       /* of a kind that has a node for each open: it is open */
@@ -49,7 +50,7 @@ struct node {
 struct nodes {
     pthread_mutex_t lock;
     RB_HEAD(node_set, node) set;
-    uint64_t next_serial;
+    uint64_t next_serial, next_generation;
     struct told told;
     const struct clock *clock;
     struct node root; /* in no set, never freed */

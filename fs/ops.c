@@ -105,6 +105,14 @@ static void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int to_
         setattr_of_file(tree_of(req), node, req, to, to_set);
 }
 
+/* There is always room in `in`. Never ENOSYS or EOPNOTSUPP: posix_fallocate(3) would then write
+ * NULs, one a block. */
+static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t len,
+                          struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, find(req, ino)->child.kind == NODE_IN ? 0 : EPERM);
+}
+
 static void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
     by_name(req, parent, name, ops_of(req, parent)->mkdir);
@@ -248,6 +256,7 @@ const struct fuse_lowlevel_ops tree_fuse_ops = {
     .getxattr = ops_getxattr,
     .listxattr = ops_listxattr,
     .removexattr = ops_removexattr,
+    .fallocate = ops_fallocate,
     .ioctl = ops_ioctl,
     .poll = ops_poll,
 };

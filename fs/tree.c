@@ -134,7 +134,8 @@ int entry_of_node(struct tree *tree, struct node *node, struct fuse_entry_param 
 {
     bool held;
 
-    *entry = (struct fuse_entry_param){.ino = node_id(&tree->nodes, node)};
+    *entry = (struct fuse_entry_param){.ino = node_id(&tree->nodes, node),
+                                       .generation = node->generation};
     entry->attr_timeout = entry->entry_timeout = fresh_s(tree, node, &held);
     if (node->child.kind == NODE_ITEM && !held)
         entry->entry_timeout = 0;

@@ -11,6 +11,7 @@ in its directory. Messages of the sanitizers fail the test that caused them.
     QUEUEFS_TEST_DIR    where the directories go (default: /var/tmp, which is on a disk)
 """
 
+import contextlib
 import ctypes
 import glob
 import os
@@ -108,6 +109,23 @@ def need(*programs):
     for program in programs:
         if not shutil.which(program):
             raise Skip(program + " is not installed")
+
+
+@contextlib.contextmanager
+def preloaded(t, name, **environment):
+    """What is started meanwhile has the library of this name loaded first, from its C source."""
+    library = t.path(name + ".so")
+    sh(["cc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-o", library,
+        os.path.join(ROOT, "tests/e2e", name + ".c")])
+    before = dict(os.environ)
+    os.environ.update(environment, LD_PRELOAD=library)
+    # The sanitizer wants to be loaded first; it is none the worse for not being.
+    os.environ["ASAN_OPTIONS"] = before.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def timed(function, *args):

@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 
-from harness import FULL, ROOT, equal, eventually, main, need, sh, timed, timeout
+from harness import FULL, equal, eventually, main, need, preloaded, timed, timeout
 
 SHELLS = ["dash", "bash", "busybox sh"]
 N_ITEMS = 300 if FULL else 100
@@ -139,15 +139,9 @@ def test_hundreds_of_opens_that_end_at_once_count(t):
 
 
 def test_a_close_in_the_hands_of_a_slow_thread_counts(t):
-    library = t.path("slow_release.so")
-    sh(["cc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-o", library,
-        os.path.join(ROOT, "tests/e2e/slow_release.c")])
-    os.environ["LD_PRELOAD"] = library
-    options = os.environ.get("ASAN_OPTIONS", "")
-    os.environ["ASAN_OPTIONS"] = options + ":verify_asan_link_order=0"
     m = t.mount(start=False)
-    m.start(wait=False)
-    del os.environ["LD_PRELOAD"]
+    with preloaded(t, "slow_release"):
+        m.start(wait=False)
     eventually(m.answers, 10, "the mount")
     m.mkdir("jobs")
     for look in ("cat jobs/out", "touch jobs/flush; cat jobs/out", ": > flush; cat jobs/out@1",

@@ -253,3 +253,18 @@ Test(node, a_move_of_an_item_that_the_kernel_does_not_know)
     node_item_moved(&nodes, &dead, 1 << 24, ITEM_READY);
     cr_assert(RB_EMPTY(&nodes.set));
 }
+
+/* What a file handle of the first would say of the second, were their addresses the same. */
+Test(node, a_generation_is_of_one_node_only)
+{
+    struct node *a = node_lookup(&nodes, NULL, &stats);
+    uint64_t generation = a->generation;
+
+    for (int i = 0; i < 100; i++) {
+        node_forget(&nodes, a, 1);
+        a = node_lookup(&nodes, NULL, &stats);
+        cr_assert_gt(a->generation, generation);
+        generation = a->generation;
+    }
+    cr_assert_eq(node_lookup(&nodes, NULL, &stats)->generation, generation);
+}
