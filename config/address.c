@@ -16,6 +16,7 @@
 #define HOST_MAX       255
 #define PORT_MAX       65535
 #define SHORT_NAME_MAX 64
+#define CIPHERS_MAX    2048
 #define SOCKET_PATH    (sizeof((struct sockaddr_un *)0)->sun_path - 1)
 
 /* What follows `scheme` in `text`, or NULL. */
@@ -130,6 +131,16 @@ const char *host_check(const char *text)
 {
     if (strlen(text) > HOST_MAX || !printable(text) || strpbrk(text, "/:@"))
         return "not a host's name; one of at most 255 bytes is allowed";
+    return NULL;
+}
+
+const char *ciphers_check(const char *text)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "0123456789_-:";
+    size_t len = strspn(text, allowed);
+    if (text[len] != '\0' || len > CIPHERS_MAX)
+        return "not names of ciphers; OpenSSL's, with colons between, are allowed";
     return NULL;
 }
 

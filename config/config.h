@@ -20,6 +20,9 @@
 
 struct config_tls {
     char *ca, *cert, *key; /* paths; NULL: not given. Owned, like every char * here */
+    char *crl;             /* the same */
+    int64_t min_version;   /* enum config_tls_version */
+    char *ciphers;         /* NULL: those of today */
     char *server_name;     /* of service.tls only */
 };
 
@@ -61,6 +64,7 @@ struct config {
     size_t n_queues;
 };
 
+enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 enum config_engine { CONFIG_ENGINE_LMDB, CONFIG_ENGINE_MEMORY, CONFIG_ENGINE_NATS };
 
 /* Defaults; config_fini() gives back what it holds. 0, or -ENOMEM: nothing is held. */
@@ -98,6 +102,10 @@ int config_queue_parse(const char *text, size_t len, struct all_settings *settin
 /* An address from the command line. NULL: good; else what is wrong and what is allowed (static). */
 const char *config_service_address_check(const char *address);
 const char *config_listen_address_check(const char *address);
+
+/* Tells `differs` the name of each key ("store.path", "queues") that is not the same in both. */
+void config_compare(const struct config *one, const struct config *other,
+                    void (*differs)(void *arg, const char *key), void *arg);
 
 /* The reference of all keys, for the man page: roff to `out`. 0 or -EIO. */
 int config_print_reference(FILE *out);

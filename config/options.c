@@ -27,6 +27,7 @@
     .count_offset = offsetof(struct config, n_##field)
 
 static const char *const engines[] = {"lmdb", "memory", "nats", NULL};
+static const char *const tls_versions[] = {"1.2", "1.3", NULL};
 static const char *const levels[] = {[LOG_LEVEL_ERROR] = "error",
                                      [LOG_LEVEL_WARNING] = "warning",
                                      [LOG_LEVEL_INFO] = "info",
@@ -51,6 +52,14 @@ const struct option options_table[] = {
      .allowed = "a path", .help = "the certificate shown to the service"},
     {"service.tls", "key", OPTION_TEXT, AT(service_tls.key), .check = path_check,
      .allowed = "a path", .help = "the private key of that certificate"},
+    {"service.tls", "crl", OPTION_TEXT, AT(service_tls.crl), .check = path_check,
+     .allowed = "a path", .help = "what these authorities have revoked; absent: nothing"},
+    {"service.tls", "min_version", OPTION_VALUE, AT(service_tls.min_version),
+     .rule = {SETTING_CHOICE, CONFIG_TLS_1_2, CONFIG_TLS_1_3, false, tls_versions},
+     .fallback = CONFIG_TLS_1_2, .help = "the oldest version of TLS that is spoken"},
+    {"service.tls", "ciphers", OPTION_TEXT, AT(service_tls.ciphers), .check = ciphers_check,
+     .allowed = "names of OpenSSL, with colons between",
+     .help = "the only ciphers that are used; absent: those with forward secrecy and AEAD"},
     {"service.tls", "server_name", OPTION_TEXT, AT(service_tls.server_name), .check = host_check,
      .allowed = "a name", .help = "the name in the service's certificate, where not the address's"},
 
@@ -75,6 +84,14 @@ const struct option options_table[] = {
      .help = "the certificate shown to mounts"},
     {"tls", "key", OPTION_TEXT, AT(tls.key), .check = path_check, .allowed = "a path",
      .help = "the private key of that certificate"},
+    {"tls", "crl", OPTION_TEXT, AT(tls.crl), .check = path_check,
+     .allowed = "a path", .help = "what these authorities have revoked; absent: nothing"},
+    {"tls", "min_version", OPTION_VALUE, AT(tls.min_version),
+     .rule = {SETTING_CHOICE, CONFIG_TLS_1_2, CONFIG_TLS_1_3, false, tls_versions},
+     .fallback = CONFIG_TLS_1_2, .help = "the oldest version of TLS that is spoken"},
+    {"tls", "ciphers", OPTION_TEXT, AT(tls.ciphers), .check = ciphers_check,
+     .allowed = "names of OpenSSL, with colons between",
+     .help = "the only ciphers that are used; absent: those with forward secrecy and AEAD"},
 
     {"", "store", OPTION_SECTION, .inside = "store",
      .help = "where the service keeps its queues"},

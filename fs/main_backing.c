@@ -1,6 +1,7 @@
 #include "fs/main_backing.h"
 
 #include "core/log.h"
+#include "transport/main_listen.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -43,10 +44,7 @@ static int start_client(struct backing *backing, const struct config *config)
     const char *addresses[CONFIG_ADDRESSES_MAX + 4];
     struct client_options options = {
         .addresses = addresses,
-        .tls = {.ca = config->service_tls.ca,
-                .cert = config->service_tls.cert,
-                .key = config->service_tls.key,
-                .server_name = config->service_tls.server_name},
+        .tls = tls_files_of(&config->service_tls),
         .clock = &clock_system,
         .answer_timeout_us = ANSWER_TIMEOUT_US,
     };

@@ -11,6 +11,7 @@
 
 #include "transport/error.h"
 #include "transport/nng_guard.h"
+#include "transport/tls_engine.h"
 
 static void lane_init(struct lane *lane)
 {
@@ -200,6 +201,22 @@ void client_finish(struct slot *slot)
     request->done(request);
 }
 
+static int target_add_tls(struct client *client, struct target *target,
+                          const struct tls_files *files, char **error)
+{
+    const char *name =
+        files->server_name && *files->server_name ? files->server_name : target->address.host;
+    int rc = client->tls ? 0 : tls_new(files, &client->tls, error);
+
+    if (rc < 0)
+        return rc;
+    target->report = tls_report_new(NULL);
+    if (!target->report)
+        return -ENOMEM;
+    return error_from_nng(
+        tls_engine_config(NNG_TLS_MODE_CLIENT, client->tls, target->report, name, &target->config));
+}
+
 static int targets_add(struct client *client, const struct client_options *options, const char *url,
                        char **error)
 {
@@ -220,11 +237,7 @@ static int targets_add(struct client *client, const struct client_options *optio
         return -ENOMEM;
     if (target->address.kind != ADDRESS_TLS)
         return 0;
-    target->report = tls_report_new(NULL);
-    if (!target->report)
-        return -ENOMEM;
-    return tls_config_new(&options->tls, false, target->address.host, target->report, &target->tls,
-                          error);
+    return target_add_tls(client, target, &options->tls, error);
 }
 
 static int sync_init(struct client *client)
@@ -333,6 +346,9 @@ int client_start(struct client *client)
     if (rc < 0)
         return rc;
     link_watch(client);
+    rc = client->tls ? tls_watch(client->tls) : 0;
+    if (rc < 0)
+        return rc;
     rc = -pthread_create(&client->link, NULL, link_run, client);
     if (rc < 0)
         return rc;
@@ -367,12 +383,13 @@ void client_free(struct client *client)
     if (client->abandoned)
         return;
     for (size_t i = 0; i < client->n_targets; i++) {
-        if (client->targets[i].tls)
-            nng_tls_config_free(client->targets[i].tls);
+        if (client->targets[i].config)
+            nng_tls_config_free(client->targets[i].config);
         tls_report_unref(client->targets[i].report);
         free(client->targets[i].url);
     }
     free(client->targets);
+    tls_unref(client->tls);
     pthread_mutex_destroy(&client->lock);
     pthread_cond_destroy(&client->changed);
     free(client);

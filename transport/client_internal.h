@@ -60,7 +60,7 @@ struct lane {
 struct target {
     char *url;
     struct address address;
-    nng_tls_config *tls;
+    nng_tls_config *config;    /* NULL: no TLS */
     struct tls_report *report; /* why its handshakes fail; NULL: no TLS */
     char said[TLS_WHY_MAX];    /* in the log, since it last worked; the link's thread only */
 };
@@ -71,6 +71,7 @@ struct client {
     int64_t answer_timeout_us;
     struct target *targets;
     size_t n_targets;
+    struct tls *tls; /* of those with TLS; NULL: there are none */
     nng_socket socket;
     bool opened;
     struct slot *slots; /* CLIENT_ALL_SLOTS of them, once opened */

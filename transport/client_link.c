@@ -252,8 +252,8 @@ static int dialer_make(struct client *client, const struct target *target)
     rv = nng_dialer_set_size(dialer, NNG_OPT_RECVMAXSZ, WIRE_FRAME_MAX);
     if (rv == 0)
         rv = set_redial(client, dialer);
-    if (rv == 0 && target->tls)
-        rv = nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, target->tls);
+    if (rv == 0 && target->config)
+        rv = nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, target->config);
     if (rv) {
         nng_dialer_close(dialer);
         return rv;
@@ -353,6 +353,10 @@ static void explain(const struct target *target, int rv, char why[TLS_WHY_MAX])
         snprintf(why, TLS_WHY_MAX,
                  "nothing there speaks our protocol without TLS (tls+tcp:// "
                  "rather than tcp://?)");
+    else if (target->config)
+        snprintf(why, TLS_WHY_MAX,
+                 "the connection was closed in the handshake: no TLS there (tcp:// rather than "
+                 "tls+tcp://?), or it may not accept this certificate: its log says why");
     else
         snprintf(why, TLS_WHY_MAX, "nothing there speaks our protocol");
 }
@@ -380,7 +384,11 @@ static bool link_try(struct client *client)
 {
     struct target *target = &client->targets[client->target];
     bool came = false;
-    int rv = dialer_make(client, target);
+    int rv;
+
+    if (target->config)
+        tls_refresh(client->tls);
+    rv = dialer_make(client, target);
 
     if (rv == 0) {
         rv = dialer_start(client);

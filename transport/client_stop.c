@@ -103,6 +103,7 @@ static void requests_fail(struct client *client)
 
 void client_stop(struct client *client)
 {
+    tls_unwatch(client->tls);
     stop_sending(client);
     stop_receiving(client);
     stop_link(client);

@@ -15,6 +15,31 @@
 #include "transport/address.h"
 #include "transport/main_service.h"
 
+struct tls_files tls_files_of(const struct config_tls *tls)
+{
+    return (struct tls_files){
+        .ca = tls->ca,
+        .cert = tls->cert,
+        .key = tls->key,
+        .crl = tls->crl,
+        .ciphers = tls->ciphers,
+        .min_version = tls->min_version,
+        .server_name = tls->server_name,
+    };
+}
+
+static int check_rules(const char *url, const struct config_tls *tls)
+{
+    const struct tls_files files = tls_files_of(tls);
+    char *error = NULL;
+    int result = tls_rules_check(&files, &error);
+
+    if (result < 0)
+        log_error("cannot listen on %s: %s", url, error ? error : strerror(-result));
+    free(error);
+    return result;
+}
+
 static int check_tls(const char *url, const struct config_tls *files)
 {
     const char *missing = NULL;
@@ -26,7 +51,7 @@ static int check_tls(const char *url, const struct config_tls *files)
     if (!files->ca)
         missing = "ca";
     if (!missing)
-        return 0;
+        return check_rules(url, files);
     log_error("cannot listen on %s: tls.%s is not set; a tls+tcp:// address needs tls.ca, tls.cert "
               "and tls.key",
               url, missing);
@@ -106,7 +131,7 @@ static int make_directory(const char *path, const struct config *config)
 static int listen_on(struct server *server, const char *url, mode_t mode,
                      const struct config_tls *files)
 {
-    const struct tls_files tls = {.ca = files->ca, .cert = files->cert, .key = files->key};
+    const struct tls_files tls = tls_files_of(files);
     char *error = NULL;
     int result = server_listen(server, url, mode, &tls, &error);
 

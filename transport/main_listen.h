@@ -8,6 +8,9 @@
 /* 0 or negative errno, logged. */
 int listen_all(struct server *server, const struct config *config);
 
+/* The files and rules of a tls: section; borrows its texts. */
+struct tls_files tls_files_of(const struct config_tls *tls);
+
 /* An address for this user only. 0 or negative errno, logged. */
 int listen_private(struct server *server, const char *url);
 

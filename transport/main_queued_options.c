@@ -31,7 +31,8 @@ static const char help[] =
     "\n"
     "It logs to stderr and tells systemd when it is ready. SIGTERM and SIGINT let it\n"
     "finish what it has begun; a second one ends it at once. Nothing acknowledged is\n"
-    "lost by that. Status: 0, 1 it failed (one line says why), 2 wrong usage.\n"
+    "lost by that. SIGHUP makes it read certificates, keys and log level anew.\n"
+    "Status: 0, 1 it failed (one line says why), 2 wrong usage.\n"
     "\n"
     "  queued -d /srv/queues &\n"
     "  queuefs -s local /mnt/q\n"
@@ -88,6 +89,7 @@ static int read_words(struct words *words, int argc, char **argv, struct command
     int option, result = 0;
 
     opterr = 0;
+    optind = 0; /* from the beginning, each time */
     while (result == 0 && (option = getopt_long(argc, argv, ":c:l:d:", long_options, NULL)) != -1)
         result = read_option(words, option, argv, command);
     if (result == 0 && optind < argc)
@@ -144,6 +146,8 @@ int queued_options_read(struct queued_options *options, int argc, char **argv, i
     int result;
 
     memset(options, 0, sizeof(*options));
+    options->argc = argc;
+    options->argv = argv;
     if (config_init(&options->config) < 0) {
         result = command_no_memory(&command);
         *status = command.status;

@@ -9,6 +9,8 @@ struct queued_options {
     struct config config; /* listen: where it says nothing, the place where mounts look */
     char *data;           /* --data; NULL: not given. Owned */
     bool check;
+    int argc; /* what it was read from; borrowed */
+    char **argv;
 };
 
 /*

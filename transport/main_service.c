@@ -176,6 +176,26 @@ int main_service_start(struct main_service *main, const struct main_service_opti
     return result < 0 ? result : server_start(main->server);
 }
 
+static void name_fixed(void *arg, const char *key)
+{
+    if (strcmp(key, "log.level") != 0 && strncmp(key, "tls.", 4) != 0)
+        log_warning("%s has changed in the settings file: that takes a restart", key);
+}
+
+void main_service_reload(struct main_service *main, const struct config *was,
+                         const struct config *config)
+{
+    const struct tls_files files = tls_files_of(&config->tls);
+    char *error = NULL;
+    int result = server_reload(main->server, &files, &error);
+
+    if (result < 0)
+        log_error("%s; the certificates stay as they were", error ? error : strerror(-result));
+    free(error);
+    log_set_level((enum log_level)config->log_level);
+    config_compare(was, config, name_fixed, NULL);
+}
+
 void main_service_stop(struct main_service *main)
 {
     if (main->server)

@@ -46,6 +46,14 @@ void main_service_fill_owners(struct config *config, uid_t uid, gid_t gid);
  * main_service_fini() undo it, half of it too. */
 int main_service_start(struct main_service *main, const struct main_service_options *options);
 
+/*
+ * Take over what a running service can of a changed config: certificates and their rules, log
+ * level. What it can't is named in the log; so is a bad file, and the certificates stay as they
+ * are. `was`: what main_service_start() got.
+ */
+void main_service_reload(struct main_service *main, const struct config *was,
+                         const struct config *config);
+
 /* Answers nothing any more; what was acknowledged is stored. */
 void main_service_stop(struct main_service *main);
 

@@ -1,10 +1,34 @@
-/* What a connection is called in the log. Any thread, and NNG is asked: hold no lock. */
-#include "transport/server_internal.h"
+#include "transport/peer_name.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <nng/transport/ipc/ipc.h>
+
+bool address_text(const uint8_t *bytes, size_t len, char text[ADDRESS_TEXT_MAX])
+{
+    if (len != sizeof(struct in_addr) && len != sizeof(struct in6_addr))
+        return false;
+    return inet_ntop(len == sizeof(struct in_addr) ? AF_INET : AF_INET6, bytes, text,
+                     ADDRESS_TEXT_MAX) != NULL;
+}
+
+bool peer_name_of(const nng_sockaddr *at, char name[PEER_NAME_MAX])
+{
+    char host[ADDRESS_TEXT_MAX] = "";
+
+    if (at->s_family == NNG_AF_INET) {
+        address_text((const uint8_t *)&at->s_in.sa_addr, sizeof(at->s_in.sa_addr), host);
+        snprintf(name, PEER_NAME_MAX, "%s:%u", host, ntohs(at->s_in.sa_port));
+        return true;
+    }
+    if (at->s_family == NNG_AF_INET6) {
+        address_text(at->s_in6.sa_addr, sizeof(at->s_in6.sa_addr), host);
+        snprintf(name, PEER_NAME_MAX, "[%s]:%u", host, ntohs(at->s_in6.sa_port));
+        return true;
+    }
+    return false;
+}
 
 static void name_process(nng_pipe pipe, char name[PEER_NAME_MAX])
 {
@@ -18,19 +42,11 @@ static void name_process(nng_pipe pipe, char name[PEER_NAME_MAX])
 void peer_name(int pipe_id, char name[PEER_NAME_MAX])
 {
     const nng_pipe pipe = {.id = (uint32_t)pipe_id};
-    char host[INET6_ADDRSTRLEN] = "";
     nng_sockaddr at;
 
     snprintf(name, PEER_NAME_MAX, "a peer");
     if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &at) != 0)
         return;
-    if (at.s_family == NNG_AF_INET) {
-        inet_ntop(AF_INET, &at.s_in.sa_addr, host, sizeof(host));
-        snprintf(name, PEER_NAME_MAX, "%s:%u", host, ntohs(at.s_in.sa_port));
-    } else if (at.s_family == NNG_AF_INET6) {
-        inet_ntop(AF_INET6, at.s_in6.sa_addr, host, sizeof(host));
-        snprintf(name, PEER_NAME_MAX, "[%s]:%u", host, ntohs(at.s_in6.sa_port));
-    } else if (at.s_family == NNG_AF_IPC) {
+    if (!peer_name_of(&at, name) && at.s_family == NNG_AF_IPC)
         name_process(pipe, name);
-    }
 }

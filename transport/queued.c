@@ -1,6 +1,7 @@
 /*
- * queued: the queue service as a program of its own. The main thread starts it, waits for the end
- * (a signal, or the store failing for good), and takes it down; all else runs on the service's
+ * queued: the queue service as a program of its own. The main thread starts it, reads settings
+ * anew at SIGHUP, waits for the end (a signal, or the store failing for good), and takes it down;
+ * all else runs on the service's
  * thread and NNG's. What was acknowledged is on disk at any moment, so that an end that takes too
  * long, or a second signal, may be abrupt.
  */
@@ -54,17 +55,40 @@ static void block_signals(void)
     sigset_t signals;
 
     ending_signals(&signals);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 }
 
-static void wait_for_signal(void)
+/* The settings are read as at the start, command line and all. */
+static void reload(struct main_service *service, const struct queued_options *options)
+{
+    struct queued_options fresh;
+    int status;
+
+    tell_systemd("RELOADING=1");
+    log_info("%s: reading settings and certificates", strsignal(SIGHUP));
+    if (queued_options_read(&fresh, options->argc, options->argv, &status) == 0)
+        main_service_reload(service, &options->config, &fresh.config);
+    else
+        log_error("everything stays as it was");
+    queued_options_fini(&fresh);
+    tell_systemd("READY=1");
+}
+
+static void wait_for_end(struct main_service *service, const struct queued_options *options)
 {
     sigset_t signals;
     int number = 0;
 
     ending_signals(&signals);
-    while (sigwait(&signals, &number) != 0)
-        continue;
+    sigaddset(&signals, SIGHUP);
+    for (;;) {
+        if (sigwait(&signals, &number) != 0)
+            continue;
+        if (number != SIGHUP)
+            break;
+        reload(service, options);
+    }
     if (!atomic_load(&failed))
         log_info("%s: ending", strsignal(number));
 }
@@ -123,7 +147,7 @@ static int run(struct queued_options *options)
     result = main_service_start(&service, &start);
     if (result == 0) {
         say_ready(&service);
-        wait_for_signal();
+        wait_for_end(&service, options);
     }
     tell_systemd("STOPPING=1");
     watch_the_end();

@@ -119,7 +119,7 @@ memory:
 
 int server_start(struct server *server)
 {
-    int rc = 0;
+    int rc = server->tls ? tls_watch(server->tls) : 0;
 
     for (size_t i = 0; rc == 0 && i < SERVER_CONTEXTS; i++)
         rc = server_add(server);
@@ -196,6 +196,7 @@ void server_free(struct server *server)
 
     if (!server)
         return;
+    tls_unwatch(server->tls);
     stop_contexts(server);
     await_quiet(server);
     for (context = server->contexts; context; context = context->next)

@@ -20,9 +20,9 @@ int server_new(struct backend *backend, struct server **server);
 
 /*
  * Listen on `url` (inproc://, ipc:///PATH, tcp://HOST:PORT, tls+tcp://HOST:PORT). ipc_mode: the
- * socket's permission bits; a stale socket file is replaced. tls: for tls+tcp. May be called
- * several times, after the last fork. 0 or negative errno, then *error (malloc'ed) says why:
- * -EADDRINUSE somebody listens there, -EPERM tcp:// that other machines could reach.
+ * socket's permission bits; a stale socket file is replaced. tls: for tls+tcp, the same each time.
+ * May be called several times, after the last fork. 0 or negative errno, then *error (malloc'ed)
+ * says why: -EADDRINUSE somebody listens there, -EPERM tcp:// that other machines could reach.
  */
 int server_listen(struct server *server, const char *url, mode_t ipc_mode,
                   const struct tls_files *tls, char **error);
@@ -33,6 +33,13 @@ const char *server_url(const struct server *server, size_t i);
 
 /* Begin to receive; after the listeners. */
 int server_start(struct server *server);
+
+/*
+ * Read the certificates of the TLS listeners anew, other files or by other rules as `tls` says.
+ * Connections that stand are left alone. 0, logged, or negative errno and *error as above: then all
+ * is as it was. Any one thread at a time.
+ */
+int server_reload(struct server *server, const struct tls_files *tls, char **error);
 
 /* Frames so far that were nonsense. Any thread. */
 uint64_t server_bad_frames(const struct server *server);

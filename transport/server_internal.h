@@ -5,7 +5,6 @@
  *   server_context.c  a context: one request at a time, received, taken by the backend, answered
  *   server_listen.c   listeners
  *   server_peer.c     connections, and what each may use
- *   peer_name.c       what a connection is called in the log
  *
  * A context's only aio receives, then sends, then receives again; between the two the request is
  * the backend's, for as long as it likes. An operation is started only between server_begin() and
@@ -94,6 +93,7 @@ struct server {
     bool stopping, closing;
     struct server_listener listeners[SERVER_LISTENERS];
     size_t n_listeners;
+    struct tls *tls; /* of those with TLS; NULL: there are none */
 };
 
 /* server.c */
@@ -130,11 +130,6 @@ void peer_moved(struct server_context *context);
 void peer_end(struct server_context *context); /* harmless without a peer */
 /* See to it that there is memory, and contexts, for others. No lock held. */
 void peers_relieve(struct server *server);
-
-/* peer_name.c */
-#define PEER_NAME_MAX 96
-/* Who is at the other end, for the log: "10.0.0.5:4711", "process 17 of user 1000". */
-void peer_name(int pipe, char name[PEER_NAME_MAX]);
 
 /* server_listen.c */
 int listeners_watch(struct server *server);

@@ -14,7 +14,7 @@
 
 #include "transport/address.h"
 #include "transport/error.h"
-#include "transport/tls_report.h"
+#include "transport/tls_engine.h"
 
 static bool is_tls(struct server *server, nng_listener id)
 {
@@ -109,28 +109,34 @@ static int check_address(const char *url, const struct address *address, char **
     return 0;
 }
 
-static int set_tls(nng_listener id, const char *url, const struct tls_files *files, char **error)
+static int set_tls(struct server *server, nng_listener id, const char *url,
+                   const struct tls_files *files, char **error)
 {
-    struct nng_tls_config *config;
+    nng_tls_config *config;
     struct tls_report *report;
-    int rc;
+    int rc = 0;
 
     if (!files)
         return fail(error, url, "it needs tls: ca, cert, key", -EINVAL);
+    if (!server->tls)
+        rc = tls_new(files, &server->tls, error);
+    if (rc < 0)
+        return rc;
     report = tls_report_new(url);
     if (!report)
         return -ENOMEM;
-    rc = tls_config_new(files, true, NULL, report, &config, error);
+    rc = error_from_nng(tls_engine_config(NNG_TLS_MODE_SERVER, server->tls, report, NULL, &config));
     tls_report_unref(report);
-    if (rc < 0)
-        return rc;
-    rc = error_from_nng(nng_listener_set_ptr(id, NNG_OPT_TLS_CONFIG, config));
-    nng_tls_config_free(config);
+    if (rc == 0) {
+        rc = error_from_nng(nng_listener_set_ptr(id, NNG_OPT_TLS_CONFIG, config));
+        nng_tls_config_free(config);
+    }
     return rc < 0 ? fail(error, url, strerror(-rc), rc) : 0;
 }
 
-static int set_options(nng_listener id, const char *url, const struct address *address,
-                       mode_t ipc_mode, const struct tls_files *tls, char **error)
+static int set_options(struct server *server, nng_listener id, const char *url,
+                       const struct address *address, mode_t ipc_mode, const struct tls_files *tls,
+                       char **error)
 {
     int rv = nng_listener_set_size(id, NNG_OPT_RECVMAXSZ, WIRE_FRAME_MAX);
 
@@ -138,7 +144,7 @@ static int set_options(nng_listener id, const char *url, const struct address *a
         rv = nng_listener_set_int(id, NNG_OPT_IPC_PERMISSIONS, (int)(ipc_mode & 0777));
     if (rv)
         return fail(error, url, nng_strerror(rv), error_from_nng(rv));
-    return address->kind == ADDRESS_TLS ? set_tls(id, url, tls, error) : 0;
+    return address->kind == ADDRESS_TLS ? set_tls(server, id, url, tls, error) : 0;
 }
 
 /* NNG's own idea of the URL has the real port. */
@@ -194,7 +200,7 @@ int server_listen(struct server *server, const char *url, mode_t ipc_mode,
     rc = error_from_nng(nng_listener_create(&id, server->socket, url));
     if (rc < 0)
         return fail(error, url, strerror(-rc), rc);
-    rc = set_options(id, url, &address, ipc_mode, tls, error);
+    rc = set_options(server, id, url, &address, ipc_mode, tls, error);
     if (rc < 0) {
         nng_listener_close(id);
         return rc;
@@ -211,6 +217,12 @@ int server_listen(struct server *server, const char *url, mode_t ipc_mode,
     return 0;
 }
 
+int server_reload(struct server *server, const struct tls_files *tls, char **error)
+{
+    *error = NULL;
+    return server->tls ? tls_reload(server->tls, tls, error) : 0;
+}
+
 const char *server_url(const struct server *server, size_t i)
 {
     return i < server->n_listeners ? server->listeners[i].url : NULL;
@@ -220,4 +232,5 @@ void listeners_free(struct server *server)
 {
     for (size_t i = 0; i < server->n_listeners; i++)
         free(server->listeners[i].url);
+    tls_unref(server->tls);
 }

@@ -13,6 +13,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "transport/peer_name.h"
 
 static int peer_compare(const struct server_peer *a, const struct server_peer *b)
 {

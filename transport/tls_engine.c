@@ -1,245 +1,396 @@
 /*
- * NNG calls these on its threads, one at a time for a connection. Configs are filled in by one
- * thread and only read once there are connections; Debian's Mbed TLS locks the generator of random
- * numbers and the key itself.
+ * NNG calls these on its threads, one at a time for a connection. Of a connection it says nothing
+ * but `transport`, for nng_tls_engine_send() and receive(). That is the connection's nng_stream:
+ * NNG hands out streams and gets them back by that same pointer. Two things need it: who is at the
+ * other end, and the time limit. NNG has one of its own, which does not work before the handshake
+ * is over, as there is no operation then that it could cancel. So each connection begins with a
+ * receive of ours with a timeout, of nothing: when the handshake is done it gets no bytes, and
+ * where that takes too long NNG cancels what waits for the peer, and with that the connection ends.
+ *
+ * An error of a connection must never be NNG_ECLOSED or NNG_ECANCELED: NNG 1.5 takes these for the
+ * end of the listener.
  */
 #include "transport/tls_engine.h"
 
-#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <mbedtls/ctr_drbg.h>
-#include <mbedtls/entropy.h>
-#include <mbedtls/net_sockets.h>
-#include <mbedtls/pk.h>
-#include <mbedtls/ssl.h>
-#include <mbedtls/x509_crt.h>
+#include <arpa/inet.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <nng/supplemental/tls/engine.h>
 
+#include "transport/peer_name.h"
 #include "transport/tls_why.h"
 
 struct nng_tls_engine_config {
-    mbedtls_ssl_config ssl;
-    mbedtls_entropy_context entropy;
-    mbedtls_ctr_drbg_context random;
-    mbedtls_x509_crt ca, cert;
-    mbedtls_x509_crl crl;
-    mbedtls_pk_context key;
-    char *server_name;
+    struct tls *tls; /* NULL: NNG's own, that nothing uses */
     struct tls_report *report;
+    char *expected;
+    bool listener;
 };
 
 struct nng_tls_engine_conn {
-    mbedtls_ssl_context ssl;
+    nng_tls_engine_config *config; /* NNG holds it as long as the connection */
+    void *transport;
+    SSL *ssl;
     struct tls_peer peer;
-    struct tls_report *report;
-    void *transport; /* NNG's */
+    char name[PEER_NAME_MAX];
+    nng_aio *limit;  /* the receive of nothing */
+    uint8_t nothing; /* where that would put it */
+    bool counted;    /* among the handshakes under way */
+    bool done;       /* the handshake is */
+    bool heard;      /* something came */
+    bool received;   /* something came that was not of the handshake */
+    bool closed;
+    bool draining;
+    int failed;       /* an error of NNG, for good */
+    atomic_bool told; /* why */
 };
 
-/* Whose report the config that is being made gets: NNG passes nothing through. */
-static _Thread_local struct tls_report *making;
+static atomic_uint n_handshakes;
 
-/* Bytes moved, or what Mbed TLS calls it. */
-static int net_result(int rv, size_t n, int want)
+/* ---- bytes, between OpenSSL and NNG ---- */
+
+static int bio_result(BIO *bio, int rv, size_t n, int retry)
 {
+    BIO_clear_retry_flags(bio);
     if (rv == 0)
         return (int)n;
-    return rv == NNG_EAGAIN ? want : MBEDTLS_ERR_NET_CONN_RESET;
+    if (rv == NNG_EAGAIN)
+        BIO_set_flags(bio, retry | BIO_FLAGS_SHOULD_RETRY);
+    return -1;
 }
 
-static int net_send(void *transport, const unsigned char *bytes, size_t len)
+static int bio_write(BIO *bio, const char *bytes, int len)
 {
-    int rv = nng_tls_engine_send(transport, bytes, &len);
+    nng_tls_engine_conn *conn = BIO_get_data(bio);
+    size_t n = (size_t)len;
+    int rv = nng_tls_engine_send(conn->transport, (const uint8_t *)bytes, &n);
 
-    return net_result(rv, len, MBEDTLS_ERR_SSL_WANT_WRITE);
+    return bio_result(bio, rv, n, BIO_FLAGS_WRITE);
 }
 
-static int net_receive(void *transport, unsigned char *bytes, size_t len)
+static int bio_read(BIO *bio, char *bytes, int len)
 {
-    int rv = nng_tls_engine_recv(transport, bytes, &len);
+    nng_tls_engine_conn *conn = BIO_get_data(bio);
+    size_t n = (size_t)len;
+    int rv = nng_tls_engine_recv(conn->transport, (uint8_t *)bytes, &n);
 
-    return net_result(rv, len, MBEDTLS_ERR_SSL_WANT_READ);
+    conn->heard |= rv == 0;
+    return bio_result(bio, rv, n, BIO_FLAGS_READ);
 }
 
-static int nng_error(int rv)
+static long bio_control(BIO *bio, int command, long number, void *arg)
 {
-    switch (rv) {
-    case MBEDTLS_ERR_SSL_WANT_READ:
-    case MBEDTLS_ERR_SSL_WANT_WRITE:
-        return NNG_EAGAIN;
-    case MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY:
-    case MBEDTLS_ERR_SSL_CONN_EOF:
-        return NNG_ECLOSED;
-    case MBEDTLS_ERR_NET_CONN_RESET:
-        return NNG_ECONNRESET;
-    case MBEDTLS_ERR_X509_CERT_VERIFY_FAILED:
-    case MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE:
-        return NNG_EPEERAUTH;
-    case MBEDTLS_ERR_SSL_ALLOC_FAILED:
+    return command == BIO_CTRL_FLUSH;
+}
+
+static int bio_create(BIO *bio)
+{
+    BIO_set_init(bio, 1);
+    return 1;
+}
+
+static BIO_METHOD *bio_method;
+
+static int bio_method_make(void)
+{
+    bio_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "nng");
+    if (!bio_method || !BIO_meth_set_write(bio_method, bio_write) ||
+        !BIO_meth_set_read(bio_method, bio_read) || !BIO_meth_set_ctrl(bio_method, bio_control) ||
+        !BIO_meth_set_create(bio_method, bio_create))
         return NNG_ENOMEM;
-    default:
-        return NNG_ECRYPTO;
+    return 0;
+}
+
+/* ---- a connection's beginning and end ---- */
+
+static void tell(nng_tls_engine_conn *conn, const char *why)
+{
+    if (!atomic_exchange(&conn->told, true))
+        tls_report_add(conn->config->report, conn->name, why);
+}
+
+static void handshake_over(nng_tls_engine_conn *conn)
+{
+    if (conn->counted)
+        atomic_fetch_sub(&n_handshakes, 1);
+    conn->counted = false;
+}
+
+/* The receive of nothing has come to an end: the handshake is done, or took too long, or the
+ * connection is gone. */
+static void limit_over(void *arg)
+{
+    nng_tls_engine_conn *conn = arg;
+    const int rv = nng_aio_result(conn->limit);
+
+    if (rv == NNG_ETIMEDOUT)
+        tell(conn, "no TLS handshake within 10 s");
+    else if ((rv == NNG_ECONNSHUT || rv == NNG_ECONNRESET) && conn->config->listener && conn->heard)
+        tell(conn, "it closed the connection in the handshake; it may not accept this side's "
+                   "certificate: its log says why");
+}
+
+static int limit_begin(nng_tls_engine_conn *conn)
+{
+    nng_iov iov = {.iov_buf = &conn->nothing, .iov_len = sizeof(conn->nothing)};
+    int rv = nng_aio_alloc(&conn->limit, limit_over, conn);
+
+    if (rv)
+        return rv;
+    nng_aio_set_timeout(conn->limit, TLS_HANDSHAKE_MS);
+    nng_aio_set_iov(conn->limit, 1, &iov);
+    nng_stream_recv(conn->transport, conn->limit);
+    return 0;
+}
+
+static bool is_address(const char *host)
+{
+    struct in6_addr six;
+    struct in_addr four;
+
+    return inet_pton(AF_INET, host, &four) == 1 || inet_pton(AF_INET6, host, &six) == 1;
+}
+
+static bool expect(SSL *ssl, const char *host)
+{
+    if (is_address(host))
+        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host);
+    return SSL_set1_host(ssl, host) && SSL_set_tlsext_host_name(ssl, host);
+}
+
+static int ssl_make(nng_tls_engine_conn *conn)
+{
+    SSL_CTX *context = tls_context(conn->config->tls);
+    BIO *bio = BIO_new(bio_method);
+
+    conn->ssl = SSL_new(context);
+    SSL_CTX_free(context);
+    if (!conn->ssl || !bio) {
+        BIO_free(bio);
+        return NNG_ENOMEM;
     }
+    BIO_set_data(bio, conn);
+    SSL_set_bio(conn->ssl, bio, bio);
+    SSL_set_app_data(conn->ssl, &conn->peer);
+    if (conn->config->listener)
+        SSL_set_accept_state(conn->ssl);
+    else
+        SSL_set_connect_state(conn->ssl);
+    if (conn->config->expected && !expect(conn->ssl, conn->config->expected))
+        return NNG_EINVAL;
+    return 0;
 }
 
 static int conn_init(nng_tls_engine_conn *conn, void *transport, nng_tls_engine_config *config)
 {
+    nng_sockaddr at;
     int rv;
 
-    mbedtls_ssl_init(&conn->ssl);
-    rv = mbedtls_ssl_setup(&conn->ssl, &config->ssl);
-    if (rv == 0 && config->server_name)
-        rv = mbedtls_ssl_set_hostname(&conn->ssl, config->server_name);
-    if (rv) {
-        mbedtls_ssl_free(&conn->ssl);
-        return nng_error(rv);
-    }
+    if (!config->tls)
+        return NNG_EINVAL;
+    conn->config = config;
     conn->transport = transport;
-    conn->report = tls_report_ref(config->report);
-    conn->peer.expected = conn->ssl.hostname;
-    mbedtls_ssl_set_verify(&conn->ssl, tls_peer_check, &conn->peer);
-    mbedtls_ssl_set_bio(&conn->ssl, transport, net_send, net_receive, NULL);
-    return 0;
+    conn->peer.expected = config->expected;
+    snprintf(conn->name, sizeof(conn->name), "a peer");
+    if (nng_stream_get_addr(transport, NNG_OPT_REMADDR, &at) == 0)
+        peer_name_of(&at, conn->name);
+    if (config->listener) {
+        conn->counted = true;
+        if (atomic_fetch_add(&n_handshakes, 1) >= TLS_HANDSHAKES_MAX) {
+            tell(conn, "too many handshakes are under way");
+            return NNG_ECONNABORTED;
+        }
+    }
+    rv = ssl_make(conn);
+    ERR_clear_error();
+    return rv ? rv : limit_begin(conn);
 }
 
+/* Also of what was not, or half, initialised. */
 static void conn_fini(nng_tls_engine_conn *conn)
 {
-    mbedtls_ssl_free(&conn->ssl);
-    tls_report_unref(conn->report);
+    if (conn->limit)
+        nng_aio_free(conn->limit);
+    handshake_over(conn);
+    SSL_free(conn->ssl);
+    ERR_clear_error();
 }
 
 static void conn_close(nng_tls_engine_conn *conn)
 {
-    mbedtls_ssl_close_notify(&conn->ssl);
+    if (!conn->closed && conn->done && !conn->failed)
+        SSL_shutdown(conn->ssl);
+    conn->closed = true;
+    ERR_clear_error();
+}
+
+/* ---- handshake and data ---- */
+
+/* What became of an operation of OpenSSL that did not succeed; why is told where that is of use. */
+static int fail(nng_tls_engine_conn *conn, int n)
+{
+    char why[TLS_WHY_MAX];
+
+    switch (SSL_get_error(conn->ssl, n)) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE:
+        return NNG_EAGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        /* It says goodbye; conn_close() says so too. */
+        return NNG_ECONNSHUT;
+    case SSL_ERROR_SSL:
+        /* In TLS 1.3 a client hears only after its handshake that it was refused. */
+        if (!conn->received) {
+            tls_why(&conn->peer, conn->config->listener, why);
+            tell(conn, why);
+        }
+        conn->failed = NNG_EPEERAUTH;
+        conn->draining = conn->config->listener && !conn->done && tls_refused_peer(&conn->peer);
+        break;
+    default:
+        conn->failed = NNG_ECONNRESET;
+    }
+    handshake_over(conn);
+    ERR_clear_error();
+    return conn->failed;
+}
+
+/*
+ * A client that was refused may have sent its first request behind its handshake. To close with
+ * that unread would be a reset, which can overtake the alert that says why. So what comes is thrown
+ * away until the client closes, or the time is up.
+ */
+static int drain(nng_tls_engine_conn *conn)
+{
+    uint8_t bytes[4096];
+    size_t len;
+    int rv;
+
+    do {
+        len = sizeof(bytes);
+        rv = nng_tls_engine_recv(conn->transport, bytes, &len);
+    } while (rv == 0);
+    return rv == NNG_EAGAIN ? rv : conn->failed;
 }
 
 static int conn_handshake(nng_tls_engine_conn *conn)
 {
-    int rv = mbedtls_ssl_handshake(&conn->ssl);
-    char why[TLS_WHY_MAX];
+    int n, rv;
 
-    if (rv == 0)
+    if (conn->done && !conn->failed)
         return 0;
-    if (nng_error(rv) != NNG_EAGAIN && tls_why(&conn->ssl, &conn->peer, rv, why))
-        tls_report_add(conn->report, why);
-    return nng_error(rv);
+    if (conn->failed)
+        return conn->draining ? drain(conn) : conn->failed;
+    ERR_clear_error();
+    n = SSL_do_handshake(conn->ssl);
+    if (n == 1) {
+        conn->done = true;
+        handshake_over(conn);
+        return 0;
+    }
+    rv = fail(conn, n);
+    return conn->draining ? drain(conn) : rv;
 }
 
 static int conn_send(nng_tls_engine_conn *conn, const uint8_t *bytes, size_t *len)
 {
-    int rv = mbedtls_ssl_write(&conn->ssl, bytes, *len);
+    const int want = *len < INT_MAX ? (int)*len : INT_MAX;
+    int n, rv = conn_handshake(conn);
 
-    if (rv < 0)
-        return nng_error(rv);
-    *len = (size_t)rv;
+    if (rv)
+        return rv;
+    ERR_clear_error();
+    n = SSL_write(conn->ssl, bytes, want);
+    if (n <= 0)
+        return fail(conn, n);
+    *len = (size_t)n;
     return 0;
 }
 
 static int conn_receive(nng_tls_engine_conn *conn, uint8_t *bytes, size_t *len)
 {
-    int rv = mbedtls_ssl_read(&conn->ssl, bytes, *len);
+    const int want = *len < INT_MAX ? (int)*len : INT_MAX;
+    int n, rv = conn_handshake(conn);
 
-    if (rv <= 0)
-        return rv == 0 ? NNG_ECLOSED : nng_error(rv);
-    *len = (size_t)rv;
+    if (rv)
+        return rv;
+    if (bytes == &conn->nothing) {
+        *len = 0;
+        return 0;
+    }
+    ERR_clear_error();
+    n = SSL_read(conn->ssl, bytes, want);
+    if (n <= 0)
+        return fail(conn, n);
+    conn->received = true;
+    *len = (size_t)n;
     return 0;
 }
 
 static bool conn_verified(nng_tls_engine_conn *conn)
 {
-    return mbedtls_ssl_get_verify_result(&conn->ssl) == 0;
+    return conn->done && SSL_get0_peer_certificate(conn->ssl) &&
+           SSL_get_verify_result(conn->ssl) == X509_V_OK;
 }
+
+/* ---- configs ---- */
+
+/* What the config that is being made is to have: NNG passes nothing through. */
+static _Thread_local const struct nng_tls_engine_config *making;
 
 static void config_fini(nng_tls_engine_config *config)
 {
-    mbedtls_ssl_config_free(&config->ssl);
-    mbedtls_ctr_drbg_free(&config->random);
-    mbedtls_entropy_free(&config->entropy);
-    mbedtls_x509_crt_free(&config->ca);
-    mbedtls_x509_crt_free(&config->cert);
-    mbedtls_x509_crl_free(&config->crl);
-    mbedtls_pk_free(&config->key);
-    free(config->server_name);
+    tls_unref(config->tls);
     tls_report_unref(config->report);
+    free(config->expected);
 }
 
 static int config_init(nng_tls_engine_config *config, nng_tls_mode mode)
 {
-    const int end = mode == NNG_TLS_MODE_SERVER ? MBEDTLS_SSL_IS_SERVER : MBEDTLS_SSL_IS_CLIENT;
-    int rv;
-
-    config->report = making ? tls_report_ref(making) : tls_report_new(NULL);
-    mbedtls_ssl_config_init(&config->ssl);
-    mbedtls_ctr_drbg_init(&config->random);
-    mbedtls_entropy_init(&config->entropy);
-    mbedtls_x509_crt_init(&config->ca);
-    mbedtls_x509_crt_init(&config->cert);
-    mbedtls_x509_crl_init(&config->crl);
-    mbedtls_pk_init(&config->key);
-    rv = config->report ? 0 : MBEDTLS_ERR_SSL_ALLOC_FAILED;
-    if (rv == 0)
-        rv =
-            mbedtls_ctr_drbg_seed(&config->random, mbedtls_entropy_func, &config->entropy, NULL, 0);
-    if (rv == 0)
-        rv = mbedtls_ssl_config_defaults(&config->ssl, end, MBEDTLS_SSL_TRANSPORT_STREAM,
-                                         MBEDTLS_SSL_PRESET_DEFAULT);
-    if (rv) {
-        config_fini(config);
-        return nng_error(rv);
-    }
-    mbedtls_ssl_conf_authmode(&config->ssl, MBEDTLS_SSL_VERIFY_REQUIRED);
-    mbedtls_ssl_conf_rng(&config->ssl, mbedtls_ctr_drbg_random, &config->random);
-    mbedtls_ssl_conf_min_version(&config->ssl, MBEDTLS_SSL_MAJOR_VERSION_3,
-                                 MBEDTLS_SSL_MINOR_VERSION_3);
+    if (!making)
+        return 0;
+    config->listener = mode == NNG_TLS_MODE_SERVER;
+    config->expected = making->expected ? strdup(making->expected) : NULL;
+    if (making->expected && !config->expected)
+        return NNG_ENOMEM;
+    config->tls = tls_ref(making->tls);
+    config->report = tls_report_ref(making->report);
     return 0;
 }
 
+/* NNG sets these on configs of its own. What holds is in struct tls. */
+
 static int config_server(nng_tls_engine_config *config, const char *name)
 {
-    free(config->server_name);
-    config->server_name = strdup(name);
-    return config->server_name ? 0 : NNG_ENOMEM;
+    return 0;
 }
 
 static int config_auth(nng_tls_engine_config *config, nng_tls_auth_mode mode)
 {
-    /* Less is nothing that a queue service offers. */
-    return mode == NNG_TLS_AUTH_MODE_REQUIRED ? 0 : NNG_ENOTSUP;
-}
-
-/* PEM texts are parsed with their NUL. */
-
-static int config_ca_chain(nng_tls_engine_config *config, const char *ca, const char *crl)
-{
-    if (mbedtls_x509_crt_parse(&config->ca, (const uint8_t *)ca, strlen(ca) + 1) != 0)
-        return NNG_EINVAL;
-    if (crl && mbedtls_x509_crl_parse(&config->crl, (const uint8_t *)crl, strlen(crl) + 1) != 0)
-        return NNG_EINVAL;
-    mbedtls_ssl_conf_ca_chain(&config->ssl, &config->ca, crl ? &config->crl : NULL);
     return 0;
 }
 
-/* NNG_EINVAL: the certificate; NNG_ECRYPTO: the key; NNG_EPEERAUTH: they are not a pair. */
+static int config_ca_chain(nng_tls_engine_config *config, const char *ca, const char *crl)
+{
+    return NNG_ENOTSUP;
+}
+
 static int config_own_cert(nng_tls_engine_config *config, const char *cert, const char *key,
                            const char *password)
 {
-    const size_t password_len = password ? strlen(password) : 0;
-
-    if (mbedtls_x509_crt_parse(&config->cert, (const uint8_t *)cert, strlen(cert) + 1) != 0)
-        return NNG_EINVAL;
-    if (mbedtls_pk_parse_key(&config->key, (const uint8_t *)key, strlen(key) + 1,
-                             (const uint8_t *)password, password_len) != 0)
-        return NNG_ECRYPTO;
-    if (mbedtls_pk_check_pair(&config->cert.pk, &config->key) != 0)
-        return NNG_EPEERAUTH;
-    return mbedtls_ssl_conf_own_cert(&config->ssl, &config->cert, &config->key) ? NNG_ENOMEM : 0;
+    return NNG_ENOTSUP;
 }
 
 static int config_version(nng_tls_engine_config *config, nng_tls_version min, nng_tls_version max)
 {
-    return min <= NNG_TLS_1_2 && max >= NNG_TLS_1_2 ? 0 : NNG_ENOTSUP;
+    return NNG_ENOTSUP;
 }
 
 static nng_tls_engine_config_ops config_ops = {
@@ -269,7 +420,7 @@ static const nng_tls_engine engine = {
     .config_ops = &config_ops,
     .conn_ops = &conn_ops,
     .name = "queuefs",
-    .description = "Mbed TLS, with reasons",
+    .description = "OpenSSL, with reasons",
     .fips_mode = false,
 };
 
@@ -282,18 +433,23 @@ static void engine_register(void)
 
     if (nng_tls_config_alloc(&first, NNG_TLS_MODE_CLIENT) == 0)
         nng_tls_config_free(first);
-    registered = nng_tls_engine_register(&engine);
+    registered = bio_method_make();
+    if (registered == 0)
+        registered = nng_tls_engine_register(&engine);
 }
 
-int tls_engine_config_alloc(nng_tls_mode mode, struct tls_report *report, nng_tls_config **config)
+int tls_engine_config(nng_tls_mode mode, struct tls *tls, struct tls_report *report,
+                      const char *expected, nng_tls_config **config)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    const struct nng_tls_engine_config wanted = {
+        .tls = tls, .report = report, .expected = (char *)expected};
     int rv;
 
     pthread_once(&once, engine_register);
     if (registered != 0)
         return registered;
-    making = report;
+    making = &wanted;
     rv = nng_tls_config_alloc(config, mode);
     making = NULL;
     return rv;

@@ -1,7 +1,7 @@
 /*
- * TLS for NNG: an engine of ours on Mbed TLS, in the place of NNG's own one, which keeps to itself
- * why a handshake failed and knows no certificates for IP addresses. TLS 1.2; both sides show and
- * check certificates as the config says.
+ * TLS for NNG: an engine of ours on OpenSSL, in the place of NNG's own one, which keeps to itself
+ * why a handshake failed, lets one last for ever, and knows no certificates for IP addresses. Both
+ * sides show and check certificates, as struct tls says.
  */
 #ifndef QUEUEFS_TRANSPORT_TLS_ENGINE_H
 #define QUEUEFS_TRANSPORT_TLS_ENGINE_H
@@ -9,10 +9,18 @@
 #include <nng/nng.h>
 #include <nng/supplemental/tls/tls.h>
 
+#include "transport/tls.h"
 #include "transport/tls_report.h"
 
-/* nng_tls_config_alloc() with this engine; failures go to `report`, of which it keeps a reference.
- * 0 or an error of NNG. After the last fork. */
-int tls_engine_config_alloc(nng_tls_mode mode, struct tls_report *report, nng_tls_config **config);
+#define TLS_HANDSHAKE_MS   10000 /* from the connection on */
+#define TLS_HANDSHAKES_MAX 1024  /* of listeners, under way at a time */
+
+/*
+ * A config of NNG's whose connections use `tls` (of which it keeps a reference) as it is when they
+ * begin; why they fail is told to `report` (the same). `expected`: the name or IP address the other
+ * side's certificate must be for; copied; NULL: any. 0 or an error of NNG. After the last fork.
+ */
+int tls_engine_config(nng_tls_mode mode, struct tls *tls, struct tls_report *report,
+                      const char *expected, nng_tls_config **config);
 
 #endif

@@ -78,7 +78,7 @@ static struct reason *reason_find_locked(struct tls_report *report, const char *
     return oldest;
 }
 
-static void report_log(struct tls_report *report, const char *why)
+static void report_log(struct tls_report *report, const char *peer, const char *why)
 {
     int64_t now_us = clock_system.mono_us(&clock_system);
     unsigned long more;
@@ -94,15 +94,16 @@ static void report_log(struct tls_report *report, const char *why)
         reason->due_us = now_us + REPORT_EVERY_US;
     pthread_mutex_unlock(&report->lock);
     if (due && more > 0)
-        log_warning("%s: refused a connection (and %lu before it): %s", report->url, more, why);
+        log_warning("%s: refused a connection from %s (and %lu before it): %s", report->url, peer,
+                    more, why);
     else if (due)
-        log_warning("%s: refused a connection: %s", report->url, why);
+        log_warning("%s: refused a connection from %s: %s", report->url, peer, why);
 }
 
-void tls_report_add(struct tls_report *report, const char *why)
+void tls_report_add(struct tls_report *report, const char *peer, const char *why)
 {
     if (report->url) {
-        report_log(report, why);
+        report_log(report, peer, why);
         return;
     }
     pthread_mutex_lock(&report->lock);

@@ -18,7 +18,8 @@ struct tls_report *tls_report_new(const char *url);
 struct tls_report *tls_report_ref(struct tls_report *report);
 void tls_report_unref(struct tls_report *report); /* takes NULL */
 
-void tls_report_add(struct tls_report *report, const char *why);
+/* `peer`: who was refused, "10.0.0.5:4711". */
+void tls_report_add(struct tls_report *report, const char *peer, const char *why);
 
 /* The last reason since the last call, or false. */
 bool tls_report_take(struct tls_report *report, char why[TLS_WHY_MAX]);

@@ -1,27 +1,30 @@
-/* What a failed handshake means, in words that say what to do. Pure but for *peer. */
+/* What a failed handshake means, in words that say what to do. */
 #ifndef QUEUEFS_TRANSPORT_TLS_WHY_H
 #define QUEUEFS_TRANSPORT_TLS_WHY_H
 
 #include <stdbool.h>
-#include <stdint.h>
-#include <mbedtls/ssl.h>
-#include <mbedtls/x509_crt.h>
+#include <openssl/ssl.h>
 
 #include "transport/tls_report.h"
 
-/* Who is at the other end, as its certificate says. */
+/* What was wrong with the certificate at the other end; SSL_set_app_data() says which of these is a
+ * connection's. Of one thread at a time, as the connection is. */
 struct tls_peer {
-    const char *expected; /* the name it must be for; NULL: any */
-    char name[128];       /* its subject; empty: it showed none */
-    uint32_t flags;       /* MBEDTLS_X509_BADCERT_*, of the whole chain */
+    const char *expected;  /* the name or IP address it must be for; NULL: any */
+    int error;             /* X509_V_ERR_*; X509_V_OK: nothing */
+    char why[TLS_WHY_MAX]; /* then: "the certificate CN=x has expired ..." */
 };
 
-/* For mbedtls_ssl_set_verify(), with a struct tls_peer: takes note, and lets a certificate for an
- * IP address be one for that address. */
-int tls_peer_check(void *peer, mbedtls_x509_crt *cert, int depth, uint32_t *flags);
+/* For SSL_CTX_set_verify(): takes note of what is wrong. */
+int tls_peer_check(int ok, X509_STORE_CTX *checked);
 
-/* False: nothing to tell, it was only a connection that said nothing. */
-bool tls_why(const mbedtls_ssl_context *ssl, const struct tls_peer *peer, int rv,
-             char why[TLS_WHY_MAX]);
+/*
+ * Why SSL_do_handshake(), or what came after it, has failed with SSL_ERROR_SSL: of this thread's
+ * errors. `listener`: which end we are.
+ */
+void tls_why(const struct tls_peer *peer, bool listener, char why[TLS_WHY_MAX]);
+
+/* Whether it is the other side's certificate, or the want of one, that was refused. */
+bool tls_refused_peer(const struct tls_peer *peer);
 
 #endif

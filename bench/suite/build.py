@@ -11,7 +11,7 @@ BUILD = ROOT + "/build-bench"
 # As ./quickstart, and what makes the pictures.
 PACKAGES = [
     "meson", "ninja-build", "gcc", "libc6-dev", "pkg-config", "libfuse3-dev", "fuse3", "libnng-dev",
-    "liblmdb-dev", "libmbedtls-dev", "libyaml-dev", "libbsd-dev", "libisal-dev", "gnuplot-nox",
+    "liblmdb-dev", "libssl-dev", "libyaml-dev", "libbsd-dev", "libisal-dev", "gnuplot-nox",
 ]
 
 

@@ -68,7 +68,8 @@ Test(loader, every_key_of_the_manual_is_taken, .timeout = 5)
     load(&config, "service:\n"
                   "  address: [tcp://10.0.0.5:7440, ipc:///run/queued/queued.sock, local]\n"
                   "  timeout: 5s\n"
-                  "  tls: {ca: /a, cert: /b, key: /c, server_name: q.example}\n"
+                  "  tls: {ca: /a, cert: /b, key: /c, server_name: q.example, crl: /g,\n"
+                  "    min_version: 1.3, ciphers: 'A:B'}\n"
                   "listen:\n"
                   "  - ipc:///run/queued/queued.sock\n"
                   "  - tls+tcp://[::]:7441\n"
@@ -90,11 +91,16 @@ Test(loader, every_key_of_the_manual_is_taken, .timeout = 5)
     cr_assert_str_eq(config.service_tls.cert, "/b");
     cr_assert_str_eq(config.service_tls.key, "/c");
     cr_assert_str_eq(config.service_tls.server_name, "q.example");
+    cr_assert_str_eq(config.service_tls.crl, "/g");
+    cr_assert_eq(config.service_tls.min_version, CONFIG_TLS_1_3);
+    cr_assert_str_eq(config.service_tls.ciphers, "A:B");
     cr_assert_eq(config.n_listen, 2);
     cr_assert_str_eq(config.listen[1], "tls+tcp://[::]:7441");
     cr_assert_str_eq(config.tls.ca, "/d");
     cr_assert_str_eq(config.tls.cert, "/e");
     cr_assert_str_eq(config.tls.key, "/f");
+    cr_assert_null(config.tls.crl);
+    cr_assert_eq(config.tls.min_version, CONFIG_TLS_1_2);
     cr_assert_eq(config.engine, CONFIG_ENGINE_NATS);
     cr_assert_str_eq(config.store_path, "/var/lib/queued");
     cr_assert_eq(config.max_bytes, 1 << 30);
@@ -294,4 +300,39 @@ Test(loader, who_may_use_the_sockets, .timeout = 5)
     cr_assert_eq(config.socket_owner, 0);
     cr_assert_eq(config.socket_group, INT64_C(4294967294));
     config_fini(&config);
+}
+
+static char differing[512];
+
+static void differs(void *arg, const char *key)
+{
+    strcat(strcat(differing, key), " ");
+}
+
+static void expect_differing(const char *one_text, const char *other_text, const char *keys)
+{
+    struct config one, other;
+    char *error;
+
+    cr_assert_eq(config_init(&one), 0);
+    cr_assert_eq(config_init(&other), 0);
+    cr_assert_eq(config_load_text(&one, "a", one_text, strlen(one_text), &error), 0);
+    cr_assert_eq(config_load_text(&other, "b", other_text, strlen(other_text), &error), 0);
+    differing[0] = '\0';
+    config_compare(&one, &other, differs, NULL);
+    cr_assert_str_eq(differing, keys);
+    config_fini(&one);
+    config_fini(&other);
+}
+
+Test(loader, compare_names_what_differs)
+{
+    expect_differing("tls: {ca: /a}\nqueues: {a: {lease: 1m}}",
+                     "tls: {ca: /a}\nqueues: {a: {lease: 1m}}", "");
+    expect_differing("tls: {ca: /a}", "tls: {cert: /a}", "tls.ca tls.cert ");
+    expect_differing("listen: tcp://h:1", "listen: [tcp://h:1, tcp://h:2]", "listen ");
+    expect_differing("store: {path: /a, max_bytes: 1GiB}", "store: {path: /b}",
+                     "store.path store.max_bytes ");
+    expect_differing("defaults: {lease: 1m}", "queues: {a: }", "defaults queues ");
+    expect_differing("queues: {a: {lease: 1m}}", "queues: {a: {lease: 2m}}", "queues ");
 }

@@ -11,6 +11,7 @@
 
 #include "core/clock.h"
 #include "tests/transport/harness.h"
+#include "transport/peer_name.h"
 #include "transport/server_internal.h"
 
 #define MIB ((size_t)1 << 20)

@@ -29,8 +29,8 @@ Test(tls_report, a_dialler_takes_the_last_reason_once)
     char why[TLS_WHY_MAX];
 
     cr_assert_not(tls_report_take(report, why));
-    tls_report_add(report, "a");
-    tls_report_add(report, "b");
+    tls_report_add(report, "10.0.0.5:4711", "a");
+    tls_report_add(report, "10.0.0.5:4711", "b");
     cr_assert(tls_report_take(report, why));
     cr_assert_str_eq(why, "b");
     cr_assert_not(tls_report_take(report, why));
@@ -42,12 +42,12 @@ Test(tls_report, a_listener_logs_each_reason_once_in_a_while)
 {
     struct tls_report *report = tls_report_new("tls+tcp://h:1");
 
-    tls_report_add(report, "a");
-    cr_assert_str_eq(said, "tls+tcp://h:1: refused a connection: a");
+    tls_report_add(report, "10.0.0.5:4711", "a");
+    cr_assert_str_eq(said, "tls+tcp://h:1: refused a connection from 10.0.0.5:4711: a");
     for (int i = 0; i < 100; i++)
-        tls_report_add(report, "a");
+        tls_report_add(report, "10.0.0.5:4711", "a");
     cr_assert_eq(n_said, 1);
-    tls_report_add(report, "b");
+    tls_report_add(report, "10.0.0.5:4711", "b");
     cr_assert_eq(n_said, 2);
     tls_report_unref(report);
 }
@@ -62,7 +62,7 @@ Test(tls_report, a_flood_of_different_reasons_stays_bounded)
     for (int i = 0; i < 1000; i++) {
         snprintf(why, 8, "%d", i);
         why[7] = 'x';
-        tls_report_add(report, why);
+        tls_report_add(report, "10.0.0.5:4711", why);
     }
     cr_assert_eq(n_said, 8);
     tls_report_unref(report);
@@ -73,7 +73,7 @@ Test(tls_report, references_are_counted)
     struct tls_report *report = tls_report_new("tls+tcp://h:1");
 
     tls_report_unref(tls_report_ref(report));
-    tls_report_add(report, "still there");
+    tls_report_add(report, "10.0.0.5:4711", "still there");
     tls_report_unref(report);
     tls_report_unref(NULL);
 }
