@@ -36,7 +36,8 @@ static void config_written(struct call *call, ssize_t result)
     call_reply_write(call, result < 0 ? result : (ssize_t)call->size);
 }
 
-static void config_write(struct file *file, fuse_req_t req, const char *data, size_t len, int flags)
+static void config_write(struct file *file, fuse_req_t req, const char *data, size_t len,
+                         off_t offset, int flags)
 {
     struct mqueue_info info;
     struct call *call;

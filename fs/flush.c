@@ -43,7 +43,8 @@ static void flush_written(struct call *call, ssize_t result)
     call_reply_write(call, result < 0 ? result : (ssize_t)call->size);
 }
 
-static void flush_write(struct file *file, fuse_req_t req, const char *data, size_t len, int flags)
+static void flush_write(struct file *file, fuse_req_t req, const char *data, size_t len,
+                        off_t offset, int flags)
 {
     struct call *call = call_new(file->tree, req, flush_written);
 

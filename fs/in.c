@@ -20,6 +20,9 @@
 
 #define BEGINNING ((size_t)4096)
 
+/* Bytes, see forget_size(): less than anybody limits a file to, more than a line. */
+#define SIZE_KEPT 4096
+
 static int in_open(struct file *file, fuse_req_t req)
 {
     if ((file->flags & O_ACCMODE) == O_RDONLY)
@@ -70,11 +73,13 @@ static void in_written(struct call *call, ssize_t result)
     call_reply_write(call, result);
 }
 
-static void in_write(struct file *file, fuse_req_t req, const char *data, size_t len, int flags)
+static void in_write(struct file *file, fuse_req_t req, const char *data, size_t len, off_t offset,
+                     int flags)
 {
     struct call *call;
     int error = hidden_error(file, data, len);
 
+    atomic_store(&file->end, offset + (off_t)len);
     if (error) {
         fuse_reply_err(req, error);
         return;
@@ -92,10 +97,25 @@ static void in_write(struct file *file, fuse_req_t req, const char *data, size_t
     mqueue_write(file->node->mq, file->writer, &call->op);
 }
 
+/*
+ * The kernel keeps a size of what is appended to, adds up all writes, those of earlier opens too,
+ * and holds RLIMIT_FSIZE against it. So it shall ask for the size again before the next open, once
+ * that is worth it. (Left over: what one open appends adds up.)
+ */
+static void forget_size(struct file *file)
+{
+    struct tree *tree = file->tree;
+
+    if (atomic_exchange(&file->end, 0) > SIZE_KEPT)
+        fuse_lowlevel_notify_inval_inode(tree->session, node_id(&tree->nodes, file->node), -1, 0);
+}
+
 static void in_flush(struct file *file, fuse_req_t req)
 {
-    struct call *call = call_new(file->tree, req, call_reply_error);
+    struct call *call;
 
+    forget_size(file);
+    call = call_new(file->tree, req, call_reply_error);
     if (call)
         mqueue_writer_close(file->node->mq, file->writer, &call->op);
 }

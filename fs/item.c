@@ -100,7 +100,8 @@ static int item_open(struct file *file, fuse_req_t req)
                                              : 1 << ITEM_READY | 1 << ITEM_DELAYED);
 }
 
-static void item_write(struct file *file, fuse_req_t req, const char *data, size_t len, int flags)
+static void item_write(struct file *file, fuse_req_t req, const char *data, size_t len,
+                       off_t offset, int flags)
 {
     fuse_reply_err(req, EPERM);
 }

@@ -63,7 +63,7 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len, off
 
     file_ref(file); /* it may be released as soon as the request is answered */
     if (file->ops->write)
-        file->ops->write(file, req, data, len, fi->flags);
+        file->ops->write(file, req, data, len, offset, fi->flags);
     else
         fuse_reply_err(req, EBADF);
     file_unref(file);

@@ -50,6 +50,7 @@ struct file {
     atomic_int n_refs; /* the open, a parked poll, a read that is being answered */
     struct poll poll;
     struct writer *writer;    /* in */
+    _Atomic off_t end;        /* in: where the kernel saw its last write end */
     atomic_bool after_long;   /* in: the last write may be a piece of a longer one */
     _Atomic uint64_t refused; /* in: what came after it, and the error: see there */
     struct reader *reader;    /* out, next, claim */
@@ -76,7 +77,8 @@ struct node_ops {
     /* NULL: end of file. */
     void (*read)(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);
     /* NULL: EBADF. */
-    void (*write)(struct file *file, fuse_req_t req, const char *data, size_t len, int flags);
+    void (*write)(struct file *file, fuse_req_t req, const char *data, size_t len, off_t offset,
+                  int flags);
     /* close(2) of a descriptor. NULL: 0. */
     void (*flush)(struct file *file, fuse_req_t req);
     /* NULL: 0. */

@@ -93,6 +93,16 @@ def test_fallocate_does_nothing(t):
         fails(errno.EPERM, os.posix_fallocate, file.fileno(), 0, 100)
 
 
+def test_a_limit_on_the_size_of_files_does_not_add_up_over_opens(t):
+    m = t.queue()
+    line = "x" * 999
+    for to in (">", ">>"):
+        for shell in ("sh", "bash"):
+            m.sh("ulimit -f 16; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do"
+                 " echo %s %s jobs/in; done" % (line, to), shell=shell)
+            equal(m.get("jobs"), (line + "\n").encode() * 20, to)
+
+
 # ---- file handles ----
 
 
