@@ -134,8 +134,19 @@ static bool pool_must_go(const struct consumer *c, int64_t now_us)
     return c->returning || c->ended || now_us >= pool_idle_us(c) || wait_any_closer(c);
 }
 
+/* Those who share the opens go on some time, with what they are in the middle of. */
+static void all_stay(struct consumer *c)
+{
+    struct reader *r;
+
+    TAILQ_FOREACH (r, &c->readers, link)
+        reader_stay(r);
+}
+
 static void step_one(struct consumer *c, int64_t now_us, struct effects *effects)
 {
+    if (c->n_leaving > 0 && now_us >= c->leaving_us)
+        all_stay(c);
     if (!c->returning)
         wait_serve(c, now_us, effects);
     c->slow = c->slow || now_us >= pool_idle_us(c);
@@ -178,6 +189,7 @@ void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t 
         return;
     }
     r->active = true;
+    reader_stay(r);
     op->subject = r;
     if (!reader_read(r, op, now_us, effects))
         wait_read(r, op, now_us, effects);
@@ -202,7 +214,9 @@ void consumer_close(struct consumer *c, struct reader *r, struct op *op, int64_t
         return;
     }
     reader_acknowledge(r, now_us);
-    if (op->pid == r->pid)
+    if (r->partial.chunk && r->partial.begun)
+        reader_leave(r, now_us);
+    else
         reader_return_partial(r, now_us);
     consumer_return_pool(c, now_us);
     op->on_deadline = 0;
@@ -231,9 +245,10 @@ void consumer_release(struct consumer *c, struct reader *r, int64_t now_us, stru
         finish_parked(r, &c->polling, 0, effects);
     }
     reader_acknowledge(r, now_us);
-    reader_return_partial(r, now_us);
-    if (r->active && !leaves_all(c))
+    if ((r->active || r->partial.chunk) && !leaves_all(c))
         consumer_return_pool(c, now_us);
+    reader_return_partial(r, now_us);
+    reader_stay(r);
     if (!consumer_claims(c))
         settler_hurry(&c->settler);
     TAILQ_REMOVE(&c->readers, r, link);
@@ -330,6 +345,8 @@ int64_t consumer_deadline(const struct consumer *c)
 
     if (c->held)
         due_us = time_min(due_us, held_deadline(c->held));
+    if (c->n_leaving > 0)
+        due_us = time_min(due_us, c->leaving_us);
     if (c->waiting.n + c->closing.n > 0)
         due_us = time_min(due_us, c->review_us);
     return time_min(due_us, pool_idle_us(c));

@@ -25,6 +25,10 @@
 /* A read of this many bytes or more gives as many items as fit. */
 #define CONSUMER_BULK_READ ((size_t)128 << 10)
 
+/* A longer read may be a piece of a read(2) of more than 1 MiB, which arrives in pieces of so much;
+ * the buffer's first and last page may be cut. */
+#define CONSUMER_PIECE_MIN (((size_t)1 << 20) - 4096)
+
 #define READER_UNLIMITED UINT64_MAX
 
 struct reader; /* one open of out, next or claim */
@@ -77,10 +81,10 @@ struct consumer *reader_consumer(const struct reader *r);
 void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
                    struct effects *effects);
 
-/* close(2) of one descriptor (FUSE FLUSH): what was given is acknowledged, what nobody else will
- * read goes back, and the op ends when the service has said so, after 1 s at most, or at once where
- * it has not answered for 1 s. An item that
- * was given in part goes back too where op->pid is who read last, else at release. */
+/* close(2) of one descriptor (FUSE FLUSH): what was given is acknowledged, what was not goes back,
+ * and the op ends when the service has said so, after 1 s at most, or at once where it has not
+ * answered for 1 s. An item that was given in part stays with the open, for whoever shares it, and
+ * goes back with the release; whoever reads the queue meanwhile waits a moment for that. */
 void consumer_close(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
                     struct effects *effects);
 

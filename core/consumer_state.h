@@ -21,6 +21,7 @@
 #define POOL_IDLE_US         INT64_C(20000)   /* what nobody takes for so long goes back */
 #define CLOSE_WAIT_US        INT64_C(1000000) /* a close waits no longer */
 #define AWAY_US              INT64_C(1000000) /* no answer for so long: the service is away */
+#define LEAVING_US           INT64_C(20000)   /* the release follows a last close within this */
 #define FETCH_BYTES          ((size_t)1 << 20)
 #define FETCH_AHEAD          ((size_t)2 << 20) /* a stream of large reads keeps so much in the pool */
 #define FETCH_WAITERS        1024              /* looked at to know how much to fetch */
@@ -56,7 +57,7 @@ struct reader {
     bool ended;           /* the one item of framing file was given */
     bool active;          /* has read since its last close */
     bool has_parked;      /* some op of it was parked, and may still be */
-    int32_t pid;          /* who read last */
+    bool leaving;         /* closed in the middle of an item, and not read since */
 
     /* An item in the middle of which the reader is; chunk NULL: none. */
     struct {
@@ -64,6 +65,7 @@ struct reader {
         const uint8_t *data; /* the rest */
         size_t len;
         bool file;
+        bool begun; /* bytes of it were given */
         struct settlement range;
     } partial;
 
@@ -88,6 +90,8 @@ struct consumer {
     struct consumer *peer; /* or NULL */
     uint64_t peers_mark;   /* position of the peer's settler: no GET before it is answered */
     bool stirred_peer;     /* the peer has to step too */
+    unsigned n_leaving;    /* readers */
+    int64_t leaving_us;    /* until when nothing is taken because of them */
 
     /* Parked. */
     struct op_list waiting; /* reads */
@@ -147,6 +151,16 @@ bool reader_at_end(const struct reader *r);
 int64_t reader_timeout(const struct reader *r);
 void reader_acknowledge(struct reader *r, int64_t now_us);
 void reader_return_partial(struct reader *r, int64_t now_us);
+
+/* Closed in the middle of an item: by the last of those who share the open, and its release is on
+ * its way, or by one and the others read on. Until the one or the other, or for a moment, nothing
+ * is taken from the queue: what goes back comes first. */
+void reader_leave(struct reader *r, int64_t now_us);
+void reader_stay(struct reader *r);
+static inline bool consumer_held_up(const struct consumer *c)
+{
+    return c->n_leaving > 0 || (c->peer && c->peer->n_leaving > 0);
+}
 void reader_free(struct reader *r); /* settled before */
 
 /* ---- waits.c ---- */

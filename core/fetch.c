@@ -142,7 +142,7 @@ static bool wanted(const struct consumer *c)
 /* With reads waiting and items in the pool it is the settlements that everything waits for. */
 static bool allowed(const struct consumer *c)
 {
-    return c->get_retry_us == TIME_FOREVER && !c->returning &&
+    return c->get_retry_us == TIME_FOREVER && !c->returning && !consumer_held_up(c) &&
            (c->waiting.n == 0 || pool_empty(&c->pool)) &&
            settler_reached(&c->settler, c->given_back) &&
            (!c->peer || settler_reached(&c->peer->settler, c->peers_mark));

@@ -40,7 +40,6 @@ struct op {
     int64_t offset;      /* read */
     bool nonblock;       /* the call's own O_NONBLOCK */
     bool sync;           /* write: O_SYNC or O_DSYNC */
-    int32_t pid;         /* the caller's thread: read, close */
 
     /* Results besides `result`: of a read, where the bytes are, valid during done(). */
     struct iovec iov[16];

@@ -14,6 +14,14 @@
 /* A portion of so few bytes is a copy, so that it does not keep a whole answer in memory. */
 #define COPY_BYTES 4096
 
+/* How much one answer to a read may be. A read(2) that is longer than what arrives in one piece
+ * goes on with the next piece where the first came out full: that would wait, with what the first
+ * was given in hand. So a piece is never filled but where the next cannot wait. */
+static size_t room_of(const struct op *op)
+{
+    return op->len > CONSUMER_PIECE_MIN ? op->len - 1 : op->len;
+}
+
 /* ---- portions ---- */
 
 static struct portion *portion_new(size_t n_ranges, size_t n_copy)
@@ -116,12 +124,34 @@ void reader_return_partial(struct reader *r, int64_t now_us)
     r->partial.range.verb = SETTLE_RETURN;
     settler_add(&c->settler, &r->partial.range, now_us);
     c->given_back = settler_mark(&c->settler);
+    if (r->leaving && c->peer)
+        c->peer->peers_mark = c->given_back;
     c->discard = true;
     c->armed = false;
     chunk_unref(r->partial.chunk);
     r->partial.chunk = NULL;
     if (r->left != READER_UNLIMITED)
         r->left++;
+}
+
+void reader_leave(struct reader *r, int64_t now_us)
+{
+    struct consumer *c = r->consumer;
+
+    c->n_leaving += !r->leaving;
+    c->leaving_us = now_us + LEAVING_US;
+    r->leaving = true;
+}
+
+void reader_stay(struct reader *r)
+{
+    struct consumer *c = r->consumer;
+
+    if (!r->leaving)
+        return;
+    r->leaving = false;
+    c->n_leaving--;
+    c->stirred_peer = true;
 }
 
 void reader_free(struct reader *r)
@@ -156,14 +186,15 @@ static void give(struct reader *r, struct portion *portion, struct op *op, struc
     portion_unref(r->last);
     r->last = portion;
     r->pos += (int64_t)portion->len;
-    r->pid = op->pid;
     portion_answer(portion, 0, op, effects);
 }
 
 /* The next bytes of an item that is larger than a read; its end carries the acknowledgement. */
 static void give_partial(struct reader *r, struct op *op, struct effects *effects)
 {
-    size_t len = r->partial.len < op->len ? r->partial.len : op->len;
+    bool last = r->partial.file || r->left == 0;
+    size_t room = r->partial.len == op->len && !last ? room_of(op) : op->len;
+    size_t len = r->partial.len < room ? r->partial.len : room;
     bool whole = len == r->partial.len;
     bool copies = len <= COPY_BYTES;
     struct portion *portion = portion_new(whole, copies ? len : 0);
@@ -177,6 +208,7 @@ static void give_partial(struct reader *r, struct op *op, struct effects *effect
                 copies ? (uint8_t *)&portion->ranges[portion->n_ranges] : NULL);
     r->partial.data += len;
     r->partial.len -= len;
+    r->partial.begun = true;
     if (whole) {
         portion->ranges[0] = r->partial.range;
         chunk_unref(r->partial.chunk);
@@ -196,6 +228,7 @@ static void begin_partial(struct reader *r, const struct cut *cut)
     r->partial.data = piece->data;
     r->partial.len = piece->len;
     r->partial.file = cut->file;
+    r->partial.begun = false;
     r->partial.range = piece_range(piece, 0, SETTLE_ACK);
     if (r->left != READER_UNLIMITED)
         r->left--;
@@ -231,7 +264,7 @@ static void give_from_pool(struct reader *r, const struct cut *cut, struct op *o
     bool large = op->len >= CONSUMER_BULK_READ;
     bool copies = cut->len <= COPY_BYTES && cut->n_pieces == 1;
 
-    if (cut->len > op->len) {
+    if (cut->len > room_of(op)) {
         begin_partial(r, cut);
         give_partial(r, op, effects);
     } else {
@@ -324,7 +357,7 @@ static bool claim_on(struct reader *r, struct op *op, int64_t now_us, struct eff
         give_rest(r, op, effects);
         return true;
     }
-    if (c->returning || pool_empty(&c->pool))
+    if (c->returning || pool_empty(&c->pool) || consumer_held_up(c))
         return false;
     text = text_new(lines_at_most(r, op) * CLAIM_LINE);
     n = text ? claim_fill(c, (char *)text->ranges, lines_at_most(r, op), now_us) : -ENOMEM;
@@ -352,8 +385,8 @@ static bool read_on(struct reader *r, struct op *op, int64_t now_us, struct effe
         give_partial(r, op, effects);
         return true;
     }
-    pool_cut(&c->pool, op->len, max_items, &cut);
-    if (cut.n_items == 0 || c->returning)
+    pool_cut(&c->pool, room_of(op), max_items, &cut);
+    if (cut.n_items == 0 || c->returning || consumer_held_up(c))
         return false;
     error = settler_reserve(&c->settler, cut.n_ranges);
     if (error == -EAGAIN) {

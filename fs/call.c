@@ -47,7 +47,6 @@ struct call *call_new(struct tree *tree, fuse_req_t req,
         return NULL;
     }
     op_init(&call->op, call_done, call);
-    call->op.pid = fuse_req_ctx(req)->pid;
     call->req = req;
     call->tree = tree;
     call->reply = reply;

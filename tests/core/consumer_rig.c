@@ -230,7 +230,6 @@ void call_init(struct call *call, struct rig *rig)
 {
     memset(call, 0, sizeof(*call));
     op_init(&call->op, call_done, call);
-    call->op.pid = 1;
     call->rig = rig;
     atomic_store(&call->op.lock, &rig->lock);
 }

@@ -393,3 +393,56 @@ Test(consumer, nonsense_from_the_service_is_not_given)
     rig_settle_down(&rig);
     rig_leave(&rig, r);
 }
+
+/* ---- pieces of a longer read(2) ---- */
+
+/* `dd bs=4M count=1 < out@forever` must not wait in the second piece with what the first gave. */
+Test(consumer, piece_is_never_filled_where_the_next_would_wait)
+{
+    struct reader *r = rig_reader(&rig, READER_UNLIMITED, TIME_FOREVER);
+    struct call read;
+
+    rig_put_many(&rig, 1, 65536, 16);
+    rig_put_many(&rig, 2, 65536, 16);
+    call_init(&read, &rig);
+    rig_read(&rig, r, &read, (size_t)1 << 20, 0);
+    rig_settle_down(&rig);
+    cr_assert(read.done);
+    cr_assert_eq(read.result, (1 << 20) - 16);
+    call_fini(&read);
+    rig_leave(&rig, r);
+    cr_assert_eq(rig_count(&rig, ITEM_DONE), 65535);
+}
+
+Test(consumer, piece_that_an_item_fills_exactly_leaves_its_last_byte)
+{
+    struct reader *r = rig_reader(&rig, READER_UNLIMITED, TIME_FOREVER);
+    struct call read;
+
+    rig_put_many(&rig, 1, 1, (size_t)1 << 20);
+    call_init(&read, &rig);
+    rig_read(&rig, r, &read, (size_t)1 << 20, 0);
+    rig_settle_down(&rig);
+    cr_assert_eq(read.result, (1 << 20) - 1);
+    cr_assert_eq(rig_count(&rig, ITEM_LEASED), 1);
+    call_fini(&read);
+    rig_expect(&rig, r, BULK, "\n");
+    rig_leave(&rig, r);
+    cr_assert_eq(rig_count(&rig, ITEM_DONE), 1);
+}
+
+Test(consumer, piece_is_filled_by_the_last_item_of_its_open)
+{
+    struct reader *r = rig_reader(&rig, 1, TIME_FOREVER);
+    struct call read;
+
+    rig_put_many(&rig, 1, 2, (size_t)1 << 20);
+    call_init(&read, &rig);
+    rig_read(&rig, r, &read, (size_t)1 << 20, 0);
+    rig_settle_down(&rig);
+    cr_assert_eq(read.result, 1 << 20);
+    call_fini(&read);
+    rig_expect(&rig, r, BULK, "");
+    rig_leave(&rig, r);
+    cr_assert_eq(rig_count(&rig, ITEM_DONE), 1);
+}

@@ -215,7 +215,6 @@ Test(consumer_close, close_of_a_copy_acknowledges_and_keeps_the_bytes)
 
     rig_put(&rig, 1, FRAMING_LINE, "ab\ncd\n");
     rig_expect(&rig, r, 4096, "ab\n");
-    call.op.pid = 2;
     rig_close(&rig, r, &call);
     rig_settle_down(&rig);
     cr_assert(call.done);
@@ -229,20 +228,70 @@ Test(consumer_close, close_of_a_copy_acknowledges_and_keeps_the_bytes)
     cr_assert_eq(rig_count(&rig, ITEM_DONE), 2);
 }
 
-Test(consumer_close, item_given_in_part_goes_back_with_who_read_it)
+/* `{ head -c 3; cat; } < next` and, after its release, who comes next. */
+Test(consumer_close, item_given_in_part_goes_back_at_release_and_first)
 {
-    struct reader *r = rig_reader(&rig, 1, -1);
+    struct reader *r = rig_reader(&rig, 1, -1), *next = rig_reader(&rig, 1, 0);
+    struct call read;
 
-    rig_put(&rig, 1, FRAMING_LINE, "abcdef\n");
+    rig_put(&rig, 1, FRAMING_LINE, "abcdef\nghi\n");
     rig_expect(&rig, r, 4, "abcd");
     rig_close(&rig, r, &call);
     rig_settle_down(&rig);
     cr_assert(call.done);
     cr_assert_eq(rig_count(&rig, ITEM_READY), 1);
-    rig_expect(&rig, r, 100, "abcdef\n");
-    rig_expect(&rig, r, 100, "");
-    rig_leave(&rig, r);
+    call_init(&read, &rig);
+    rig_read(&rig, next, &read, 100, 0);
+    rig_settle_down(&rig);
+    cr_assert_not(read.done, "it waits for the release");
+    rig_release(&rig, r);
+    rig_settle_down(&rig);
+    cr_assert_str_eq(read.bytes, "abcdef\n");
+    call_fini(&read);
+    rig_leave(&rig, next);
     cr_assert_eq(consumer_counters(rig.c)->total_gets, 1);
+}
+
+Test(consumer_close, nobody_waits_long_for_a_release)
+{
+    struct reader *r = rig_reader(&rig, 1, -1), *next = rig_reader(&rig, 1, 0);
+    struct call read;
+
+    rig_put(&rig, 1, FRAMING_LINE, "abcdef\nghi\n");
+    rig_expect(&rig, r, 4, "abcd");
+    rig_close(&rig, r, &call);
+    rig_settle_down(&rig);
+    call_init(&read, &rig);
+    rig_read(&rig, next, &read, 100, 0);
+    rig_pass(&rig, LEAVING_US - 1);
+    rig_settle_down(&rig);
+    cr_assert_not(read.done);
+    rig_pass(&rig, 1);
+    rig_settle_down(&rig);
+    cr_assert_str_eq(read.bytes, "ghi\n");
+    rig_expect(&rig, r, 4, "ef\n");
+    call_fini(&read);
+    rig_leave(&rig, next);
+    rig_leave(&rig, r);
+}
+
+Test(consumer_close, who_reads_on_ends_the_wait_for_a_release)
+{
+    struct reader *r = rig_reader(&rig, 1, -1), *next = rig_reader(&rig, 1, 0);
+    struct call read;
+
+    rig_put(&rig, 1, FRAMING_LINE, "abcdef\nghi\n");
+    rig_expect(&rig, r, 4, "abcd");
+    rig_close(&rig, r, &call);
+    rig_settle_down(&rig);
+    call_init(&read, &rig);
+    rig_read(&rig, next, &read, 100, 0);
+    rig_expect(&rig, r, 4, "ef\n");
+    rig_settle_down(&rig);
+    cr_assert_str_eq(read.bytes, "ghi\n");
+    call_fini(&read);
+    rig_leave(&rig, next);
+    rig_leave(&rig, r);
 }
 
 Test(consumer_close, item_given_in_part_stays_when_another_process_closes)
@@ -251,7 +300,6 @@ Test(consumer_close, item_given_in_part_stays_when_another_process_closes)
 
     rig_put(&rig, 1, FRAMING_LINE, "abcdef\n");
     rig_expect(&rig, r, 4, "abcd");
-    call.op.pid = 2;
     rig_close(&rig, r, &call);
     rig_settle_down(&rig);
     cr_assert(call.done);

@@ -158,11 +158,9 @@ static void begin_read(struct world *w, struct user *u)
              back > 0 && chance(w, 6) == 0 ? u->pos - 1 - chance(w, (unsigned)back) : u->pos);
 }
 
-/* pid 1 is who reads, 2 another process that has the same open. */
 static void begin_close(struct world *w, struct user *u)
 {
     call_init(&u->close, &w->rig);
-    u->close.op.pid = 1 + (int32_t)chance(w, 2);
     u->closing = true;
     rig_close(&w->rig, u->r, &u->close);
 }
@@ -177,13 +175,12 @@ static void leave(struct world *w, struct user *u)
                       timeouts[chance(w, 5)]);
 }
 
-/* Who closes itself does not go on: an item that was begun would leave half a line in its text. */
 static void act(struct world *w, struct user *u)
 {
     if (u->closing && u->close.done) {
         u->closing = false;
         call_fini(&u->close);
-        if (u->close.op.pid == 1 || chance(w, 2))
+        if (chance(w, 2))
             leave(w, u);
     } else if (u->reading && chance(w, 20) == 0) {
         op_cancel(&u->read.op);
