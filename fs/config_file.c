@@ -20,11 +20,7 @@ static int config_open(struct file *file, fuse_req_t req)
         return -ENOENT;
     if ((file->flags & O_ACCMODE) == O_WRONLY)
         return 0;
-    file->text = file->tree->options.config_print(&info.settings);
-    if (!file->text)
-        return -ENOMEM;
-    file->text_len = strlen(file->text);
-    return 0;
+    return open_text(file, file->tree->options.config_print(&info.settings));
 }
 
 static void config_written(struct call *call, ssize_t result)

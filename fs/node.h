@@ -41,10 +41,12 @@ struct node {
     bool busy;       /* of a kind that has a node for each open: it is open */
     uint64_t serial; /* tells those apart; of an item not 0: it was moved */
     uint64_t n_lookups, n_opens;
-    uint64_t n_files;      /* opens, until nobody needs them any more */
-    struct item_info info; /* of an item: as last seen */
-    struct lister *lister; /* that saw it; owned, NULL: it was looked up */
-    int64_t since_us;      /* monotonic: when it was seen, or moved */
+    uint64_t n_files;       /* opens, until nobody needs them any more */
+    atomic_size_t text_len; /* of stats, config: of the last that was opened; 0: none was */
+    atomic_size_t shown;    /* the size that stat(2) was last told of them */
+    struct item_info info;  /* of an item: as last seen */
+    struct lister *lister;  /* that saw it; owned, NULL: it was looked up */
+    int64_t since_us;       /* monotonic: when it was seen, or moved */
 };
 
 struct nodes {

@@ -68,7 +68,12 @@ static void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_da
 
 static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    reply_attr(tree_of(req), req, find(req, ino));
+    /* Only lseek(2) names the open file: it goes to the end, of what has none. tail then reads on.
+     */
+    if (fi && ops_of(req, ino)->endless)
+        fuse_reply_err(req, ESPIPE);
+    else
+        reply_attr(tree_of(req), req, find(req, ino));
 }
 
 static void setattr_of_file(struct tree *tree, struct node *node, fuse_req_t req, struct stat *to,

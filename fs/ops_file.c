@@ -4,9 +4,15 @@
 #include <errno.h>
 #include <fcntl.h>
 
+/* Whether reads go through the kernel's cache: of bytes that never change. */
+static bool is_cached(const struct file *file)
+{
+    return file->ops->keeps && (file->flags & O_ACCMODE) == O_RDONLY;
+}
+
 void reply_open(struct file *file, fuse_req_t req, int error)
 {
-    bool keep = file->ops->keeps && (file->flags & O_ACCMODE) == O_RDONLY;
+    bool keep = is_cached(file);
     struct fuse_file_info fi = {.fh = (uintptr_t)file,
                                 .direct_io = !keep,
                                 .keep_cache = keep,
@@ -44,12 +50,30 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         reply_open(file, req, result);
 }
 
+/*
+ * splice(2), sendfile(2), copy_file_range(2) and mmap(2) go through the kernel's cache also where
+ * read(2) does not: a page each, known by its lock owner 0. A page is the inode's, and wants all of
+ * its 4096 bytes or it ends the file: a stream has none. So they are refused with what sendfile(2)
+ * names as a reason to go on with read(2), and that is what cat, cp and others that copy do.
+ *
+ * libuv goes on upon EINVAL only, and until it has all bytes that fstat(2) has shown, for ever if
+ * they never come. Where those were not the file's, ENOSYS ends it before it has begun.
+ */
+static void refuse_page(const struct file *file, fuse_req_t req)
+{
+    bool counted = file->text && atomic_load(&file->node->shown) == file->text_len;
+
+    fuse_reply_err(req, counted ? EINVAL : ENOSYS);
+}
+
 void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     struct file *file = file_of(fi);
 
     file_ref(file); /* it may be released as soon as the request is answered */
-    if (file->ops->read)
+    if (fi->lock_owner == 0 && !is_cached(file))
+        refuse_page(file, req);
+    else if (file->ops->read)
         file->ops->read(file, req, size, offset, fi->flags);
     else
         fuse_reply_buf(req, NULL, 0);

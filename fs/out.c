@@ -65,4 +65,5 @@ const struct node_ops out_ops = {
     .flush = out_flush,
     .poll = out_poll,
     .poll_events = POLLIN | POLLRDNORM,
+    .endless = true,
 };

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 
 static int stats_open(struct file *file, fuse_req_t req)
 {
@@ -13,11 +12,7 @@ static int stats_open(struct file *file, fuse_req_t req)
     if ((file->flags & O_ACCMODE) != O_RDONLY)
         return -EACCES;
     tree_look(file->tree, file->node);
-    file->text = mq ? mqueue_stats(mq) : mount_stats(file->tree->options.mount);
-    if (!file->text)
-        return -ENOMEM;
-    file->text_len = strlen(file->text);
-    return 0;
+    return open_text(file, mq ? mqueue_stats(mq) : mount_stats(file->tree->options.mount));
 }
 
 const struct node_ops stats_ops = {.open = stats_open, .read = reply_text};

@@ -10,6 +10,15 @@
 #define FRESH_S     1.0
 #define BLOCK_BYTES 4096
 
+/*
+ * Sizes that are shown where there is none to know. The kernel serves splice(2), sendfile(2) and
+ * their like up to the size it was told and asks nobody beyond, so a size of 0 would be an end of
+ * file that is none; ops_read() says what becomes of them. Programs make buffers of what they are
+ * told, so it is not larger than it must be. A text that nobody has opened looks as those of sysfs.
+ */
+#define STREAM_BYTES ((off_t)64 << 20)
+#define TEXT_BYTES   BLOCK_BYTES
+
 const struct node_ops *node_ops_of(enum node_kind kind)
 {
     static const struct node_ops *const table[NODE_KINDS] = {
@@ -74,6 +83,22 @@ static void stat_of_root(const struct tree *tree, const struct node *node, struc
     }
 }
 
+/* All of its blocks are there: it is nothing sparse. */
+static void set_size(struct stat *st, off_t size)
+{
+    st->st_size = size;
+    st->st_blocks = (size + 511) / 512;
+}
+
+/* Of a text as of the last open: who asks for it has just opened it. */
+static off_t size_of_text(struct node *node)
+{
+    size_t len = atomic_load(&node->text_len);
+
+    atomic_store(&node->shown, len);
+    return len > 0 ? (off_t)len : TEXT_BYTES;
+}
+
 static nlink_t links_of(enum node_kind kind)
 {
     if (kind == NODE_DIR)
@@ -89,19 +114,32 @@ static int stat_of_item(struct tree *tree, const struct node *node, struct stat 
 
     if (result < 0)
         return result;
-    st->st_size = (off_t)info.size;
-    st->st_blocks = (blkcnt_t)((info.size + 511) / 512);
+    set_size(st, (off_t)info.size);
     set_times(st, info.state == ITEM_DELAYED ? info.until_us : info.put_time_us);
     return 0;
 }
 
-int node_stat(struct tree *tree, const struct node *node, struct stat *st)
+static bool is_text(const struct node *node)
+{
+    return node->child.kind == NODE_STATS || node->child.kind == NODE_CONFIG;
+}
+
+static bool size_varies(const struct node *node)
+{
+    return is_text(node) || node_ops_of(node->child.kind)->endless;
+}
+
+int node_stat(struct tree *tree, struct node *node, struct stat *st)
 {
     struct mqueue_info info;
 
     *st = (struct stat){.st_ino = attr_ino(node->queue, &node->child),
                         .st_nlink = links_of(node->child.kind),
                         .st_blksize = BLOCK_BYTES};
+    if (node_ops_of(node->child.kind)->endless)
+        set_size(st, STREAM_BYTES);
+    else if (is_text(node))
+        set_size(st, size_of_text(node));
     if (!node->mq) {
         stat_of_root(tree, node, st);
         return 0;
@@ -116,7 +154,8 @@ int node_stat(struct tree *tree, const struct node *node, struct stat *st)
     return node->child.kind == NODE_ITEM ? stat_of_item(tree, node, st) : 0;
 }
 
-/* How long the kernel may keep what it was told of a node: not longer than the item's lease. */
+/* How long the kernel may keep what it was told of a node: not longer than the item's lease. Of
+ * what has a size to each open nothing: SEEK_END asks then, and ops_getattr() knows it. */
 static double fresh_s(struct tree *tree, const struct node *node, bool *held)
 {
     struct item_info info;
@@ -125,7 +164,7 @@ static double fresh_s(struct tree *tree, const struct node *node, bool *held)
     *held = node->child.kind == NODE_ITEM && node_item(&tree->nodes, node, &info) == 0 &&
             info.state == ITEM_LEASED;
     if (!*held)
-        return FRESH_S;
+        return size_varies(node) ? 0 : FRESH_S;
     left_s = (double)(info.until_us - clock_system.wall_us(&clock_system)) / 1e6;
     return left_s < 0 ? 0 : left_s < FRESH_S ? left_s : FRESH_S;
 }
@@ -136,7 +175,8 @@ int entry_of_node(struct tree *tree, struct node *node, struct fuse_entry_param 
 
     *entry = (struct fuse_entry_param){.ino = node_id(&tree->nodes, node),
                                        .generation = node->generation};
-    entry->attr_timeout = entry->entry_timeout = fresh_s(tree, node, &held);
+    entry->attr_timeout = fresh_s(tree, node, &held);
+    entry->entry_timeout = size_varies(node) ? FRESH_S : entry->attr_timeout;
     if (node->child.kind == NODE_ITEM && !held)
         entry->entry_timeout = 0;
     return node_stat(tree, node, &entry->attr);
@@ -170,6 +210,16 @@ void reply_attr(struct tree *tree, fuse_req_t req, struct node *node)
         fuse_reply_err(req, -result);
     else
         fuse_reply_attr(req, &st, fresh_s(tree, node, &held));
+}
+
+int open_text(struct file *file, char *text)
+{
+    if (!text)
+        return -ENOMEM;
+    file->text = text;
+    file->text_len = strlen(text);
+    atomic_store(&file->node->text_len, file->text_len);
+    return 0;
 }
 
 void reply_text(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)

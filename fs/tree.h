@@ -89,7 +89,8 @@ struct node_ops {
      */
     bool (*poll)(struct file *file, struct op *op);
     unsigned poll_events;
-    bool keeps; /* its bytes never change: the kernel may keep them */
+    bool endless; /* it has no size and no end to seek to */
+    bool keeps;   /* its bytes never change: the kernel may keep them */
 
     /* Of directories. NULL of readdir: an empty one; of the rest: EPERM. */
     void (*lookup)(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);
@@ -119,7 +120,7 @@ void tree_init(struct tree *tree, const struct tree_options *options);
 void tree_fini(struct tree *tree);
 
 /* What stat(2) shows of a node. 0; -ENOENT: its queue is gone; -ESTALE: the item is elsewhere. */
-int node_stat(struct tree *tree, const struct node *node, struct stat *st);
+int node_stat(struct tree *tree, struct node *node, struct stat *st);
 
 /* Of a node that was looked up, for the kernel to keep: the name of an item of ready or dead not
  * at all, an item that this mount holds until its lease ends at most. 0 or as node_stat(). */
@@ -128,6 +129,10 @@ int entry_of_node(struct tree *tree, struct node *node, struct fuse_entry_param 
 /* Answer with that entry; undone where the answer does not arrive. NULL: no memory. */
 void reply_entry(struct tree *tree, fuse_req_t req, struct node *node);
 void reply_attr(struct tree *tree, fuse_req_t req, struct node *node);
+
+/* The file opens with this text, which it takes, and whose size fstat(2) shows. 0, or -ENOMEM where
+ * it is NULL. */
+int open_text(struct file *file, char *text);
 
 /* The end of an open: the kernel has the file now, or it is released. */
 void reply_open(struct file *file, fuse_req_t req, int error);

@@ -136,7 +136,7 @@ def test_the_tree_is_listed(t):
     equal(set(os.listdir(m.at("jobs"))), directories | files)
     for name in files:
         status = os.stat(m.at("jobs", name))
-        equal(status.st_size, 0, name + " size")
+        equal(status.st_size > 0, name in ("claim", "config", "next", "out", "stats"), name)
         assert stat.S_ISREG(status.st_mode), name
     m.sh("ls -laR . > /dev/null; df . > /dev/null; find . > /dev/null; du -s . > /dev/null")
 

@@ -48,8 +48,8 @@ def test_claim_sees_what_goes_back(t):
     m = t.queue()
     for _ in range(20):
         m.put("jobs", b"abcdef\n")
-        script = "head -c 3 jobs/next; id=$(cat jobs/claim); cat jobs/leased/$id; rm jobs/leased/$id"
-        equal(m.out(script), b"abcabcdef")
+        script = "head -c 3 jobs/next; id=$(cat jobs/claim); cat jobs/leased/$id"
+        equal(m.out(script + "; rm jobs/leased/$id"), b"abcabcdef")
 
 
 
