@@ -29,6 +29,8 @@
 struct item_answer;
 struct op_list;
 
+#define OP_GO_ON INT64_C(-1)
+
 struct op {
     void (*done)(struct op *op, ssize_t result); /* bytes or 0, or a negative errno */
     void *owner;                                 /* the caller's */
@@ -37,7 +39,7 @@ struct op {
      * parks has copied what it still needs. */
     const uint8_t *data; /* write */
     size_t len;          /* write, read: bytes at most */
-    int64_t offset;      /* read */
+    int64_t offset;      /* read; OP_GO_ON: where the one before has ended */
     bool nonblock;       /* the call's own O_NONBLOCK */
     bool sync;           /* write: O_SYNC or O_DSYNC */
 

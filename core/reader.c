@@ -412,7 +412,7 @@ bool reader_read(struct reader *r, struct op *op, int64_t now_us, struct effects
         portion_answer(r->last, (size_t)(op->offset - last), op, effects);
         return true;
     }
-    if (op->offset != r->pos) {
+    if (op->offset != r->pos && op->offset != OP_GO_ON) {
         effects_finish_locked(effects, op, -EINVAL);
         return true;
     }

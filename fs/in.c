@@ -150,4 +150,5 @@ const struct node_ops in_ops = {
     .touch = in_touch,
     .poll = in_poll,
     .poll_events = POLLOUT | POLLWRNORM,
+    .stream = true,
 };

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
+#include <sys/uio.h>
 
 /* Whether reads go through the kernel's cache: of bytes that never change. */
 static bool is_cached(const struct file *file)
@@ -10,18 +12,32 @@ static bool is_cached(const struct file *file)
     return file->ops->keeps && (file->flags & O_ACCMODE) == O_RDONLY;
 }
 
+/* Programs that open for both ways at once do so to seek. */
+static bool is_stream(const struct file *file)
+{
+    return file->ops->stream && (file->flags & O_ACCMODE) != O_RDWR;
+}
+
+/* libfuse's fuse_reply_open() has no word for a stream. */
+static int send_open(struct file *file, fuse_req_t req)
+{
+    struct fuse_open_out out = {.fh = (uintptr_t)file};
+    struct iovec iov = {&out, sizeof(out)};
+
+    out.open_flags = is_cached(file) ? FOPEN_KEEP_CACHE : FOPEN_DIRECT_IO;
+    if (is_stream(file))
+        out.open_flags |= FOPEN_STREAM;
+    if (!file->ops->flush)
+        out.open_flags |= FOPEN_NOFLUSH;
+    return fuse_reply_iov(req, &iov, 1);
+}
+
 void reply_open(struct file *file, fuse_req_t req, int error)
 {
-    bool keep = is_cached(file);
-    struct fuse_file_info fi = {.fh = (uintptr_t)file,
-                                .direct_io = !keep,
-                                .keep_cache = keep,
-                                .noflush = !file->ops->flush};
-
     if (error) {
         file_release(file);
         fuse_reply_err(req, -error);
-    } else if (fuse_reply_open(req, &fi) < 0) {
+    } else if (send_open(file, req) < 0) {
         /* Nobody has it: no release will come. */
         file_release(file);
     }

@@ -39,7 +39,7 @@ static void out_read(struct file *file, fuse_req_t req, size_t size, off_t offse
         return;
     call_set_file(call, file);
     call->op.len = size;
-    call->op.offset = offset;
+    call->op.offset = file->ops->stream ? OP_GO_ON : offset;
     call->op.nonblock = flags & O_NONBLOCK;
     tree_look(file->tree, file->node);
     mqueue_read(file->node->mq, file->reader, &call->op);
@@ -66,4 +66,16 @@ const struct node_ops out_ops = {
     .poll = out_poll,
     .poll_events = POLLIN | POLLRDNORM,
     .endless = true,
+};
+
+/* Its lines are short: who reads byte by byte, as shells do where they cannot seek, may. */
+const struct node_ops claim_ops = {
+    .open = out_open,
+    .release = out_release,
+    .read = out_read,
+    .flush = out_flush,
+    .poll = out_poll,
+    .poll_events = POLLIN | POLLRDNORM,
+    .endless = true,
+    .stream = true,
 };

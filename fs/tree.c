@@ -23,7 +23,7 @@ const struct node_ops *node_ops_of(enum node_kind kind)
 {
     static const struct node_ops *const table[NODE_KINDS] = {
         [NODE_ROOT] = &root_ops,   [NODE_DIR] = &dir_ops,     [NODE_IN] = &in_ops,
-        [NODE_OUT] = &out_ops,     [NODE_NEXT] = &out_ops,    [NODE_CLAIM] = &out_ops,
+        [NODE_OUT] = &out_ops,     [NODE_NEXT] = &out_ops,    [NODE_CLAIM] = &claim_ops,
         [NODE_STATS] = &stats_ops, [NODE_FLUSH] = &flush_ops, [NODE_CONFIG] = &config_ops,
         [NODE_PURGE] = &purge_ops, [NODE_READY] = &items_ops, [NODE_LEASED] = &items_ops,
         [NODE_DEAD] = &items_ops,  [NODE_ITEM] = &item_ops,

@@ -90,6 +90,8 @@ struct node_ops {
     bool (*poll)(struct file *file, struct op *op);
     unsigned poll_events;
     bool endless; /* it has no size and no end to seek to */
+    bool stream;  /* nor a position: reads and writes go on, and the kernel lets those who share an
+                     open not wait for each other's, which nobody could kill */
     bool keeps;   /* its bytes never change: the kernel may keep them */
 
     /* Of directories. NULL of readdir: an empty one; of the rest: EPERM. */
@@ -110,8 +112,8 @@ struct node_ops {
     void (*listxattr)(struct tree *tree, struct node *node, fuse_req_t req, size_t size);
 };
 
-extern const struct node_ops root_ops, dir_ops, in_ops, out_ops, stats_ops, flush_ops, config_ops,
-    purge_ops, items_ops, item_ops;
+extern const struct node_ops root_ops, dir_ops, in_ops, out_ops, claim_ops, stats_ops, flush_ops,
+    config_ops, purge_ops, items_ops, item_ops;
 const struct node_ops *node_ops_of(enum node_kind kind);
 
 void tree_init(struct tree *tree, const struct tree_options *options);

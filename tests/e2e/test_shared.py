@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Several processes with one open of `out`, `next` or `claim`, and reads that arrive in pieces."""
 
+import os
+import signal
+import subprocess
 import time
 
-from harness import equal, main
+from harness import Fd, equal, eventually, main
 
 MIB = 1 << 20
 
@@ -52,6 +55,56 @@ def test_claim_sees_what_goes_back(t):
         equal(m.out(script + "; rm jobs/leased/$id"), b"abcabcdef")
 
 
+# ---- those who share an open wait each for themselves ----
+
+
+def state_of(pid):
+    with open("/proc/%d/stat" % pid) as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
+def sharers(m, path, flags, argv):
+    """Four programs with one open of a file as input or output, once all of them wait."""
+    with Fd(m.at(path), flags) as file:
+        std = "stdin" if flags == os.O_RDONLY else "stdout"
+        started = [subprocess.Popen(argv, cwd=m.path, **{std: file.fileno()}) for _ in range(4)]
+    eventually(lambda: all(state_of(each.pid) in "SD" for each in started), what="that all wait")
+    time.sleep(0.5)
+    return started
+
+
+def kill(processes):
+    for process in processes:
+        process.kill()
+    for process in processes:
+        equal(process.wait(5), -signal.SIGKILL)
+
+
+def test_each_sharer_of_a_claim_can_be_killed(t):
+    m = t.queue()
+    for process in reversed(sharers(m, "jobs/claim@forever", os.O_RDONLY, ["cat"])):
+        kill([process])  # the last in line first
+
+
+def test_all_who_write_to_one_open_of_a_full_queue_can_be_killed(t):
+    """One alone only in its turn: the kernel lets the writers of an inode wait for its lock."""
+    m = t.queue(maxsize=2)
+    for flags in (os.O_WRONLY, os.O_WRONLY | os.O_APPEND):
+        kill(sharers(m, "jobs/in", flags, ["yes"]))
+
+
+def test_a_claim_is_read_byte_by_byte_and_in_pieces(t):
+    m = t.queue(retry_delay="0s")
+    m.put("jobs", b"a\nb\nc\nd\ne\n")
+    m.flush("jobs")
+    ready = sorted(os.listdir(m.at("jobs/ready")))
+    for shell in ("bash", "dash"):
+        got = m.out("while read -r id; do echo $id; done < jobs/claim@2", shell=shell)
+        equal(got.decode().split(), ready[:2])
+        m.sh("mv jobs/leased/* jobs/ready/")
+    got = m.out("(dd bs=5 count=1 status=none; cat; cat) < jobs/claim@2; wc -l < jobs/claim@2;"
+                "tail -n 1 jobs/claim")
+    equal(got.decode().split(), ready[:2] + ["2"] + ready[4:])
 
 
 # ---- a read(2) of more than 1 MiB ----
