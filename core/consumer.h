@@ -72,9 +72,10 @@ int reader_new(struct consumer *c, uint64_t limit, int64_t timeout_us, struct re
 struct consumer *reader_consumer(const struct reader *r);
 
 /*
- * read(2) at op->offset (OP_GO_ON: on from where the last one ended) of at most op->len bytes. Result: bytes, which lie in op->iov during
- * done(); 0 end of file; -EAGAIN, -EINVAL (an offset that the last read did not give), -ETIMEDOUT
- * (the service is away), -EIO (it answers, but its store fails), -ENOENT, -ESHUTDOWN, -ENOMEM.
+ * read(2) at op->offset (OP_GO_ON: on from where the last one ended) of at most op->len bytes.
+ * Result: bytes, which lie in op->iov during done(); 0 end of file; -EAGAIN, -EINVAL (an offset
+ * that the last read did not give), -ETIMEDOUT (the service is away), -EIO (it answers, but its
+ * store fails), -ENOENT, -ESHUTDOWN, -ENOMEM.
  * Parks while it waits. Of a claim: whole lines of an id each, or the rest of one; once an id was
  * given no read of this open waits for more.
  */
