@@ -46,7 +46,9 @@ bool op_take_locked(struct op *op)
 
 ssize_t op_interrupted(const struct op *op)
 {
-    return op->progress > 0 ? (ssize_t)op->progress : -EINTR;
+    if (op->progress == 0)
+        return -EINTR;
+    return op->sync ? -ETIMEDOUT : (ssize_t)op->progress;
 }
 
 void op_finish(struct op *op, ssize_t result)

@@ -89,15 +89,16 @@ void op_init(struct op *op, void (*done)(struct op *op, ssize_t result), void *o
 bool op_park_locked(struct op *op, struct op_list *list);
 bool op_take_locked(struct op *op);
 
-/* The result of an op that was interrupted: what it had done, else -EINTR. */
+/* The result of an op that was interrupted: what it had done, -ETIMEDOUT where that should have
+ * been acknowledged (`sync`), else -EINTR. */
 ssize_t op_interrupted(const struct op *op);
 
 /* Core only, no lock held, op in no list: frees `kept`, calls done(), then lets go of what `hold`
  * lends (both fields are read before done(), which may free the op). */
 void op_finish(struct op *op, ssize_t result);
 
-/* Interrupt: if the op is parked it ends now, with what it has done or -EINTR; if its call has not
- * parked it yet, it will not. The op must be alive: see above. Takes op->lock; no other held. */
+/* Interrupt: if the op is parked it ends now, with op_interrupted(); if its call has not parked it
+ * yet, it will not. The op must be alive: see above. Takes op->lock; no other held. */
 void op_cancel(struct op *op);
 
 /*

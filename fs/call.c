@@ -2,9 +2,12 @@
  * Threads: op_cancel() comes from libfuse's interrupt function, which runs under the request's
  * lock, and from the limit's thread. The op's end must not free the call under either: it waits
  * for them (fuse_req_interrupt_func takes the request's lock, limit_remove the limit's), except
- * where it runs on the very thread that cancels.
+ * where it runs on the very thread that cancels. The interrupt function is waited for first: it may
+ * set the limit.
  */
 #include "fs/call.h"
+
+#include "fs/pending.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -13,8 +16,13 @@
 static void call_interrupted(fuse_req_t req, void *data)
 {
     struct call *call = data;
+    enum pending pending = pending_of(fuse_req_ctx(req)->pid);
 
-    op_cancel(&call->op);
+    if (pending == PENDING_END || (pending == PENDING_HANDLED && call->kind == CALL_WAITS))
+        op_cancel(&call->op);
+    else
+        limit_hurry(&call->tree->limit, &call->limited,
+                    call->kind == CALL_WAITS ? LIMIT_MOMENT : LIMIT_SECOND);
 }
 
 static void call_over_limit(struct limited *limited)
@@ -24,20 +32,28 @@ static void call_over_limit(struct limited *limited)
     op_cancel(&call->op);
 }
 
+static bool is_timeout(enum call_kind kind, enum limit_bound over)
+{
+    return over == LIMIT_KERNEL || (over == LIMIT_SECOND && kind == CALL_ASKS);
+}
+
 static void call_done(struct op *op, ssize_t result)
 {
     struct call *call = op->owner;
-    bool over = limit_remove(&call->tree->limit, &call->limited);
+    enum limit_bound over;
 
     if (!op->in_cancel || limit_is_ending())
         fuse_req_interrupt_func(call->req, NULL, NULL);
-    call->reply(call, over && result == -EINTR ? -ETIMEDOUT : result);
+    over = limit_remove(&call->tree->limit, &call->limited);
+    if (result == -EINTR && is_timeout(call->kind, over))
+        result = -ETIMEDOUT;
+    call->reply(call, result);
     if (call->file)
         file_unref(call->file);
     free(call);
 }
 
-struct call *call_new(struct tree *tree, fuse_req_t req,
+struct call *call_new(struct tree *tree, fuse_req_t req, enum call_kind kind,
                       void (*reply)(struct call *call, ssize_t result))
 {
     struct call *call = calloc(1, sizeof(*call));
@@ -47,11 +63,12 @@ struct call *call_new(struct tree *tree, fuse_req_t req,
         return NULL;
     }
     op_init(&call->op, call_done, call);
+    call->kind = kind;
     call->req = req;
     call->tree = tree;
     call->reply = reply;
-    fuse_req_interrupt_func(req, call_interrupted, call);
     limit_add(&tree->limit, &call->limited, call_over_limit);
+    fuse_req_interrupt_func(req, call_interrupted, call);
     return call;
 }
 

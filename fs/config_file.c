@@ -48,7 +48,7 @@ static void config_write(struct file *file, fuse_req_t req, const char *data, si
         fuse_reply_err(req, -result);
         return;
     }
-    call = call_new(file->tree, req, config_written);
+    call = call_new(file->tree, req, CALL_ASKS, config_written);
     if (!call)
         return;
     call_set_file(call, file);

@@ -61,7 +61,7 @@ static void dir_setattr(struct tree *tree, struct node *dir, fuse_req_t req, con
         reply_attr(tree, req, dir);
         return;
     }
-    call = call_new(tree, req, dir_changed);
+    call = call_new(tree, req, CALL_ASKS, dir_changed);
     if (!call)
         return;
     call->node = dir;

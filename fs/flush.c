@@ -28,7 +28,7 @@ static int flush_open(struct file *file, fuse_req_t req)
 
     if (!(file->flags & O_TRUNC))
         return 0;
-    call = call_new(file->tree, req, flush_opened);
+    call = call_new(file->tree, req, CALL_SYNCS, flush_opened);
     if (!call) {
         file_release(file);
         return OPEN_PARKED;
@@ -46,7 +46,7 @@ static void flush_written(struct call *call, ssize_t result)
 static void flush_write(struct file *file, fuse_req_t req, const char *data, size_t len,
                         off_t offset, int flags)
 {
-    struct call *call = call_new(file->tree, req, flush_written);
+    struct call *call = call_new(file->tree, req, CALL_SYNCS, flush_written);
 
     if (!call)
         return;
@@ -56,7 +56,7 @@ static void flush_write(struct file *file, fuse_req_t req, const char *data, siz
 
 static void flush_fsync(struct file *file, fuse_req_t req)
 {
-    struct call *call = call_new(file->tree, req, call_reply_error);
+    struct call *call = call_new(file->tree, req, CALL_SYNCS, call_reply_error);
 
     if (call)
         flush_queues(file->tree, file->node, call);
@@ -72,7 +72,7 @@ static void flush_touched(struct call *call, ssize_t result)
 
 static void flush_touch(struct tree *tree, struct node *node, fuse_req_t req)
 {
-    struct call *call = call_new(tree, req, flush_touched);
+    struct call *call = call_new(tree, req, CALL_SYNCS, flush_touched);
 
     if (!call)
         return;

@@ -84,7 +84,7 @@ static void in_write(struct file *file, fuse_req_t req, const char *data, size_t
         fuse_reply_err(req, error);
         return;
     }
-    call = call_new(file->tree, req, in_written);
+    call = call_new(file->tree, req, flags & O_DSYNC ? CALL_SYNCS : CALL_WAITS, in_written);
     if (!call)
         return;
     call_set_file(call, file);
@@ -115,14 +115,14 @@ static void in_flush(struct file *file, fuse_req_t req)
     struct call *call;
 
     forget_size(file);
-    call = call_new(file->tree, req, call_reply_error);
+    call = call_new(file->tree, req, CALL_SYNCS, call_reply_error);
     if (call)
         mqueue_writer_close(file->node->mq, file->writer, &call->op);
 }
 
 static void in_fsync(struct file *file, fuse_req_t req)
 {
-    struct call *call = call_new(file->tree, req, call_reply_error);
+    struct call *call = call_new(file->tree, req, CALL_SYNCS, call_reply_error);
 
     if (!call)
         return;

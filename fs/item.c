@@ -59,7 +59,7 @@ static int fetch(struct file *file, fuse_req_t req, size_t size, uint32_t states
 
     if (!reserve(file, size))
         return -ENOMEM;
-    call = call_new(file->tree, req, item_fetched);
+    call = call_new(file->tree, req, CALL_ASKS, item_fetched);
     if (!call) {
         file_release(file);
         return OPEN_PARKED;

@@ -48,7 +48,7 @@ static void look(struct tree *tree, struct node *dir, fuse_req_t req, uint64_t i
         reply_entry(tree, req, listed);
         return;
     }
-    call = call_new(tree, req, looked);
+    call = call_new(tree, req, CALL_ASKS, looked);
     if (!call)
         return;
     call->node = dir;
@@ -183,7 +183,7 @@ static void listed(struct call *call, ssize_t result)
 
 static void ask(const struct reading *reading, uint64_t start, uint32_t max)
 {
-    struct call *call = call_new(reading->dir->tree, reading->req, listed);
+    struct call *call = call_new(reading->dir->tree, reading->req, CALL_ASKS, listed);
 
     if (!call)
         return;

@@ -45,8 +45,12 @@ void limit_init(struct limit *limit, const struct clock *clock)
 {
     pthread_condattr_t attr;
 
-    *limit = (struct limit){.clock = clock};
-    TAILQ_INIT(&limit->waiting);
+    *limit = (struct limit){
+        .clock = clock,
+        .after_us = {[LIMIT_SECOND] = LIMIT_SECOND_US, [LIMIT_MOMENT] = LIMIT_MOMENT_US},
+    };
+    for (int bound = 0; bound < LIMIT_BOUNDS; bound++)
+        TAILQ_INIT(&limit->waiting[bound]);
     pthread_mutex_init(&limit->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -54,10 +58,23 @@ void limit_init(struct limit *limit, const struct clock *clock)
     pthread_condattr_destroy(&attr);
 }
 
+static struct limited *first_locked(const struct limit *limit)
+{
+    struct limited *first = NULL;
+
+    for (int bound = 0; bound < LIMIT_BOUNDS; bound++) {
+        struct limited *limited = TAILQ_FIRST(&limit->waiting[bound]);
+
+        if (limited && (!first || limited->deadline_us < first->deadline_us))
+            first = limited;
+    }
+    return first;
+}
+
 /* The one to be ended now, or NULL after a wait or when it is time to stop. */
 static struct limited *next_locked(struct limit *limit)
 {
-    struct limited *first = TAILQ_FIRST(&limit->waiting);
+    struct limited *first = first_locked(limit);
     struct timespec until;
 
     if (!first) {
@@ -72,6 +89,24 @@ static struct limited *next_locked(struct limit *limit)
     return NULL;
 }
 
+static void unlist_locked(struct limit *limit, struct limited *limited)
+{
+    if (limited->listed != LIMIT_NONE)
+        TAILQ_REMOVE(&limit->waiting[limited->listed], limited, link);
+    limited->listed = LIMIT_NONE;
+}
+
+static void list_locked(struct limit *limit, struct limited *limited, enum limit_bound bound,
+                        int64_t deadline_us)
+{
+    unlist_locked(limit, limited);
+    limited->deadline_us = deadline_us;
+    limited->listed = bound;
+    TAILQ_INSERT_TAIL(&limit->waiting[bound], limited, link);
+    if (first_locked(limit) == limited)
+        pthread_cond_broadcast(&limit->changed);
+}
+
 static void *limit_run(void *arg)
 {
     struct limit *limit = arg;
@@ -83,9 +118,8 @@ static void *limit_run(void *arg)
         limited = next_locked(limit);
         if (!limited)
             continue;
-        TAILQ_REMOVE(&limit->waiting, limited, link);
-        limited->listed = false;
-        limited->over = true;
+        limited->over = limited->listed;
+        unlist_locked(limit, limited);
         limit->ending = limited;
         pthread_mutex_unlock(&limit->lock);
         limited->end(limited);
@@ -97,22 +131,20 @@ static void *limit_run(void *arg)
     return NULL;
 }
 
-int limit_start(struct limit *limit, int64_t limit_us)
+int limit_start(struct limit *limit, int64_t kernel_us)
 {
-    int result;
+    int result = pthread_create(&limit->thread, NULL, limit_run, limit);
 
-    if (limit_us == 0)
-        return 0;
-    result = pthread_create(&limit->thread, NULL, limit_run, limit);
+    limit->started = result == 0;
     if (result == 0)
-        limit->limit_us = limit_us;
+        limit->after_us[LIMIT_KERNEL] = kernel_us;
     return -result;
 }
 
 void limit_fini(struct limit *limit)
 {
-    assert(TAILQ_EMPTY(&limit->waiting));
-    if (limit->limit_us > 0) {
+    assert(!first_locked(limit));
+    if (limit->started) {
         pthread_mutex_lock(&limit->lock);
         limit->stopping = true;
         pthread_cond_broadcast(&limit->changed);
@@ -126,27 +158,30 @@ void limit_fini(struct limit *limit)
 void limit_add(struct limit *limit, struct limited *limited, void (*end)(struct limited *limited))
 {
     *limited = (struct limited){.end = end};
-    if (limit->limit_us == 0)
-        return;
-    limited->deadline_us = limit->clock->mono_us(limit->clock) + limit->limit_us;
+    if (limit->after_us[LIMIT_KERNEL] > 0)
+        limit_hurry(limit, limited, LIMIT_KERNEL);
+}
+
+void limit_hurry(struct limit *limit, struct limited *limited, enum limit_bound bound)
+{
+    int64_t deadline_us = limit->clock->mono_us(limit->clock) + limit->after_us[bound];
+
+    limited->bounded = true;
     pthread_mutex_lock(&limit->lock);
-    TAILQ_INSERT_TAIL(&limit->waiting, limited, link);
-    limited->listed = true;
-    if (TAILQ_FIRST(&limit->waiting) == limited)
-        pthread_cond_broadcast(&limit->changed);
+    if (limited->over == LIMIT_NONE &&
+        (limited->listed == LIMIT_NONE || deadline_us < limited->deadline_us))
+        list_locked(limit, limited, bound, deadline_us);
     pthread_mutex_unlock(&limit->lock);
 }
 
-bool limit_remove(struct limit *limit, struct limited *limited)
+enum limit_bound limit_remove(struct limit *limit, struct limited *limited)
 {
-    bool over;
+    enum limit_bound over;
 
-    if (limit->limit_us == 0)
-        return false;
+    if (!limited->bounded)
+        return LIMIT_NONE;
     pthread_mutex_lock(&limit->lock);
-    if (limited->listed)
-        TAILQ_REMOVE(&limit->waiting, limited, link);
-    limited->listed = false;
+    unlist_locked(limit, limited);
     while (!within_end && limit->ending == limited)
         pthread_cond_wait(&limit->changed, &limit->lock);
     over = limited->over;

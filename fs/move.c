@@ -78,7 +78,7 @@ static void move_answered(struct call *call, ssize_t result)
 static void move_by_service(struct tree *tree, fuse_req_t req, struct node *from, uint64_t id,
                             const struct move *move)
 {
-    struct call *call = call_new(tree, req, move_answered);
+    struct call *call = call_new(tree, req, CALL_ASKS, move_answered);
 
     if (!call)
         return;

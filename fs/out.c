@@ -33,7 +33,7 @@ static void out_given(struct call *call, ssize_t result)
 
 static void out_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
 {
-    struct call *call = call_new(file->tree, req, out_given);
+    struct call *call = call_new(file->tree, req, CALL_WAITS, out_given);
 
     if (!call)
         return;
@@ -47,7 +47,7 @@ static void out_read(struct file *file, fuse_req_t req, size_t size, off_t offse
 
 static void out_flush(struct file *file, fuse_req_t req)
 {
-    struct call *call = call_new(file->tree, req, call_reply_error);
+    struct call *call = call_new(file->tree, req, CALL_ASKS, call_reply_error);
 
     if (call)
         mqueue_reader_close(file->node->mq, file->reader, &call->op);

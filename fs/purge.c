@@ -21,7 +21,7 @@ static void purge_write(struct file *file, fuse_req_t req, const char *data, siz
         fuse_reply_err(req, EINVAL);
         return;
     }
-    call = call_new(file->tree, req, purge_written);
+    call = call_new(file->tree, req, CALL_ASKS, purge_written);
     if (!call)
         return;
     call->size = len;

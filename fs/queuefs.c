@@ -166,13 +166,13 @@ static int start_mount(struct program *program)
 
 static int start_limit(struct program *program)
 {
-    int64_t limit_us = limit_of_machine_us();
+    int64_t kernel_us = limit_of_machine_us();
 
-    if (limit_us > 0)
+    if (kernel_us > 0)
         log_warning("fs.fuse.max_request_timeout is set on this machine: whatever would wait "
                     "longer than %lld s ends with ETIMEDOUT",
-                    (long long)(limit_us / 1000000));
-    return limit_start(&program->tree.limit, limit_us);
+                    (long long)(kernel_us / 1000000));
+    return limit_start(&program->tree.limit, kernel_us);
 }
 
 static void make_tree(struct program *program)

@@ -100,7 +100,7 @@ static void root_mkdir(struct tree *tree, struct node *root, fuse_req_t req, con
         fuse_reply_err(req, EINVAL);
         return;
     }
-    call = call_new(tree, req, root_made);
+    call = call_new(tree, req, CALL_ASKS, root_made);
     if (!call)
         return;
     strcpy(call->name, name); /* valid names fit */
@@ -117,7 +117,7 @@ static void root_rmdir(struct tree *tree, struct node *root, fuse_req_t req, con
         fuse_reply_err(req, ENOENT);
         return;
     }
-    call = call_new(tree, req, call_reply_error);
+    call = call_new(tree, req, CALL_ASKS, call_reply_error);
     if (call)
         mount_remove_queue(tree->options.mount, mq, &call->op);
     mqueue_unref(mq);

@@ -79,6 +79,17 @@ Test(op, interrupted_with_progress_is_a_short_count, .timeout = 10)
     cr_assert_eq(last_result, 17);
 }
 
+Test(op, interrupted_and_not_acknowledged_is_not_yet, .timeout = 10)
+{
+    struct op op;
+
+    op_init(&op, done, NULL);
+    op.sync = true;
+    cr_assert_eq(op_interrupted(&op), -EINTR);
+    op.progress = 17;
+    cr_assert_eq(op_interrupted(&op), -ETIMEDOUT);
+}
+
 Test(op, finish_frees_what_a_parked_write_kept, .timeout = 10)
 {
     struct op op;

@@ -7,7 +7,7 @@
 
 TestSuite(limit, .timeout = 10);
 
-static atomic_int n_ended;
+static atomic_int n_ended, last_bound;
 static struct limit limit;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
@@ -15,7 +15,8 @@ static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
 static void end(struct limited *limited)
 {
     cr_assert(limit_is_ending());
-    cr_assert(limit_remove(&limit, limited));
+    last_bound = limit_remove(&limit, limited);
+    cr_assert_neq(last_bound, LIMIT_NONE);
     pthread_mutex_lock(&lock);
     n_ended++;
     pthread_cond_broadcast(&ended);
@@ -113,5 +114,47 @@ Test(limit, removal_waits_for_an_end_that_runs)
     cr_assert(limit_remove(&limit, &a));
     cr_assert_not(within);
     pthread_join(thread, NULL);
+    limit_fini(&limit);
+}
+
+Test(limit, a_moment_ends_before_a_second)
+{
+    struct limited a, b, c;
+    int64_t begin_us = clock_system.mono_us(&clock_system);
+
+    limit_init(&limit, &clock_system);
+    cr_assert_eq(limit_start(&limit, 0), 0);
+    limit_add(&limit, &a, end);
+    limit_add(&limit, &b, end);
+    limit_add(&limit, &c, end);
+    limit_hurry(&limit, &a, LIMIT_SECOND);
+    limit_hurry(&limit, &b, LIMIT_MOMENT);
+    wait_ended(1);
+    cr_assert_eq(last_bound, LIMIT_MOMENT);
+    cr_assert_geq(clock_system.mono_us(&clock_system) - begin_us, LIMIT_MOMENT_US);
+    wait_ended(2);
+    cr_assert_eq(last_bound, LIMIT_SECOND);
+    cr_assert_geq(clock_system.mono_us(&clock_system) - begin_us, LIMIT_SECOND_US);
+    cr_assert_eq(limit_remove(&limit, &c), LIMIT_NONE);
+    limit_fini(&limit);
+}
+
+Test(limit, the_earlier_end_holds)
+{
+    struct limited a, b;
+
+    limit_init(&limit, &clock_system);
+    cr_assert_eq(limit_start(&limit, 20000), 0);
+    limit_add(&limit, &a, end);
+    limit_hurry(&limit, &a, LIMIT_SECOND);
+    wait_ended(1);
+    cr_assert_eq(last_bound, LIMIT_KERNEL);
+    limit_fini(&limit);
+    limit_init(&limit, &clock_system);
+    cr_assert_eq(limit_start(&limit, 60000000), 0);
+    limit_add(&limit, &b, end);
+    limit_hurry(&limit, &b, LIMIT_MOMENT);
+    wait_ended(2);
+    cr_assert_eq(last_bound, LIMIT_MOMENT);
     limit_fini(&limit);
 }
