@@ -137,11 +137,11 @@ static int section_load(struct loader *l, const char *section, const struct node
 static int queue_load(const struct loader *l, const struct node *node, struct config_queue *queue)
 {
     const struct config *config = l->config;
-    if (!queue_name_valid(node->key))
+    if (!queue_name_may_be_made(node->key))
         return node_key_fault(l->source, node,
                               "not a name for a queue; 1 to 64 letters, digits, _ and -, the first "
-                              "a letter or digit, and not stats, flush, config, metrics or help, "
-                              "are allowed");
+                              "a letter or digit, and not stats, flush, config, metrics, help or "
+                              "new, are allowed");
     memcpy(queue->name, node->key, strlen(node->key) + 1);
     queue->settings = config->defaults;
     int error = settings_map_load(l->source, node, &queue->settings, &queue->given);

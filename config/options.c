@@ -28,6 +28,7 @@
 
 static const char *const engines[] = {"lmdb", "memory", "nats", NULL};
 static const char *const tls_versions[] = {"1.2", "1.3", NULL};
+static const char *const lists[] = {[CONFIG_LIST_SAFE] = "safe", [CONFIG_LIST_ALL] = "all", NULL};
 static const char *const levels[] = {[LOG_LEVEL_ERROR] = "error",
                                      [LOG_LEVEL_WARNING] = "warning",
                                      [LOG_LEVEL_INFO] = "info",
@@ -133,6 +134,10 @@ const struct option options_table[] = {
     {"mount", "buffer_total", OPTION_VALUE, AT(buffer_total),
      .rule = {SETTING_SIZE, 4 * KIB, TIB, false, NULL}, .fallback = 256 * MIB,
      .help = "bytes of all queues not yet acknowledged at which writers wait"},
+    {"mount", "list", OPTION_VALUE, AT(list),
+     .rule = {SETTING_CHOICE, CONFIG_LIST_SAFE, CONFIG_LIST_ALL, false, lists},
+     .fallback = CONFIG_LIST_SAFE,
+     .help = "whether listings show out, next and claim: all; safe: globs and searches take nothing"},
 
     {"", "log", OPTION_SECTION, .inside = "log", .help = "the log"},
     {"log", "level", OPTION_VALUE, AT(log_level),

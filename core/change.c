@@ -98,7 +98,7 @@ void mount_make_queue(struct mount *m, const char *name, int64_t mode, int64_t o
     const struct mount_queue *configured = mount_configured(m, name);
     struct change *change;
 
-    if (!queue_name_valid(name)) {
+    if (!queue_name_may_be_made(name)) {
         op_finish(op, -EINVAL);
         return;
     }

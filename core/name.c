@@ -33,6 +33,11 @@ bool queue_name_valid(const char *name)
     return true;
 }
 
+bool queue_name_may_be_made(const char *name)
+{
+    return queue_name_valid(name) && strcmp(name, "new") != 0;
+}
+
 void item_id_format(uint64_t id, char text[ITEM_ID_DIGITS + 1])
 {
     for (int i = ITEM_ID_DIGITS - 1; i >= 0; i--, id >>= 4)

@@ -13,6 +13,10 @@
  */
 bool queue_name_valid(const char *name);
 
+/* Whether one may be made so: valid, and not `new`, which is reserved too. Stores of earlier
+ * versions may have a queue called that; it stays as reachable as it was. */
+bool queue_name_may_be_made(const char *name);
+
 /*
  * An item's id: batch number << 24 | index within its batch. 63 bits; rises in queue order.
  * Batch numbers start at 1, so 0 is no item.

@@ -23,6 +23,8 @@ mode_t attr_mode(enum node_kind kind, mode_t mode)
         return S_IFREG | get | get >> 1; /* touch(1) opens for writing */
     case NODE_STATS:
         return S_IFREG | look;
+    case NODE_HELP:
+        return S_IFREG | 0444;
     case NODE_FLUSH:
         return S_IFREG | put;
     case NODE_CONFIG:

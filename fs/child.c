@@ -10,18 +10,22 @@
 
 #include <string.h>
 
-static const struct {
-    const char *name;
-    enum node_kind kind;
-    bool takes_limit, takes_timeout;
-} words[] = {
-    {"in", NODE_IN, false, false},       {"out", NODE_OUT, true, true},
-    {"next", NODE_NEXT, false, true},    {"claim", NODE_CLAIM, true, true},
-    {"ready", NODE_READY, false, false}, {"leased", NODE_LEASED, false, false},
-    {"dead", NODE_DEAD, false, false},   {"stats", NODE_STATS, false, false},
-    {"flush", NODE_FLUSH, false, false}, {"config", NODE_CONFIG, false, false},
-    {"purge", NODE_PURGE, false, false},
+/* clang-format off */
+static const struct child_word words[] = {
+    {"in", NODE_IN, false, false, "put: write here, each line is an item"},
+    {"out", NODE_OUT, true, true, "get: cat takes all, head -n 3 takes three"},
+    {"next", NODE_NEXT, false, true, "get one"},
+    {"claim", NODE_CLAIM, true, true, "lease one and print its id; leased/ID is its bytes"},
+    {"ready", NODE_READY, false, false, "what waits, a file each; to read one only looks"},
+    {"leased", NODE_LEASED, false, false, "what was claimed; rm when done, mv to ready/ to give back"},
+    {"dead", NODE_DEAD, false, false, "what failed too often; mv to ready/ to try again"},
+    {"stats", NODE_STATS, false, false, "counters"},
+    {"flush", NODE_FLUSH, false, false, "touch it: returns when all that was put is on disk"},
+    {"config", NODE_CONFIG, false, false, "the settings; write `key: value` to change one"},
+    {"purge", NODE_PURGE, false, false, "write the queue's name here to remove all that is ready"},
+    {"help", NODE_HELP, false, false, "this"},
 };
+/* clang-format on */
 
 #define N_WORDS (sizeof(words) / sizeof(words[0]))
 
@@ -110,12 +114,14 @@ bool child_parse(const char *name, struct child *child)
     return false;
 }
 
-const char *child_listed(unsigned i, enum node_kind *kind)
+const struct child_word *child_word(unsigned i)
 {
-    if (i >= N_WORDS)
-        return NULL;
-    *kind = words[i].kind;
-    return words[i].name;
+    return i < N_WORDS ? &words[i] : NULL;
+}
+
+bool child_takes(enum node_kind kind)
+{
+    return kind == NODE_OUT || kind == NODE_NEXT || kind == NODE_CLAIM;
 }
 
 struct child child_of_item(uint64_t id)

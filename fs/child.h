@@ -21,6 +21,7 @@ enum node_kind {
     NODE_LEASED,
     NODE_DEAD,
     NODE_ITEM, /* child.limit is its id; in ready, leased or dead */
+    NODE_HELP,
     NODE_KINDS
 };
 
@@ -37,14 +38,25 @@ struct child {
 
 /*
  * A name in a queue's directory: in, out, next, claim, ready, leased, dead, stats, flush, config,
- * purge; out@N, out@T, out@N@T, next@T, claim@N, claim@T, claim@N@T, where N is a decimal number
+ * purge, help; out@N, out@T, out@N@T, next@T, claim@N, claim@T, claim@N@T, where N is a decimal number
  * from 1 to CHILD_LIMIT_MAX and T is `forever` or a number and one of us, ms, s, m, h. Without N,
  * next and claim are one item. False: there is no such name; *child is then unchanged.
  */
 bool child_parse(const char *name, struct child *child);
 
-/* The fixed names in the order in which they are listed; NULL from `i` = their number on. */
-const char *child_listed(unsigned i, enum node_kind *kind);
+/* A fixed name in a queue's directory. */
+struct child_word {
+    const char *name;
+    enum node_kind kind;
+    bool takes_limit, takes_timeout;
+    const char *help; /* what it is, of one line */
+};
+
+/* In the order of listings; NULL from `i` = their number on. */
+const struct child_word *child_word(unsigned i);
+
+/* Whether to open and read it takes items: what opens all that it finds must not find it. */
+bool child_takes(enum node_kind kind);
 
 /* The limit of a name that says none. */
 uint64_t child_usual_limit(enum node_kind kind);

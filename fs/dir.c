@@ -17,21 +17,24 @@ static void dir_lookup(struct tree *tree, struct node *dir, fuse_req_t req, cons
         reply_entry(tree, req, node_lookup(&tree->nodes, dir->mq, &child));
 }
 
-/* Offsets: 1 behind ".", 2 behind "..", then one a name. */
+/* Offsets: 1 behind ".", 2 behind "..", then one a name. What takes items is there and not listed:
+ * a shell's `*`, grep -r and zip -r open all that they find. */
 static void dir_readdir(struct file *file, fuse_req_t req, size_t size, off_t offset, bool plus)
 {
     struct child child = {.timeout_us = -1};
     struct listing listing;
-    const char *name;
 
     if (listing_init(&listing, file->tree, req, size, plus) < 0) {
         fuse_reply_err(req, ENOMEM);
         return;
     }
     for (;; offset++) {
-        enum node_kind kind = NODE_DIR;
+        const struct child_word *word = offset < 2 ? NULL : child_word((unsigned)offset - 2);
+        const char *name = offset == 0 ? "." : offset == 1 ? ".." : word ? word->name : NULL;
+        enum node_kind kind = word ? word->kind : NODE_DIR;
 
-        name = offset == 0 ? "." : offset == 1 ? ".." : child_listed((unsigned)offset - 2, &kind);
+        if (child_takes(kind) && !file->tree->options.list_all)
+            continue;
         child.kind = offset == 1 ? NODE_ROOT : kind;
         child.limit = child_usual_limit(child.kind);
         if (!name || !listing_add(&listing, name, attr_mode(kind, 0),

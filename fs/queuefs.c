@@ -185,6 +185,7 @@ static void make_tree(struct program *program)
         .gid = getgid(),
         .queue_mode = config->defaults.own.mode,
         .made_us = clock_system.wall_us(&clock_system),
+        .list_all = config->list == CONFIG_LIST_ALL,
         .config_print = config_queue_print,
         .config_parse = config_queue_parse,
     };

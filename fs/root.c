@@ -1,4 +1,4 @@
-/* The root: stats, flush and a directory for each queue. */
+/* The root: help, stats, flush and a directory for each queue. */
 #include "fs/attr.h"
 #include "fs/call.h"
 #include "fs/listing.h"
@@ -11,12 +11,26 @@
 static const struct {
     const char *name;
     struct child child;
+    const char *help;
 } fixed[] = {
-    {"stats", {NODE_STATS, READER_UNLIMITED, -1}},
-    {"flush", {NODE_FLUSH, READER_UNLIMITED, -1}},
+    {"help", {NODE_HELP, READER_UNLIMITED, -1}, "this"},
+    {"stats",
+     {NODE_STATS, READER_UNLIMITED, -1},
+     "counters of all queues, and the state of the connection"},
+    {"flush",
+     {NODE_FLUSH, READER_UNLIMITED, -1},
+     "touch it: returns when all that was put, to any queue, is on disk"},
 };
 
 #define N_FIXED (sizeof(fixed) / sizeof(fixed[0]))
+
+const char *root_name(unsigned i, const char **help)
+{
+    if (i >= N_FIXED)
+        return NULL;
+    *help = fixed[i].help;
+    return fixed[i].name;
+}
 
 static const struct child queue_dir = {NODE_DIR, READER_UNLIMITED, -1};
 
@@ -96,7 +110,7 @@ static void root_mkdir(struct tree *tree, struct node *root, fuse_req_t req, con
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     struct call *call;
 
-    if (!queue_name_valid(name)) {
+    if (!queue_name_may_be_made(name)) {
         fuse_reply_err(req, EINVAL);
         return;
     }

@@ -26,7 +26,7 @@ const struct node_ops *node_ops_of(enum node_kind kind)
         [NODE_OUT] = &out_ops,     [NODE_NEXT] = &out_ops,    [NODE_CLAIM] = &claim_ops,
         [NODE_STATS] = &stats_ops, [NODE_FLUSH] = &flush_ops, [NODE_CONFIG] = &config_ops,
         [NODE_PURGE] = &purge_ops, [NODE_READY] = &items_ops, [NODE_LEASED] = &items_ops,
-        [NODE_DEAD] = &items_ops,  [NODE_ITEM] = &item_ops,
+        [NODE_DEAD] = &items_ops,  [NODE_ITEM] = &item_ops,   [NODE_HELP] = &help_ops,
     };
 
     return table[kind];
@@ -71,7 +71,7 @@ static void stat_of_root(const struct tree *tree, const struct node *node, struc
     st->st_uid = tree->options.uid;
     st->st_gid = tree->options.gid;
     set_times(st, tree->options.made_us);
-    if (node->child.kind == NODE_STATS) {
+    if (node->child.kind == NODE_STATS || node->child.kind == NODE_HELP) {
         st->st_mode = S_IFREG | (all ? 0444 : 0400);
     } else if (node->child.kind == NODE_FLUSH) {
         st->st_mode = S_IFREG | (all ? 0222 : 0200);
@@ -121,7 +121,8 @@ static int stat_of_item(struct tree *tree, const struct node *node, struct stat 
 
 static bool is_text(const struct node *node)
 {
-    return node->child.kind == NODE_STATS || node->child.kind == NODE_CONFIG;
+    return node->child.kind == NODE_STATS || node->child.kind == NODE_CONFIG ||
+           node->child.kind == NODE_HELP;
 }
 
 static bool size_varies(const struct node *node)

@@ -24,6 +24,7 @@ struct tree_options {
     gid_t gid;
     int64_t queue_mode; /* of the queues that mkdir makes */
     int64_t made_us;    /* wall clock, the root's times */
+    bool list_all;      /* list out, next and claim too */
     /* The text of a `config` file, malloc'ed; NULL: no memory. */
     char *(*config_print)(const struct all_settings *settings);
     /* Lines written to it: all or nothing; -EINVAL, then *error (malloc'ed) says what is wrong. */
@@ -113,7 +114,7 @@ struct node_ops {
 };
 
 extern const struct node_ops root_ops, dir_ops, in_ops, out_ops, claim_ops, stats_ops, flush_ops,
-    config_ops, purge_ops, items_ops, item_ops;
+    config_ops, purge_ops, items_ops, item_ops, help_ops;
 const struct node_ops *node_ops_of(enum node_kind kind);
 
 void tree_init(struct tree *tree, const struct tree_options *options);
@@ -144,6 +145,9 @@ void reply_text(struct file *file, fuse_req_t req, size_t size, off_t offset, in
 
 /* Whether setattr would change what is fixed: mode, owner, group. */
 bool setattr_changes(const struct stat *now, const struct stat *to, int to_set);
+
+/* The help of the root is a row for each of its fixed names: NULL from `i` = their number on. */
+const char *root_name(unsigned i, const char **help);
 
 /* The kernel shall ask anew for the attributes of all of a queue's nodes. */
 void tree_expire(struct tree *tree, uint64_t queue);

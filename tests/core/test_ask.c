@@ -9,7 +9,7 @@ TestSuite(ask, .timeout = 60);
 static void make(struct mount_rig *rig, struct rig_call *call)
 {
     call_init(call);
-    mount_make_queue(rig->mount, "new", 0600, 0, 0, &call->op);
+    mount_make_queue(rig->mount, "more", 0600, 0, 0, &call->op);
 }
 
 /* Every call that asks, all at once. */
@@ -24,7 +24,7 @@ static void ask_all(struct mount_rig *rig, struct rig_call calls[N_CALLS])
     info.settings.own.maxsize = 7;
     for (i = 0; i < N_CALLS; i++)
         call_init(&calls[i]);
-    mount_make_queue(rig->mount, "new", 0600, 0, 0, &calls[0].op);
+    mount_make_queue(rig->mount, "more", 0600, 0, 0, &calls[0].op);
     mount_remove_queue(rig->mount, rig->mq, &calls[1].op);
     mqueue_set(rig->mq, &info.settings, &calls[2].op);
     mqueue_list(rig->mq, 1U << ITEM_READY, 0, 10, &calls[3].op);
@@ -167,7 +167,7 @@ Test(ask, an_op_interrupted_before_asks_nothing)
     rig_open(&rig);
     call_init(&call);
     op_cancel(&call.op);
-    mount_make_queue(rig.mount, "new", 0600, 0, 0, &call.op);
+    mount_make_queue(rig.mount, "more", 0600, 0, 0, &call.op);
     cr_assert_eq(call_end(&call), -EINTR);
     cr_assert_eq(rig_seen(&rig, REQUEST_MAKE), 0);
     rig_close(&rig);

@@ -424,7 +424,7 @@ Test(away, changes_end_after_a_second_and_are_not_made_up_for)
     call_init(&remove);
     call_init(&set);
     call_init(&purge);
-    mount_make_queue(world.mount, "new", 0600, 0, 0, &make.op);
+    mount_make_queue(world.mount, "more", 0600, 0, 0, &make.op);
     mount_remove_queue(world.mount, mq, &remove.op);
     mqueue_set(mq, &info.settings, &set.op);
     mqueue_purge(mq, &purge.op);
@@ -438,7 +438,7 @@ Test(away, changes_end_after_a_second_and_are_not_made_up_for)
     gate_open(&world.gate);
     cr_assert_eq(flush(mq), 0);
     usleep(1500000);
-    cr_assert_null(mount_find(world.mount, "new"));
+    cr_assert_null(mount_find(world.mount, "more"));
     mqueue_info(mq, &info);
     cr_assert_not(info.gone);
     cr_assert_eq(info.settings.own.maxsize, 0);

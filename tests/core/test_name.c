@@ -49,6 +49,16 @@ Test(name, refuses_the_reserved, .timeout = 5)
         cr_assert(!queue_name_valid(bad[i]), "%s", bad[i]);
 }
 
+Test(name, a_reserved_one_that_a_store_may_have_is_valid_and_not_made, .timeout = 5)
+{
+    cr_assert(queue_name_valid("new"));
+    cr_assert(!queue_name_may_be_made("new"));
+    cr_assert(queue_name_may_be_made("jobs"));
+    cr_assert(queue_name_may_be_made("news"));
+    cr_assert(!queue_name_may_be_made("help"));
+    cr_assert(!queue_name_may_be_made(""));
+}
+
 Test(name, item_ids_hold_both_limits, .timeout = 5)
 {
     uint64_t last = item_id(BATCH_NUMBER_MAX, BATCH_ITEMS_MAX - 1);

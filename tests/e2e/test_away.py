@@ -54,7 +54,7 @@ def test_a_start_without_the_service(t):
     service, m = away(t)
     equal(m.stats()["connected"], 0, "connected")
     assert "does not answer" in m.log(), m.log()
-    equal(sorted(os.listdir(m.path)), ["flush", "jobs", "other", "stats"])
+    equal(sorted(os.listdir(m.path)), ["flush", "help", "jobs", "other", "stats"])
     inode = os.stat(m.at("jobs")).st_ino
     m.put("jobs", b"one\ntwo\n")
     equal(m.stats("jobs")["buffer_size"], 2, "buffered")
@@ -70,16 +70,16 @@ def test_a_start_without_the_service(t):
     stats = m.stats("jobs")
     equal([stats["put_errors"], stats["duplicates"], stats["service_total_puts"]], [0, 0, 4])
     other = t.mount_of(service.address, "b")
-    equal(sorted(os.listdir(other.path)), ["flush", "jobs", "other", "stats"])
+    equal(sorted(os.listdir(other.path)), ["flush", "help", "jobs", "other", "stats"])
 
 
 @timeout(60)
 def test_calls_while_the_service_is_away(t):
     service, m = away(t)
     m.put("jobs", b"x\n")
-    within(0.9, 1.6, lambda: fails(errno.ETIMEDOUT, m.mkdir, "new"))
+    within(0.9, 1.6, lambda: fails(errno.ETIMEDOUT, m.mkdir, "more"))
     # It has been silent for so long: what is asked now need not wait as long again.
-    within(0, 1.6, lambda: fails(errno.ETIMEDOUT, m.mkdir, "new"))
+    within(0, 1.6, lambda: fails(errno.ETIMEDOUT, m.mkdir, "more"))
     within(0, 1.6, lambda: fails(errno.ETIMEDOUT, os.rmdir, m.at("other")))
     within(0, 1.6, lambda: fails(errno.ETIMEDOUT, os.chmod, m.at("other"), 0o666))
     within(0.9, 1.6, lambda: fails(errno.ETIMEDOUT, m.get, "jobs"))
@@ -96,7 +96,8 @@ def test_calls_while_the_service_is_away(t):
     service.start()
     m.flush()
     time.sleep(1.2)
-    equal(sorted(os.listdir(m.path)), ["flush", "jobs", "other", "stats"], "nothing came late")
+    equal(sorted(os.listdir(m.path)), ["flush", "help", "jobs", "other", "stats"],
+          "nothing came late")
     equal(os.stat(m.at("other")).st_mode & 0o777, 0o700, "the mode of other")
     equal(m.get("jobs"), b"x\n")
 

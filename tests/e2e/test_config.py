@@ -74,7 +74,7 @@ def test_a_settings_file_that_is_not_there(t):
 
 def test_the_queues_of_the_file_are_made_with_their_settings(t):
     m = t.mount(GOOD)
-    equal(sorted(os.listdir(m.path)), ["flush", "jobs", "logs", "stats"])
+    equal(sorted(os.listdir(m.path)), ["flush", "help", "jobs", "logs", "stats"])
     config = m.out("cat jobs/config").decode()
     for line in ("batch_size: 200", "maxsize: 10000", "mode: 0640", "framing: nul", "linger: 2ms"):
         assert "\n" + line in "\n" + config, (line, config)

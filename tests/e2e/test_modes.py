@@ -200,7 +200,7 @@ def test_modes_of_the_files_follow_the_queue(t):
     m, _ = shared(t)
     os.chmod(m.at("jobs"), 0o640)
     modes = {name: stat.S_IMODE(os.stat(m.at("jobs", name)).st_mode)
-             for name in os.listdir(m.at("jobs"))}
+             for name in os.listdir(m.at("jobs")) + ["out", "next", "claim"]}
     equal(modes["in"] & 0o222, 0o200, "in")
     equal(modes["out"] & 0o444, 0o440, "out")
     equal(modes["out"] & 0o222, 0, "out")

@@ -39,10 +39,10 @@ def test_a_name_of_300_bytes_is_refused(t):
 
 def test_reserved_names(t):
     m = t.mount()
-    for name in ("config", "metrics", "help"):
+    for name in ("config", "metrics", "new"):
         fails(errno.EINVAL, os.mkdir, m.at(name))
         fails(errno.ENOENT, os.stat, m.at(name))
-    for name in ("stats", "flush"):
+    for name in ("stats", "flush", "help"):
         try:
             os.mkdir(m.at(name))
         except OSError as error:
@@ -76,7 +76,7 @@ def test_suffixes_that_are_not(t):
 def test_what_is_listed(t):
     m = t.queue()
     directories = ["ready", "leased", "dead"]
-    files = ["in", "out", "next", "claim", "stats", "flush", "config", "purge"]
+    files = ["in", "stats", "flush", "config", "purge", "help"]
     equal(sorted(os.listdir(m.at("jobs"))), sorted(directories + files))
     for entry in os.scandir(m.at("jobs")):
         kind = stat.S_ISDIR if entry.name in directories else stat.S_ISREG

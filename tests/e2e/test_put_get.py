@@ -130,13 +130,13 @@ def test_rmdir_of_a_queue_with_a_buffered_item_is_refused(t):
 
 def test_the_tree_is_listed(t):
     m = t.queue()
-    equal(sorted(os.listdir(m.path)), ["flush", "jobs", "stats"])
+    equal(sorted(os.listdir(m.path)), ["flush", "help", "jobs", "stats"])
     directories = {"dead", "leased", "ready"}
-    files = {"claim", "config", "flush", "in", "next", "out", "purge", "stats"}
+    files = {"config", "flush", "help", "in", "purge", "stats"}
     equal(set(os.listdir(m.at("jobs"))), directories | files)
     for name in files:
         status = os.stat(m.at("jobs", name))
-        equal(status.st_size > 0, name in ("claim", "config", "next", "out", "stats"), name)
+        equal(status.st_size > 0, name in ("config", "help", "stats"), name)
         assert stat.S_ISREG(status.st_mode), name
     m.sh("ls -laR . > /dev/null; df . > /dev/null; find . > /dev/null; du -s . > /dev/null")
 
@@ -146,9 +146,9 @@ def test_many_queues_are_all_listed(t):
     names = ["q%d" % n for n in range(300)]
     for name in names:
         m.mkdir(name)
-    equal(sorted(set(os.listdir(m.path)) - {"stats", "flush"}), sorted(names))
+    equal(sorted(set(os.listdir(m.path)) - {"stats", "flush", "help"}), sorted(names))
     m.restart()
-    equal(sorted(set(os.listdir(m.path)) - {"stats", "flush"}), sorted(names))
+    equal(sorted(set(os.listdir(m.path)) - {"stats", "flush", "help"}), sorted(names))
 
 
 def test_df_shows_the_space_of_the_store(t):

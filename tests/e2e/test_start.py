@@ -245,7 +245,7 @@ def test_the_memory_engine_works_and_forgets(t):
     m.put("jobs", b"a\n")
     equal(m.get("jobs"), b"a\n")
     m.restart()
-    equal(sorted(os.listdir(m.path)), ["flush", "stats"])
+    equal(sorted(os.listdir(m.path)), ["flush", "help", "stats"])
 
 
 def test_mount_options_of_fstab(t):

@@ -61,7 +61,7 @@ def test_10000_waiting_reads_slow_nothing_down(t):
         "ls": lambda: os.listdir(m.path),
         "stat": lambda: os.stat(m.at("jobs/in")),
         "stats": lambda: m.stats("other"),
-        "mkdir": lambda: (m.mkdir("new"), os.rmdir(m.at("new"))),
+        "mkdir": lambda: (m.mkdir("more"), os.rmdir(m.at("more"))),
         "put": lambda: (m.put("other", b"x\n"), m.flush("other")),
         "get": lambda: m.get("other", "next"),
     }

@@ -1,5 +1,7 @@
 #include <criterion/criterion.h>
 
+#include <string.h>
+
 #include "core/clock.h"
 #include "core/consumer.h"
 #include "fs/child.h"
@@ -37,13 +39,14 @@ Test(child, plain_names)
     accept("flush", NODE_FLUSH, READER_UNLIMITED, -1);
     accept("config", NODE_CONFIG, READER_UNLIMITED, -1);
     accept("purge", NODE_PURGE, READER_UNLIMITED, -1);
+    accept("help", NODE_HELP, READER_UNLIMITED, -1);
 }
 
 Test(child, other_names)
 {
     const char *const names[] = {"",      "i",    "inn",   "IN",    "outs", "claims",
                                  "Ready", "out ", "lease", "deads", "done", "metrics",
-                                 "help",  ".",    "@",     "@1",    "item"};
+                                 "helps", ".",    "@",     "@1",    "item"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         refuse(names[i]);
@@ -150,18 +153,20 @@ Test(child, the_rest_takes_nothing)
 
 Test(child, listed_names_parse_to_their_kind)
 {
-    enum node_kind kind = NODE_ROOT;
+    const struct child_word *word;
     struct child child;
-    const char *name;
-    unsigned n = 0;
+    unsigned n = 0, n_taking = 0;
 
-    while ((name = child_listed(n, &kind))) {
-        cr_assert(child_parse(name, &child));
-        cr_assert_eq(child.kind, kind);
+    while ((word = child_word(n))) {
+        cr_assert(child_parse(word->name, &child));
+        cr_assert_eq(child.kind, word->kind);
+        cr_assert_leq(strlen(word->help), 62, "%s", word->name);
+        n_taking += child_takes(word->kind);
         n++;
     }
-    cr_assert_eq(n, 11);
-    cr_assert_null(child_listed(n + 1, &kind));
+    cr_assert_eq(n, 12);
+    cr_assert_eq(n_taking, 3);
+    cr_assert_null(child_word(n + 1));
 }
 
 Test(child, an_item)
