@@ -56,7 +56,7 @@ struct config {
 
     char *mount_path;
     int64_t allow_other, foreground, buffer_total;
-    int64_t list; /* enum config_list */
+    int64_t list;      /* enum config_list */
     int64_t log_level; /* enum log_level */
 
     struct all_settings defaults;

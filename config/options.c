@@ -137,7 +137,7 @@ const struct option options_table[] = {
     {"mount", "list", OPTION_VALUE, AT(list),
      .rule = {SETTING_CHOICE, CONFIG_LIST_SAFE, CONFIG_LIST_ALL, false, lists},
      .fallback = CONFIG_LIST_SAFE,
-     .help = "whether listings show out, next and claim: all; safe: globs and searches take nothing"},
+     .help = "whether out, next and claim are listed; safe: no, so that globs take nothing"},
 
     {"", "log", OPTION_SECTION, .inside = "log", .help = "the log"},
     {"log", "level", OPTION_VALUE, AT(log_level),

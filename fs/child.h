@@ -38,9 +38,9 @@ struct child {
 
 /*
  * A name in a queue's directory: in, out, next, claim, ready, leased, dead, stats, flush, config,
- * purge, help; out@N, out@T, out@N@T, next@T, claim@N, claim@T, claim@N@T, where N is a decimal number
- * from 1 to CHILD_LIMIT_MAX and T is `forever` or a number and one of us, ms, s, m, h. Without N,
- * next and claim are one item. False: there is no such name; *child is then unchanged.
+ * purge, help; out@N, out@T, out@N@T, next@T, claim@N, claim@T, claim@N@T, where N is a decimal
+ * number from 1 to CHILD_LIMIT_MAX and T is `forever` or a number and one of us, ms, s, m, h.
+ * Without N, next and claim are one item. False: there is no such name; *child is then unchanged.
  */
 bool child_parse(const char *name, struct child *child);
 

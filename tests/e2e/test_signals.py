@@ -6,6 +6,7 @@ had come; what ends a process always gets through, and nothing is done and repor
 import os
 import signal
 import subprocess
+import threading
 import time
 
 from harness import SLOW, equal, eventually, main, sh, timeout
@@ -171,13 +172,19 @@ def test_a_stop_ends_no_reader_of_a_busy_queue(t):
     """Whoever gets an item every 50 ms is in its read when the stop comes, and has one before the
     moment is over: the read ends well."""
     m = t.queue()
-    put = "for n in $(seq 400); do echo $n >> jobs/in; sleep 0.05; done"
+
+    def put(end):
+        while not end.wait(0.05):
+            m.put("jobs", b"x\n")
+
     for name, script in BUSY.items():
         if sh("command -v " + name, check=False).returncode != 0:
             continue
         reader = subprocess.Popen(["sh", "-c", "exec " + script], cwd=m.path,
                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        writer = subprocess.Popen(["sh", "-c", put], cwd=m.path)
+        end = threading.Event()
+        writer = threading.Thread(target=put, args=(end,))
+        writer.start()
         eventually(lambda: m.stats("jobs")["total_gets"] > 3, 10, "items that are read")
         for _ in range(5):
             stopped_and_continued(reader, 0.1)
@@ -185,9 +192,9 @@ def test_a_stop_ends_no_reader_of_a_busy_queue(t):
         time.sleep(0.3)
         equal(reader.poll(), None, name + " after five stops")
         reader.kill()
-        writer.kill()
-        reader.wait()
-        writer.wait()
+        reader.communicate()
+        end.set()
+        writer.join()
         m.get("jobs")
 
 
