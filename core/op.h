@@ -29,7 +29,7 @@
 struct item_answer;
 struct op_list;
 
-#define OP_GO_ON INT64_C(-1)
+#define OP_GO_ON INT64_MIN
 
 struct op {
     void (*done)(struct op *op, ssize_t result); /* bytes or 0, or a negative errno */

@@ -298,6 +298,23 @@ Test(consumer, seek_elsewhere_is_invalid)
     rig_leave(&rig, r);
 }
 
+Test(consumer, going_on_needs_no_offset)
+{
+    struct reader *r = rig_reader(&rig, READER_UNLIMITED, -1);
+    struct call call;
+
+    rig_put(&rig, 1, FRAMING_LINE, "ab\ncd\n");
+    rig_expect(&rig, r, 4096, "ab\n");
+    call_init(&call, &rig);
+    rig_read(&rig, r, &call, 4096, OP_GO_ON);
+    rig_settle_down(&rig);
+    cr_assert_eq(call.result, 3);
+    cr_assert_eq(strncmp(call.bytes, "cd\n", 3), 0);
+    cr_assert_eq(rig_count(&rig, ITEM_LEASED), 1);
+    call_fini(&call);
+    rig_leave(&rig, r);
+}
+
 Test(consumer, next_read_acknowledges_and_a_repeated_one_does_not)
 {
     struct reader *r = rig_reader(&rig, READER_UNLIMITED, -1);
