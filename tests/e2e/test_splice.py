@@ -217,9 +217,17 @@ def test_node_read_file(t):
 
 class Upload(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):
-        self.server.body = self.rfile.read(int(self.headers["Content-Length"]))
+        if "Content-Length" in self.headers:
+            self.server.body = self.rfile.read(int(self.headers["Content-Length"]))
+        else:
+            self.server.body = b"".join(iter(self.chunk, b""))
         self.send_response(200)
         self.end_headers()
+
+    def chunk(self):
+        data = self.rfile.read(int(self.rfile.readline(), 16))
+        self.rfile.readline()
+        return data
 
     def log_message(self, *_):
         pass
@@ -233,7 +241,9 @@ def test_curl_upload(t):
     url = "http://127.0.0.1:%d/" % server.server_port
     m.sh("curl -sS -T jobs/config " + url)
     equal(still(server.body), text_of(m, "config"))
-    done = m.sh("curl -sS -m 20 -T jobs/out " + url, check=False)
+    m.sh("curl -sS -T - %s < jobs/out@5000" % url)
+    equal(server.body, b"".join(LINES.splitlines(True)[:5000]))
+    done = m.sh("curl -sS -m 3 -T jobs/out " + url, check=False)
     assert done.returncode != 0, "curl says that it has sent a file of no known size"
 
 
