@@ -38,7 +38,8 @@ enum pending pending_in(const char *status)
         !find(status, "\nShdPnd:", 16, &shared) || !find(status, "\nSigBlk:", 16, &blocked) ||
         !find(status, "\nSigIgn:", 16, &ignored) || !find(status, "\nSigCgt:", 16, &caught))
         return PENDING_HANDLED;
-    if ((own | shared) & BIT(SIGKILL))
+    /* One that is on its way out has no memory any more, and its files are being closed. */
+    if ((own | shared) & BIT(SIGKILL) || !strstr(status, "\nVmSize:"))
         return PENDING_END;
     pending = (own | shared) & ~blocked;
     /* Of one that is traced the tracer decides, and may drop it. */

@@ -10,7 +10,7 @@
 enum pending {
     PENDING_HANDLED, /* it has a handler; also where nothing can be told */
     PENDING_STOP,    /* none that ends or is handled: a stop, a tracer, the freezer */
-    PENDING_END,     /* the process ends of it, whatever the call returns */
+    PENDING_END,     /* the process ends of it, or is ending, whatever the call returns */
 };
 
 /* Thread `tid`; 0: not one of ours. */

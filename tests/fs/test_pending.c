@@ -17,7 +17,8 @@ static enum pending of(int tracer, const char *own, const char *shared, const ch
     char text[512];
 
     snprintf(text, sizeof(text),
-             "Name:\tSigPnd:\nTracerPid:\t%d\nThreads:\t1\nSigQ:\t0/63432\nSigPnd:\t%s\n"
+             "Name:\tSigPnd:\nTracerPid:\t%d\nVmSize:\t    2552 "
+             "kB\nThreads:\t1\nSigQ:\t0/63432\nSigPnd:\t%s\n"
              "ShdPnd:\t%s\nSigBlk:\t%s\nSigIgn:\t%s\nSigCgt:\t%s\nCapInh:\t0\n",
              tracer, own, shared, blocked, ignored, caught);
     return pending_in(text);
@@ -36,6 +37,14 @@ Test(pending, sigkill_ends_always)
     cr_assert_eq(of(0, KILL, NONE, NONE, NONE, NONE), PENDING_END);
     cr_assert_eq(of(0, NONE, KILL, NONE, NONE, NONE), PENDING_END);
     cr_assert_eq(of(7, KILL, NONE, NONE, NONE, NONE), PENDING_END);
+}
+
+Test(pending, a_process_that_is_on_its_way_out_has_ended)
+{
+    cr_assert_eq(pending_in("Name:\tcat\nTracerPid:\t0\nThreads:\t1\nSigPnd:\t" NONE
+                            "\nShdPnd:\t" NONE "\nSigBlk:\t" NONE "\nSigIgn:\t" NONE
+                            "\nSigCgt:\t" NONE "\n"),
+                 PENDING_END);
 }
 
 Test(pending, a_signal_that_nothing_is_done_about_ends)
