@@ -228,7 +228,7 @@ def test_names_that_are_no_claim(t):
     fails(errno.EACCES, Fd, m.at("jobs/claim"), os.O_RDWR)
     fails(errno.EPERM, os.unlink, m.at("jobs/claim"))
     assert os.stat(m.at("jobs/claim")).st_size > 0, "sendfile would see an end of file"
-    assert "claim" in os.listdir(m.at("jobs")), os.listdir(m.at("jobs"))
+    assert "claim" not in os.listdir(m.at("jobs")), os.listdir(m.at("jobs"))
     for place in ("ready", "leased", "dead"):
         assert os.path.isdir(m.at("jobs", place)), place
 
