@@ -9,8 +9,8 @@ import threading
 from harness import FULL, equal, eventually, main, need, preloaded, timed, timeout
 
 SHELLS = ["dash", "bash", "busybox sh"]
-N_ITEMS = 300 if FULL else 100
-N_CLOSES = 10000 if FULL else 300
+N_ITEMS = 300 if FULL else 60
+N_CLOSES = 10000 if FULL else 150
 
 
 @contextlib.contextmanager
