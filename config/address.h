@@ -10,6 +10,6 @@ const char *address_nats_check(const char *text);
 const char *path_check(const char *text);
 const char *host_check(const char *text);
 const char *ciphers_check(const char *text); /* their looks; not whether there are such */
-const char *prefix_check(const char *text); /* of NATS subjects: one token */
+const char *prefix_check(const char *text);  /* of NATS subjects: one token */
 
 #endif
