@@ -17,6 +17,7 @@
  * place in the table of writers, or an item's id. There is nothing to forget.
  */
 #include "fs/fuse.h"
+#include "fs/session_threads.h"
 #include "fs/told.h"
 
 #include <err.h>
@@ -28,7 +29,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SESSION_THREADS 10
 #define WRITE_MAX       (1U << 20)
 #define FRESH_S         1.0
 #define BLOCK_BYTES     4096
@@ -334,8 +334,8 @@ static int serve(struct fuse_session *session)
 
     if (!config)
         err(1, "loop");
-    fuse_loop_cfg_set_max_threads(config, SESSION_THREADS);
-    fuse_loop_cfg_set_idle_threads(config, SESSION_THREADS);
+    fuse_loop_cfg_set_max_threads(config, session_threads());
+    fuse_loop_cfg_set_idle_threads(config, session_threads());
     result = fuse_session_loop_mt(session, config);
     fuse_loop_cfg_destroy(config);
     return result;

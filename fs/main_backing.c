@@ -19,12 +19,10 @@ static int start_embedded(struct backing *backing, const struct backing_options 
         .program = "queuefs",
         .data = options->data,
         .mountpoint = options->mountpoint,
-        .inner = backing->inproc,
         .fatal = options->fatal,
         .fatal_arg = options->fatal_arg,
     };
 
-    snprintf(backing->inproc, sizeof(backing->inproc), "inproc://queuefs-%d", (int)getpid());
     return main_service_start(&backing->service, &service);
 }
 
@@ -51,8 +49,6 @@ static int start_client(struct backing *backing, const struct config *config)
     char own[LOCAL_ADDRESS_MAX], *error = NULL;
     int result;
 
-    if (backing->service.server)
-        addresses[options.n_addresses++] = backing->inproc;
     for (size_t i = 0; i < config->n_service_addresses; i++) {
         const char *address = config->service_addresses[i];
 
@@ -80,13 +76,30 @@ int backing_start(struct backing *backing, const struct backing_options *options
     main_service_fill_owners(options->config, options->uid, options->gid);
     if (options->config->n_service_addresses == 0)
         result = start_embedded(backing, options);
-    if (result == 0)
+    else
         result = start_client(backing, options->config);
     if (result < 0) {
         backing_stop(backing);
         backing_fini(backing);
     }
     return result;
+}
+
+struct backend *backing_backend(struct backing *backing)
+{
+    return backing->client ? client_backend(backing->client)
+                           : service_backend(backing->service.service);
+}
+
+void backing_link_info(void *arg, struct link_info *info)
+{
+    struct backing *backing = arg;
+
+    if (backing->client) {
+        client_link_info(backing->client, info);
+        return;
+    }
+    *info = (struct link_info){.connected = true, .endpoint = "embedded"};
 }
 
 void backing_stop(struct backing *backing)

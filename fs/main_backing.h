@@ -1,13 +1,14 @@
 /*
- * What a mount has behind it: the NNG client, and where no service is named, the service that runs
- * inside (transport/main_service.h). The client reaches that one over inproc://, so that there is
- * one path; others reach it over DATADIR/queuefs.sock and what `listen` says.
+ * What a mount has behind it: the NNG client, or where no service is named, the service that runs
+ * inside (transport/main_service.h), to which it talks directly. Other mounts reach that one over
+ * DATADIR/queuefs.sock and what `listen` says.
  */
 #ifndef QUEUEFS_FS_MAIN_BACKING_H
 #define QUEUEFS_FS_MAIN_BACKING_H
 
 #include "config/config.h"
 #include "core/backend.h"
+#include "core/mount.h"
 #include "transport/client.h"
 #include "transport/main_service.h"
 
@@ -23,12 +24,17 @@ struct backing_options {
 
 struct backing {
     struct main_service service; /* empty: it is elsewhere */
-    struct client *client;
-    char inproc[64];
+    struct client *client;       /* NULL: it is inside */
 };
 
 /* After the fork. 0 or negative errno, logged; then it was undone. */
 int backing_start(struct backing *backing, const struct backing_options *options);
+
+/* How requests get to the service; valid until backing_fini(). */
+struct backend *backing_backend(struct backing *backing);
+
+/* Of struct mount_options; `backing` is the backing. */
+void backing_link_info(void *backing, struct link_info *info);
 
 /* Answers nothing any more; what was acknowledged is stored. Takes a zeroed one. */
 void backing_stop(struct backing *backing);

@@ -15,6 +15,7 @@
 #include "fs/ending.h"
 #include "fs/mountpoint.h"
 #include "fs/main_options.h"
+#include "fs/session_threads.h"
 #include "fs/tree.h"
 #include "transport/main_process.h"
 
@@ -26,8 +27,6 @@
 #include <sys/random.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-#define SESSION_THREADS 10
 
 /* How long a start waits to hear of a service elsewhere. */
 #define FIRST_ANSWER_US INT64_C(2000000)
@@ -127,16 +126,16 @@ static int make_mount(struct program *program)
     const struct config *config = &program->options.config;
     struct mount_queue *queues = mount_queues(config);
     struct mount_options options = {
-        .backend = client_backend(program->backing.client),
+        .backend = backing_backend(&program->backing),
         .clock = &clock_system,
         .buffer_total = config->buffer_total,
         .timeout_us = config->timeout_us,
         .defaults = config->defaults,
         .queues = queues,
         .n_queues = config->n_queues,
-        .link_info = client_link_info,
-        .link_arg = program->backing.client,
-        .own_service = program->backing.service.server != NULL,
+        .link_info = backing_link_info,
+        .link_arg = &program->backing,
+        .own_service = !program->backing.client,
     };
     int result = queues ? 0 : -ENOMEM;
 
@@ -239,8 +238,8 @@ static int run_loop(struct program *program)
 
     if (!config)
         return -ENOMEM;
-    fuse_loop_cfg_set_max_threads(config, SESSION_THREADS);
-    fuse_loop_cfg_set_idle_threads(config, SESSION_THREADS);
+    fuse_loop_cfg_set_max_threads(config, session_threads());
+    fuse_loop_cfg_set_idle_threads(config, session_threads());
     result = fuse_session_loop_mt(program->session, config);
     fuse_loop_cfg_destroy(config);
     return result;

@@ -142,14 +142,11 @@ static int open_datadir(struct main_service *main, const struct main_service_opt
     return result;
 }
 
-/* The mount's own ways in: its client's, and DATADIR/queuefs.sock for who wants to share. */
-static int listen_inner(struct main_service *main, const char *inner)
+/* DATADIR/queuefs.sock, for who wants to share a mount's service. */
+static int listen_shared(struct main_service *main)
 {
     char *shared;
-    int result = listen_private(main->server, inner);
 
-    if (result < 0)
-        return result;
     if (asprintf(&shared, "ipc://%s/queuefs.sock", main->datadir.path) < 0)
         return -ENOMEM;
     /* A path too long for a socket costs only the sharing. */
@@ -169,8 +166,8 @@ int main_service_start(struct main_service *main, const struct main_service_opti
         result = start_service(main, options);
     if (result == 0)
         result = server_new(service_backend(main->service), &main->server);
-    if (result == 0 && options->inner)
-        result = listen_inner(main, options->inner);
+    if (result == 0 && options->mountpoint)
+        result = listen_shared(main);
     if (result == 0)
         result = listen_all(main->server, options->config);
     return result < 0 ? result : server_start(main->server);

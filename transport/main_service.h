@@ -21,8 +21,8 @@ struct main_service_options {
     const struct config *config;
     const char *program;                 /* names the data directory where nothing else does */
     const char *data;                    /* --data, or NULL */
-    const char *mountpoint;              /* whose service it is; NULL: a service of its own */
-    const char *inner;                   /* an inproc:// address for the mount; NULL: none */
+    const char *mountpoint; /* whose service it is: others reach it at DATADIR/queuefs.sock; NULL: a
+                             * service of its own */
     void (*fatal)(void *arg, int error); /* the store failed for good; on any thread */
     void *fatal_arg;
 };
