@@ -13,6 +13,14 @@
 /* Grants that the answer of a GET has room for without being copied. */
 #define ROOMY_GRANTS 64
 
+/*
+ * NNG leaves room for its header before a message, but not where its size is a power of two. In
+ * 1.10.1 a header that goes before such a message that was shortened since is written over its
+ * first bytes (nni_chunk_insert() of src/core/message.c moves the rest by too little; inproc alone
+ * inserts there).
+ */
+#define NOT_A_POWER_OF_TWO ((size_t)1)
+
 /* Nothing may be touched after an operation has started: its callback may have run by then. */
 
 void context_receive(struct server_context *context)
@@ -164,7 +172,7 @@ static uint8_t *context_reply_buffer(struct request *request, size_t size)
     size += WIRE_REPLY_DATA + rows * WIRE_GRANT;
     if (!peer_reserve(context, size))
         return NULL;
-    if (nng_msg_alloc(&context->reply, size) != 0) {
+    if (nng_msg_alloc(&context->reply, size | NOT_A_POWER_OF_TWO) != 0) {
         context->reply = NULL;
         return NULL;
     }

@@ -164,6 +164,44 @@ static int answer_many_grants(struct fake *fake, struct request *request)
     return 0;
 }
 
+static size_t room_asked;
+
+/* The sample's bytes in more room than they take. */
+static int answer_with_room(struct fake *fake, struct request *request)
+{
+    struct request sample = *request;
+    uint8_t *data = request->reply_buffer(request, room_asked);
+
+    sample_answer(&sample);
+    request->state = sample.state;
+    request->out = sample.out;
+    memcpy(data, sample.out.get.data, sample.out.get.len);
+    request->out.get.data = data;
+    return 0;
+}
+
+/* Whatever the size of the message that an answer was laid in, powers of two among them. */
+Test(client_server, answer_is_whole_however_much_room_was_asked_for)
+{
+    struct fake fake;
+    struct server *server;
+    struct client *client;
+
+    fake_init(&fake, FAKE_LATER);
+    fake.answer = answer_with_room;
+    server = serve(&fake, "inproc://room");
+    client = connect_to(server_url(server, 0), 10 * SECOND);
+    for (room_asked = 1000; room_asked < 17000; room_asked += 8) {
+        struct call call;
+
+        call_init(&call, REQUEST_GET);
+        call_expect(&call, client);
+        call_fini(&call);
+    }
+    client_free(client);
+    serve_end(server, &fake);
+}
+
 Test(client_server, more_grants_than_there_is_room_for)
 {
     struct fake fake;
