@@ -1,7 +1,11 @@
 #include "fs/closes.h"
 
+#include "fs/session_threads.h"
+
+#include <assert.h>
 #include <errno.h>
 #include <linux/fuse.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -13,21 +17,24 @@
 /* Of the request that this thread handles; 0: it has none. */
 static _Thread_local uint64_t current;
 
+/* This thread's place; NULL: it has never read. */
+static _Thread_local struct closes_thread *self;
+
 void closes_init(struct closes *c)
 {
     pthread_condattr_t monotonic;
 
-    *c = (struct closes){.next = 0};
+    *c = (struct closes){.ordered = 1};
     pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->handled, &monotonic);
+    pthread_cond_init(&c->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
 }
 
 void closes_fini(struct closes *c)
 {
-    pthread_cond_destroy(&c->handled);
+    pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);
 }
 
@@ -74,11 +81,6 @@ static uint64_t next_missing(struct closes *c, uint64_t from, uint64_t before)
     return from < before ? from : before;
 }
 
-static bool any_missing(struct closes *c, uint64_t before)
-{
-    return c->n_missing > 0 && next_missing(c, oldest(c), before) < before;
-}
-
 static void give_up(struct closes *c, uint64_t before)
 {
     uint64_t number = oldest(c);
@@ -87,38 +89,114 @@ static void give_up(struct closes *c, uint64_t before)
         set_missing(c, number, false);
 }
 
+/* ---- the threads ---- */
+
+static_assert(CLOSES_THREADS >= SESSION_THREADS_MAX, "a place for each session thread");
+
+static void join(struct closes *c)
+{
+    pthread_mutex_lock(&c->lock);
+    assert(c->n_threads < CLOSES_THREADS);
+    self = &c->threads[c->n_threads++];
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Whether a thread has a RELEASE below this number in hand. */
+static bool release_in_hand(const struct closes *c, uint64_t before)
+{
+    for (size_t i = 0; c->n_releases > 0 && i < c->n_threads; i++)
+        if (c->threads[i].release && c->threads[i].release < before)
+            return true;
+    return false;
+}
+
+/* No thread in read(2) brings a number below this one; `before` at most. */
+static uint64_t lowest_to_come(const struct closes *c, uint64_t before)
+{
+    uint64_t lowest = before, from;
+
+    for (size_t i = 0; i < c->n_threads; i++) {
+        from = atomic_load(&c->threads[i].reads_from);
+        if (from && from < lowest)
+            lowest = from;
+    }
+    return lowest;
+}
+
+/* Whether there is a RELEASE to wait for, known or possible, before the request of this thread. */
+static bool under_way_locked(struct closes *c)
+{
+    if (release_in_hand(c, current))
+        return true;
+    if (c->n_missing == 0)
+        return false;
+    give_up(c, lowest_to_come(c, current));
+    return next_missing(c, oldest(c), current) < current;
+}
+
 /* ---- requests ---- */
+
+/* Without the lock: only who looks with a later request than this thread brings has to see it, and
+ * the kernel's lock is between the two reads. An old `ordered` is too low, which is no harm. */
+void closes_reading(struct closes *c)
+{
+    if (!self)
+        join(c);
+    atomic_store(&self->reads_from, atomic_load(&c->ordered));
+}
+
+/* Its number; 0: it has none of its own. */
+static uint64_t number_of(const struct fuse_in_header *header)
+{
+    if (header->unique & OTHER_NUMBER || header->opcode == FUSE_NOTIFY_REPLY)
+        return 0;
+    return header->unique / NUMBER_STEP;
+}
+
+static void see(struct closes *c, uint64_t number, uint32_t opcode)
+{
+    if (number >= c->next)
+        advance(c, number + 1);
+    if (number >= oldest(c))
+        set_missing(c, number, false);
+    if (opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && number >= c->ordered)
+        c->ordered = number + 1;
+}
+
+static void set_release(struct closes *c, uint64_t number)
+{
+    c->n_releases -= self->release != 0;
+    c->n_releases += number != 0;
+    self->release = number;
+}
 
 void closes_read(struct closes *c, const void *request, size_t len)
 {
-    struct fuse_in_header header;
+    struct fuse_in_header header = {.unique = 0};
 
-    current = 0;
-    if (len < sizeof(header))
-        return;
-    memcpy(&header, request, sizeof(header));
-    if (header.unique & OTHER_NUMBER || header.opcode == FUSE_NOTIFY_REPLY)
-        return;
-    current = header.unique / NUMBER_STEP;
+    if (len >= sizeof(header))
+        memcpy(&header, request, sizeof(header));
+    current = number_of(&header);
+    if (!self)
+        join(c);
     pthread_mutex_lock(&c->lock);
-    if (current >= c->next) {
-        advance(c, current);
-        c->next = current + 1;
-        set_missing(c, current, header.opcode == FUSE_RELEASE);
-    } else if (header.opcode != FUSE_RELEASE && current >= oldest(c)) {
-        set_missing(c, current, false);
-        pthread_cond_broadcast(&c->handled);
-    }
+    atomic_store(&self->reads_from, 0);
+    set_release(c, header.opcode == FUSE_RELEASE ? current : 0);
+    if (current)
+        see(c, current, header.opcode);
+    if (c->n_waiting > 0)
+        pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
 }
 
 void closes_done(struct closes *c)
 {
+    if (!self || !self->release)
+        return;
     pthread_mutex_lock(&c->lock);
-    if (current >= oldest(c) && current < c->next) {
-        set_missing(c, current, false);
-        pthread_cond_broadcast(&c->handled);
-    }
+    set_release(c, 0);
+    if (c->n_waiting > 0)
+        pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -127,7 +205,7 @@ bool closes_under_way(struct closes *c)
     bool any;
 
     pthread_mutex_lock(&c->lock);
-    any = any_missing(c, current);
+    any = under_way_locked(c);
     pthread_mutex_unlock(&c->lock);
     return any;
 }
@@ -142,8 +220,10 @@ void closes_await(struct closes *c)
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&c->lock);
-    while (error == 0 && any_missing(c, current))
-        error = pthread_cond_timedwait(&c->handled, &c->lock, &until);
+    c->n_waiting++;
+    while (error == 0 && under_way_locked(c))
+        error = pthread_cond_timedwait(&c->changed, &c->lock, &until);
+    c->n_waiting--;
     if (error == ETIMEDOUT)
         give_up(c, current);
     pthread_mutex_unlock(&c->lock);

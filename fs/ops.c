@@ -216,8 +216,10 @@ static void ops_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 static ssize_t io_read(int fd, void *request, size_t max, void *userdata)
 {
     struct tree *tree = userdata;
-    ssize_t len = read(fd, request, max);
+    ssize_t len;
 
+    closes_reading(&tree->closes);
+    len = read(fd, request, max);
     if (len > 0)
         closes_read(&tree->closes, request, (size_t)len);
     return len;

@@ -5,6 +5,7 @@ import contextlib
 import os
 import subprocess
 import threading
+import time
 
 from harness import FULL, equal, eventually, main, need, preloaded, timed, timeout
 
@@ -161,6 +162,27 @@ def test_looks_at_a_held_open_are_not_slow(t):
     took = timed(m.sh, "( %s ) 3>> jobs/in" % script)
     equal(took < 5, True, "not %.1f s for a hundred looks" % took)
     equal(m.get("jobs"), b"half" + b"." * 100 + b"\n")
+
+
+def test_who_is_killed_over_and_over_slows_down_nobody_who_looks(t):
+    """What it asked for and nobody has read is withdrawn: no look waits for that."""
+    m = t.queue()
+    killed = ["timeout -s KILL 0.0%d sh -c 'while :; do : < jobs/out; read x < jobs/out; done'" % n
+              for n in (1, 2, 3, 5)]
+    looks = [lambda: os.stat(m.at("jobs/stats")), lambda: os.listdir(m.at("jobs/ready")),
+             lambda: m.get("jobs"), lambda: m.stats("jobs")]
+    took = [[] for _ in looks]
+    with m.open_in("jobs") as file:
+        file.write(b"half")
+        with shells(t, m, *killed):
+            end = time.monotonic() + (20 if FULL else 3)
+            while time.monotonic() < end:
+                for look, times in zip(looks, took):
+                    times.append(timed(look))
+    for times in took:
+        most = sorted(times)[len(times) * 9 // 10]
+        assert most < 0.2, "most of %d looks took up to %.2f s" % (len(times), most)
+    equal(m.get("jobs"), b"half\n")
 
 
 if __name__ == "__main__":
