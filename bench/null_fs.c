@@ -29,14 +29,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WRITE_MAX       (1U << 20)
-#define FRESH_S         1.0
-#define BLOCK_BYTES     4096
-#define ITEM_BYTES      100U
-#define WHOLE_READ      (128U << 10) /* a read of at least this takes many items */
-#define GIVE_MAX        (1U << 20)
-#define WRITERS_MAX     1024
-#define ID_DIGITS       16
+#define WRITE_MAX   (1U << 20)
+#define FRESH_S     1.0
+#define BLOCK_BYTES 4096
+#define ITEM_BYTES  100U
+#define WHOLE_READ  (128U << 10) /* a read of at least this takes many items */
+#define GIVE_MAX    (1U << 20)
+#define WRITERS_MAX 1024
+#define ID_DIGITS   16
 
 enum kind { ROOT = 1, DIR, IN, OUT, NEXT, CLAIM, STATS, FLUSH, LEASED_DIR, READY_DIR, LEASED };
 

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "core/backend.h"
+#include "core/request.h"
 
 void op_list_init(struct op_list *list)
 {

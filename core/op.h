@@ -103,7 +103,8 @@ void op_cancel(struct op *op);
 
 /*
  * What a piece of locked logic wants done once the lock is let go, in this order: send requests,
- * finish ops, ask for a tick. Logic modules (producer.c, consumer.c) fill it in; mqueue.c runs it.
+ * finish ops, ask for a tick. Logic modules (producer.c, consumer.c) fill it in; mount_queue.c runs
+ * it.
  */
 struct request;
 struct effects {

@@ -6,7 +6,7 @@
 #include "fs/child.h"
 
 #include "core/clock.h"
-#include "core/consumer.h"
+#include "core/get/consumer.h"
 
 #include <string.h>
 

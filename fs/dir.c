@@ -3,7 +3,7 @@
 #include "fs/call.h"
 #include "fs/listing.h"
 
-#include "core/consumer.h"
+#include "core/get/consumer.h"
 
 #include <errno.h>
 

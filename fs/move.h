@@ -2,7 +2,7 @@
 #ifndef QUEUEFS_FS_MOVE_H
 #define QUEUEFS_FS_MOVE_H
 
-#include "core/backend.h"
+#include "core/request.h"
 #include "fs/child.h"
 
 /* Where an item goes that is removed. */

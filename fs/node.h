@@ -19,7 +19,7 @@
 #include "fs/fuse.h"
 #include "fs/told.h"
 
-#include "core/mount.h"
+#include "core/mount/mount.h"
 
 #include <bsd/sys/tree.h>
 #include <stdatomic.h>

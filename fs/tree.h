@@ -15,7 +15,7 @@
 #include "fs/page.h"
 #include "fs/poll.h"
 
-#include "core/mount.h"
+#include "core/mount/mount.h"
 
 struct tree_options {
     struct mount *mount;

@@ -7,9 +7,9 @@
 #ifndef QUEUEFS_TRANSPORT_CLIENT_H
 #define QUEUEFS_TRANSPORT_CLIENT_H
 
-#include "core/backend.h"
+#include "core/request.h"
 #include "core/clock.h"
-#include "core/mount.h"
+#include "core/mount/mount.h"
 #include "transport/tls.h"
 
 struct client;

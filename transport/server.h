@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "core/backend.h"
+#include "core/request.h"
 #include "transport/tls.h"
 
 struct server;

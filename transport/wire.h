@@ -13,7 +13,7 @@
  * the frame.
  *
  * Decoding reads nothing outside the frame, checks counts before it allocates, and lends the
- * frame's memory for bytes. What it lets through is within the limits of core/backend.h; that the
+ * frame's memory for bytes. What it lets through is within the limits of core/request.h; that the
  * bytes of a batch are what its checksum and count say is the receiver's to check (batch_verify).
  */
 #ifndef QUEUEFS_TRANSPORT_WIRE_H
@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/backend.h"
+#include "core/request.h"
 
 #define WIRE_VERSION 2
 

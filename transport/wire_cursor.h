@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "core/backend.h"
+#include "core/request.h"
 
 struct wire_out {
     uint8_t *at, *end;

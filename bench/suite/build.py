@@ -69,9 +69,15 @@ def build(directory):
             sys.exit("the build failed\n" + (done.stdout + done.stderr)[-3000:])
 
 
+def program_in(directory, folder):
+    """A program has a folder of its own, but in builds of before 2026-12 it was in its place."""
+    path = os.path.abspath(os.path.join(directory, folder))
+    return os.path.join(path, os.path.basename(path)) if os.path.isdir(path) else path
+
+
 def programs(directory):
     """Those of a build directory: (queuefs, queued)."""
-    found = [os.path.abspath(directory + "/" + name) for name in ("fs/queuefs", "transport/queued")]
+    found = [program_in(directory, "fs/queuefs"), program_in(directory, "transport/queued")]
     for path in found:
         if not os.access(path, os.X_OK):
             sys.exit("%s: no such program; build it there first" % path)

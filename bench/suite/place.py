@@ -95,8 +95,10 @@ class Bench:
 
     def __init__(self, build, quick=False, base="/var/tmp"):
         self.build = build
-        self.queuefs_program = os.path.abspath(os.environ.get("QUEUEFS", build + "/fs/queuefs"))
-        self.queued_program = os.path.abspath(os.environ.get("QUEUED", build + "/transport/queued"))
+        self.queuefs_program = os.path.abspath(
+            os.environ.get("QUEUEFS", build + "/fs/queuefs/queuefs"))
+        self.queued_program = os.path.abspath(
+            os.environ.get("QUEUED", build + "/transport/queued/queued"))
         self.quick = quick
         self.directory = tempfile.mkdtemp(prefix="queuefs-bench-", dir=base)
         self.errors = build + "/errors.log"  # where what went wrong is told in full

@@ -16,7 +16,7 @@
 
 #include <lmdb.h>
 
-#include "core/store.h"
+#include "core/store/store.h"
 
 enum lmdb_table {
     LMDB_META,

@@ -5,7 +5,7 @@
  * a read lent is never freed before its time. Structs are kept as they are; nothing here
  * outlives the process.
  */
-#include "core/store.h"
+#include "core/store/store.h"
 
 #include <assert.h>
 #include <endian.h>

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/store.h"
+#include "core/store/store.h"
 
 #define RECORD_VERSION 1
 

@@ -5,8 +5,8 @@ Whatever a test leaves (daemons, shells, mounts, files) is found and removed aft
 failed or hung: all it starts are descendants of this process (it is their reaper), all it makes lies
 in its directory. Messages of the sanitizers fail the test that caused them.
 
-    QUEUEFS             the program (default: build/fs/queuefs)
-    QUEUED              the queue service (default: build/transport/queued)
+    QUEUEFS             the program (default: build/fs/queuefs/queuefs)
+    QUEUED              the queue service (default: build/transport/queued/queued)
     QUEUEFS_TEST_FULL   1: the full counts, where a plain run takes fewer
     QUEUEFS_TEST_DIR    where the directories go (default: /var/tmp, which is on a disk)
 """
@@ -26,8 +26,8 @@ import time
 import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-QUEUEFS = os.path.abspath(os.environ.get("QUEUEFS", ROOT + "/build/fs/queuefs"))
-QUEUED = os.path.abspath(os.environ.get("QUEUED", ROOT + "/build/transport/queued"))
+QUEUEFS = os.path.abspath(os.environ.get("QUEUEFS", ROOT + "/build/fs/queuefs/queuefs"))
+QUEUED = os.path.abspath(os.environ.get("QUEUED", ROOT + "/build/transport/queued/queued"))
 FULL = os.environ.get("QUEUEFS_TEST_FULL") == "1"
 BASE = os.environ.get("QUEUEFS_TEST_DIR", "/var/tmp")
 PR_SET_CHILD_SUBREAPER = 36

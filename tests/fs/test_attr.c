@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
-#include "core/consumer.h"
+#include "core/get/consumer.h"
 #include "fs/attr.h"
 
 TestSuite(attr, .timeout = 5);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "core/clock.h"
-#include "core/consumer.h"
+#include "core/get/consumer.h"
 #include "fs/child.h"
 
 TestSuite(child, .timeout = 5);

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "core/consumer.h"
+#include "core/get/consumer.h"
 #include "fs/node.h"
 
 static struct nodes nodes;

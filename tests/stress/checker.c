@@ -235,7 +235,7 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 
 static const char usage[] =
     "usage: checker [OPTION]...\n"
-    "  --queuefs PROGRAM    default: build/fs/queuefs\n"
+    "  --queuefs PROGRAM    default: build/fs/queuefs/queuefs\n"
     "  --queued PROGRAM     the service; without it the first mount has it inside\n"
     "  --proxy PROGRAM      mounts reach the service through it; for cut, half, delay\n"
     "  --ipc                mounts reach the service through a socket file, not TCP\n"
@@ -362,7 +362,7 @@ static bool take_arguments(struct run *r, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct run r = {
-        .cluster_options = {.queuefs = "build/fs/queuefs",
+        .cluster_options = {.queuefs = "build/fs/queuefs/queuefs",
                             .n_mounts = 4,
                             .timeout_ms = 1000,
                             .seed = (uint64_t)now_us()},

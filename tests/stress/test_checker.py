@@ -18,7 +18,7 @@ from harness import QUEUEFS, ROOT, SLOW, Skip, equal, main, sh, timeout  # noqa:
 
 CHECKER = os.path.abspath(os.environ.get("CHECKER", ROOT + "/build/tests/checker"))
 PROXY = os.path.abspath(os.environ.get("PROXY", ROOT + "/build/tests/proxy"))
-QUEUED = os.path.abspath(os.environ.get("QUEUED", ROOT + "/build/transport/queued"))
+QUEUED = os.path.abspath(os.environ.get("QUEUED", ROOT + "/build/transport/queued/queued"))
 SECONDS = 6
 
 

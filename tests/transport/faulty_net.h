@@ -9,8 +9,8 @@
 
 #include <pthread.h>
 
-#include "core/backend.h"
-#include "core/service.h"
+#include "core/request.h"
+#include "core/service/service.h"
 
 struct net;
 

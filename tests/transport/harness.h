@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
-#include "core/backend.h"
+#include "core/request.h"
 #include "transport/client.h"
 #include "transport/server.h"
 

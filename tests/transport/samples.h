@@ -2,7 +2,7 @@
 #ifndef QUEUEFS_TESTS_TRANSPORT_SAMPLES_H
 #define QUEUEFS_TESTS_TRANSPORT_SAMPLES_H
 
-#include "core/backend.h"
+#include "core/request.h"
 
 /* A request of this kind with every field set; what it points to is static. */
 void sample_request(struct request *request, enum request_kind kind);

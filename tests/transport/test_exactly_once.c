@@ -12,8 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/mount.h"
-#include "tests/core/service_rig.h"
+#include "core/mount/mount.h"
+#include "tests/core/service/service_rig.h"
 #include "tests/transport/faulty_net.h"
 
 #define WRITERS  4

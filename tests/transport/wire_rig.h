@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/backend.h"
+#include "core/request.h"
 
 struct frame {
     uint8_t *bytes; /* the test frees them */

@@ -1,0 +1,149 @@
+/*
+ * Claims: a consumer of kind GET_CLAIM gives ids instead of items, and what it has given is held
+ * (claims.h) until it is settled or its lease ends. Reading on and closing settle nothing.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/get/consumer_state.h"
+
+/* ---- the ids that a read is given ---- */
+
+static struct held_item item_of(const struct request *get, const struct got_item *got)
+{
+    return (struct held_item){
+        .id = item_id(got->grant->batch, got->index),
+        .token = got->grant->token,
+        .deliveries = got->grant->deliveries + 1,
+        .put_time_us = got->grant->put_time_us,
+        .sent_us = get->sent_us,
+        .lease_us = got->grant->lease_us,
+        .data = got->data,
+        .len = got->len,
+    };
+}
+
+/* Where there is no room to give it back, its lease runs out. */
+static void give_back(struct consumer *c, const struct got_item *got, int64_t now_us)
+{
+    struct settlement range = {
+        .verb = SETTLE_RETURN,
+        .batch = got->grant->batch,
+        .from = got->index,
+        .to = got->index + 1,
+        .token = got->grant->token,
+    };
+
+    if (settler_reserve(&c->settler, 1))
+        return;
+    settler_add(&c->settler, &range, now_us);
+    c->given_back = settler_mark(&c->settler);
+    c->armed = false;
+}
+
+/* Hold the first item of the pool, past those whose lease has ended. 0, -ENOENT: the pool is empty,
+ * or as held_add(). */
+static int hold_first(struct consumer *c, uint64_t *id, int64_t now_us)
+{
+    struct held_item item;
+    struct got_item got;
+    int error;
+
+    while (pool_first(&c->pool, &got)) {
+        item = item_of(&TAILQ_FIRST(&c->pool.chunks)->request, &got);
+        error = held_add(c->held, &item, now_us);
+        if (error && error != -ESTALE)
+            return error;
+        if (error) {
+            give_back(c, &got, now_us);
+            settler_hurry(&c->settler);
+        }
+        *id = item.id;
+        chunk_unref(pool_take_first(&c->pool));
+        if (!error)
+            return 0;
+    }
+    return -ENOENT;
+}
+
+ssize_t claim_fill(struct consumer *c, char *lines, size_t max, int64_t now_us)
+{
+    char text[ITEM_ID_DIGITS + 1];
+    uint64_t id;
+    size_t n;
+    int error;
+
+    for (n = 0; n < max; n++) {
+        error = hold_first(c, &id, now_us);
+        if (error)
+            return n > 0 ? (ssize_t)n : error;
+        item_id_format(id, text);
+        text[ITEM_ID_DIGITS] = '\n';
+        memcpy(lines + n * CLAIM_LINE, text, CLAIM_LINE);
+    }
+    return (ssize_t)n;
+}
+
+int consumer_hold(struct consumer *c, const struct request *get, int64_t now_us,
+                  struct effects *effects)
+{
+    int error = c->ended == -ENOENT ? -ENOENT : grants_check(get), failed;
+    struct held_item item;
+    struct got_item got;
+    struct cursor at;
+
+    if (error)
+        return error;
+    grants_begin(get, &at);
+    while (grants_next(get, &at, &got)) {
+        item = item_of(get, &got);
+        failed = c->ended ? c->ended : held_add(c->held, &item, now_us);
+        if (failed)
+            give_back(c, &got, now_us);
+        error = error ? error : failed;
+    }
+    consumer_step(c, now_us, effects);
+    return error;
+}
+
+/* ---- what becomes of them ---- */
+
+int consumer_settle(struct consumer *c, uint64_t id, enum settle_verb verb, int64_t now_us,
+                    struct effects *effects)
+{
+    int error = held_settle(c->held, id, verb, now_us);
+
+    if (error)
+        return error;
+    if (verb == SETTLE_NACK) {
+        /* It is lower than what was fetched, and goes first. */
+        c->given_back = settler_mark(&c->settler);
+        c->discard = true;
+        c->armed = false;
+        consumer_yield(c, now_us);
+    }
+    consumer_step(c, now_us, effects);
+    return 0;
+}
+
+int consumer_open_held(struct consumer *c, uint64_t id, struct held **held, int64_t now_us,
+                       struct effects *effects)
+{
+    int error = held_open(c->held, id, now_us, held);
+
+    consumer_step(c, now_us, effects);
+    return error;
+}
+
+void consumer_close_held(struct consumer *c, struct held *held, int64_t now_us,
+                         struct effects *effects)
+{
+    held_close(c->held, held, now_us);
+    consumer_step(c, now_us, effects);
+}
+
+const struct held_set *consumer_held(const struct consumer *c)
+{
+    return c->held;
+}

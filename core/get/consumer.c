@@ -1,0 +1,429 @@
+/*
+ * A consumer's life and the calls of its users. Each call changes what it must and then steps,
+ * which serves reads, gives back what nobody takes, ends waits, and sends settlements before the
+ * next GET.
+ */
+#include "core/get/consumer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "core/get/consumer_state.h"
+
+/* ---- life ---- */
+
+int consumer_new(const struct consumer_options *options, struct consumer **consumer)
+{
+    struct request model = {
+        .session = options->session,
+        .done = options->request_done,
+        .owner = options->request_owner,
+    };
+    struct held_options held = {
+        .settings = options->settings,
+        .model = model,
+        .kept_bytes = options->kept_bytes,
+    };
+    struct consumer *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return -ENOMEM;
+    held.settler = &c->settler;
+    if (options->kind == GET_CLAIM && held_set_new(&held, &c->held)) {
+        free(c);
+        return -ENOMEM;
+    }
+    c->options = *options;
+    TAILQ_INIT(&c->readers);
+    pool_init(&c->pool);
+    settler_init(&c->settler, &model);
+    op_list_init(&c->waiting);
+    op_list_init(&c->polling);
+    op_list_init(&c->closing);
+    c->review_us = c->want_us = TIME_FOREVER;
+    c->get_retry_us = c->arm_retry_us = TIME_FOREVER;
+    c->growth = 1;
+    fetch_back_off_ends(c);
+    *consumer = c;
+    return 0;
+}
+
+void consumer_free(struct consumer *c)
+{
+    if (!c)
+        return;
+    fetch_drop(c);
+    pool_fini(&c->pool);
+    held_set_free(c->held);
+    settler_fini(&c->settler);
+    free(c);
+}
+
+void consumer_set_peer(struct consumer *c, struct consumer *peer)
+{
+    c->peer = peer;
+    peer->peer = c;
+}
+
+int reader_new(struct consumer *c, uint64_t limit, int64_t timeout_us, struct reader **reader)
+{
+    struct reader *r = calloc(1, sizeof(*r));
+
+    if (!r)
+        return -ENOMEM;
+    r->consumer = c;
+    r->left = limit;
+    r->timeout_us = timeout_us;
+    TAILQ_INSERT_TAIL(&c->readers, r, link);
+    *reader = r;
+    return 0;
+}
+
+struct consumer *reader_consumer(const struct reader *r)
+{
+    return r->consumer;
+}
+
+/* ---- bringing everything up to date ---- */
+
+void consumer_return_pool(struct consumer *c, int64_t now_us)
+{
+    size_t i;
+
+    if (!pool_empty(&c->pool))
+        c->discard = true;
+    while (!pool_empty(&c->pool)) {
+        struct cut_piece rest = chunk_rest(TAILQ_FIRST(&c->pool.chunks));
+
+        if (settler_reserve(&c->settler, piece_n_ranges(&rest)))
+            break;
+        for (i = 0; i < piece_n_ranges(&rest); i++) {
+            struct settlement range = piece_range(&rest, i, SETTLE_RETURN);
+
+            settler_add(&c->settler, &range, now_us);
+        }
+        pool_drop_chunk(&c->pool);
+        c->given_back = settler_mark(&c->settler);
+        c->armed = false;
+        c->growth = 1;
+    }
+    c->returning = !pool_empty(&c->pool);
+    c->touched_us = now_us;
+    c->streaming = false;
+    settler_hurry(&c->settler);
+}
+
+void consumer_yield(struct consumer *c, int64_t now_us)
+{
+    if (consumer_claims(c) && c->waiting.n == 0 && !pool_empty(&c->pool))
+        consumer_return_pool(c, now_us);
+}
+
+static int64_t pool_idle_us(const struct consumer *c)
+{
+    if (pool_empty(&c->pool) || c->waiting.n > 0)
+        return TIME_FOREVER;
+    return c->touched_us + POOL_IDLE_US;
+}
+
+static bool pool_must_go(const struct consumer *c, int64_t now_us)
+{
+    if (pool_empty(&c->pool))
+        return false;
+    return c->returning || c->ended || now_us >= pool_idle_us(c) || wait_any_closer(c);
+}
+
+/* Those who share the opens go on some time, with what they are in the middle of. */
+static void all_stay(struct consumer *c)
+{
+    struct reader *r;
+
+    TAILQ_FOREACH (r, &c->readers, link)
+        reader_stay(r);
+}
+
+static void step_one(struct consumer *c, int64_t now_us, struct effects *effects)
+{
+    if (c->n_leaving > 0 && now_us >= c->leaving_us)
+        all_stay(c);
+    if (!c->returning)
+        wait_serve(c, now_us, effects);
+    c->slow = c->slow || now_us >= pool_idle_us(c);
+    if (pool_must_go(c, now_us))
+        consumer_return_pool(c, now_us);
+    wait_review(c, now_us, effects);
+    if (c->look)
+        wait_pollers(c, effects);
+    c->look = false;
+    wait_closers(c, effects);
+    if (c->held)
+        held_step(c->held, now_us, effects);
+    settler_step(&c->settler, now_us, effects);
+    fetch_step(c, now_us, effects);
+}
+
+void consumer_step(struct consumer *c, int64_t now_us, struct effects *effects)
+{
+    step_one(c, now_us, effects);
+    if (c->stirred_peer && c->peer)
+        step_one(c->peer, now_us, effects);
+    c->stirred_peer = false;
+}
+
+/* ---- calls of users ---- */
+
+/* A close waits for what has to go back, but not for a service that is away. */
+static int64_t close_deadline_us(const struct consumer *c, int64_t now_us)
+{
+    bool away = c->want_us != TIME_FOREVER && now_us - c->want_us >= AWAY_US;
+
+    return away ? now_us : now_us + CLOSE_WAIT_US;
+}
+
+void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
+                   struct effects *effects)
+{
+    if (c->ended) {
+        effects_finish_locked(effects, op, c->ended);
+        return;
+    }
+    r->active = true;
+    reader_stay(r);
+    op->subject = r;
+    if (!reader_read(r, op, now_us, effects))
+        wait_read(r, op, now_us, effects);
+    consumer_step(c, now_us, effects);
+}
+
+/* Whether a reader that leaves need not care for what was fetched: it was claimed ahead, or a GET
+ * is on its way for others. */
+static bool leaves_all(const struct consumer *c)
+{
+    return consumer_claims(c) && (!c->get || c->waiting.n > 0);
+}
+
+void consumer_close(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
+                    struct effects *effects)
+{
+    bool nothing = !r->active && !r->partial.chunk;
+
+    r->active = false;
+    if (nothing || leaves_all(c)) {
+        effects_finish_locked(effects, op, 0);
+        return;
+    }
+    reader_acknowledge(r, now_us);
+    if (r->partial.chunk && r->partial.begun)
+        reader_leave(r, now_us);
+    else
+        reader_return_partial(r, now_us);
+    consumer_return_pool(c, now_us);
+    op->on_deadline = 0;
+    op->target = op->renewals = op->peers = 0;
+    wait_park(c, op, &c->closing, close_deadline_us(c, now_us), effects);
+    consumer_step(c, now_us, effects);
+}
+
+/* Its reads have been answered when a file is released; what is still there is not waited for. */
+static void finish_parked(struct reader *r, struct op_list *list, ssize_t result,
+                          struct effects *effects)
+{
+    struct op *op, *after;
+
+    for (op = TAILQ_FIRST(&list->ops); op; op = after) {
+        after = TAILQ_NEXT(op, link);
+        if (op->subject == r)
+            effects_finish_locked(effects, op, result);
+    }
+}
+
+void consumer_release(struct consumer *c, struct reader *r, int64_t now_us, struct effects *effects)
+{
+    if (r->has_parked) {
+        finish_parked(r, &c->waiting, -EINTR, effects);
+        finish_parked(r, &c->polling, 0, effects);
+    }
+    reader_acknowledge(r, now_us);
+    if ((r->active || r->partial.chunk) && !leaves_all(c))
+        consumer_return_pool(c, now_us);
+    reader_return_partial(r, now_us);
+    reader_stay(r);
+    if (!consumer_claims(c))
+        settler_hurry(&c->settler);
+    TAILQ_REMOVE(&c->readers, r, link);
+    reader_free(r);
+    consumer_step(c, now_us, effects);
+}
+
+bool consumer_readable(const struct consumer *c, const struct reader *r)
+{
+    return c->ended || r->partial.chunk || r->line_left > 0 || reader_at_end(r) ||
+           reader_timeout(r) == 0 || !pool_empty(&c->pool) || c->options.state->depth > 0;
+}
+
+void consumer_poll(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
+                   struct effects *effects)
+{
+    if (consumer_readable(c, r)) {
+        effects_finish_locked(effects, op, 0);
+        return;
+    }
+    op->subject = r;
+    r->has_parked = true;
+    wait_park(c, op, &c->polling, TIME_FOREVER, effects);
+    consumer_step(c, now_us, effects);
+}
+
+void consumer_flush(struct consumer *c, struct op *op, int64_t timeout_us, int64_t now_us,
+                    struct effects *effects)
+{
+    consumer_yield(c, now_us);
+    settler_hurry(&c->settler);
+    op->on_deadline = -ETIMEDOUT;
+    op->target = settler_mark(&c->settler) + 1;
+    op->renewals = c->held ? held_hurry(c->held, now_us) + 1 : 0;
+    op->peers = c->peer ? settler_mark(&c->peer->settler) + 1 : 0;
+    if (c->peer)
+        settler_hurry(&c->peer->settler);
+    c->stirred_peer = true;
+    wait_park(c, op, &c->closing, time_after(now_us, timeout_us), effects);
+    consumer_step(c, now_us, effects);
+}
+
+/* ---- news ---- */
+
+static void settle_done(struct consumer *c, struct request *request, int64_t now_us)
+{
+    if (((struct settle *)request)->settler != &c->settler) {
+        held_renewal_done(c->held, request, now_us);
+        return;
+    }
+    c->counters.acks_late += settler_answered(&c->settler, request, now_us);
+    c->stirred_peer = true;
+}
+
+void consumer_request_done(struct consumer *c, struct request *request, int64_t now_us,
+                           struct effects *effects)
+{
+    c->look = true;
+    switch (request->kind) {
+    case REQUEST_GET:
+        fetch_get_done(c, (struct chunk *)request, now_us, effects);
+        break;
+    case REQUEST_SETTLE:
+        settle_done(c, request, now_us);
+        break;
+    default:
+        fetch_arm_done(c, request, now_us, effects);
+        break;
+    }
+    consumer_step(c, now_us, effects);
+}
+
+void consumer_changed(struct consumer *c, bool rearm, int64_t now_us, struct effects *effects)
+{
+    c->look = true;
+    c->changes++;
+    c->armed = false;
+    if (rearm) {
+        /* The leases were in the other service's memory: lent again, these could be given twice. */
+        consumer_return_pool(c, now_us);
+        c->discard = true;
+    }
+    consumer_step(c, now_us, effects);
+}
+
+void consumer_tick(struct consumer *c, int64_t now_us, struct effects *effects)
+{
+    consumer_step(c, now_us, effects);
+}
+
+int64_t consumer_deadline(const struct consumer *c)
+{
+    int64_t due_us = time_min(settler_deadline(&c->settler), fetch_deadline(c));
+
+    if (c->held)
+        due_us = time_min(due_us, held_deadline(c->held));
+    if (c->n_leaving > 0)
+        due_us = time_min(due_us, c->leaving_us);
+    if (c->waiting.n + c->closing.n > 0)
+        due_us = time_min(due_us, c->review_us);
+    return time_min(due_us, pool_idle_us(c));
+}
+
+bool consumer_waited_for(const struct consumer *c)
+{
+    return c->waiting.n > 0;
+}
+
+/* Still in line at the service, which only tells what is known here before. */
+void consumer_expect(struct consumer *c, int64_t now_us, struct effects *effects)
+{
+    if (c->waiting.n == 0)
+        return;
+    c->armed = false;
+    consumer_step(c, now_us, effects);
+}
+
+/* ---- the end ---- */
+
+static void finish_closing(struct consumer *c, int error, struct effects *effects)
+{
+    struct op *op;
+
+    while ((op = TAILQ_FIRST(&c->closing.ops)))
+        effects_finish_locked(effects, op, op->on_deadline ? error : 0);
+}
+
+/* What readers were given is theirs, what they were not goes back, and so does what is held: nobody
+ * else need wait for the end of its lease. */
+static void settle_all(struct consumer *c, int64_t now_us)
+{
+    struct reader *r;
+
+    TAILQ_FOREACH (r, &c->readers, link) {
+        reader_acknowledge(r, now_us);
+        reader_return_partial(r, now_us);
+    }
+    consumer_return_pool(c, now_us);
+    if (c->held)
+        held_end(c->held, true, now_us);
+    settler_hurry(&c->settler);
+}
+
+void consumer_end(struct consumer *c, int error, int64_t now_us, struct effects *effects)
+{
+    if (c->ended == -ENOENT || c->ended == error)
+        return;
+    c->ended = error;
+    effects_finish_all_locked(effects, &c->waiting, error);
+    effects_finish_all_locked(effects, &c->polling, 0);
+    finish_closing(c, error, effects);
+    fetch_drop(c);
+    if (error == -ENOENT) {
+        pool_fini(&c->pool);
+        c->returning = false;
+        settler_drop(&c->settler);
+        if (c->held)
+            held_end(c->held, false, now_us);
+    } else {
+        c->settler.ending = true;
+        settle_all(c, now_us);
+    }
+    consumer_step(c, now_us, effects);
+}
+
+/* The lists know best how many wait: an op that is cancelled leaves without telling. */
+const struct consumer_counters *consumer_counters(const struct consumer *c)
+{
+    struct consumer_counters *counters = (struct consumer_counters *)&c->counters;
+
+    counters->waiting = c->waiting.n;
+    counters->ending_gets = c->ended && c->get;
+    counters->in_flight_settlements =
+        settler_pending(&c->settler) + c->returning + counters->ending_gets;
+    if (c->held)
+        counters->in_flight_settlements += held_pending(c->held);
+    return counters;
+}

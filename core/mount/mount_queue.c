@@ -1,0 +1,477 @@
+/*
+ * One queue of a mount: its lock around producer.c and two of consumer.c, and what holds them
+ * together; mount_queue_put.c and mount_queue_get.c have the calls of users. Every entry goes the
+ * same way: lock, call the logic, let it collect its effects, unlock, run the effects, arm the
+ * ticker. A queue that is there before the service was heard of has no number yet: its requests are
+ * held until it has. References: one of the mount's lists, one of each open file, one of each
+ * request in flight, one while the ticker is armed.
+ */
+#include "core/mount/mount_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void put_done(struct request *request);
+static void get_done(struct request *request);
+static void claim_done(struct request *request);
+static void tick(struct ticker_entry *entry, int64_t now_us);
+
+struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, uint64_t place)
+{
+    const struct mount_queue *configured = mount_configured(mount, entry->name);
+    struct mqueue *mq = calloc(1, sizeof(*mq));
+
+    if (!mq)
+        return NULL;
+    mq->mount = mount;
+    mq->place = place;
+    mq->number = entry->number;
+    memcpy(mq->name, entry->name, sizeof(mq->name));
+    mq->made_us = entry->made_us;
+    atomic_init(&mq->refs, 1);
+    mq->settings.mount = configured ? configured->settings.mount : mount->defaults.mount;
+    mq->settings.own = entry->settings;
+    mq->state = entry->state;
+    mq->held_end = &mq->held;
+    pthread_mutex_init(&mq->lock, NULL);
+    ticker_entry_init(&mq->tick, tick, mq);
+    return mq;
+}
+
+struct mqueue *mqueue_ref(struct mqueue *mq)
+{
+    atomic_fetch_add(&mq->refs, 1);
+    return mq;
+}
+
+void mqueue_unref(struct mqueue *mq)
+{
+    if (!mq || atomic_fetch_sub(&mq->refs, 1) != 1)
+        return;
+    consumer_free(mq->consumer);
+    consumer_free(mq->claimer);
+    producer_free(mq->producer);
+    pthread_mutex_destroy(&mq->lock);
+    free(mq);
+}
+
+/* ---- in and out of the lock ---- */
+
+void mqueue_enter(struct mqueue *mq, struct effects *effects)
+{
+    effects_init(effects);
+    pthread_mutex_lock(&mq->lock);
+}
+
+int64_t mqueue_enter_op(struct mqueue *mq, struct op *op, struct effects *effects)
+{
+    atomic_store(&op->lock, &mq->lock);
+    mqueue_enter(mq, effects);
+    return mount_now(mq->mount);
+}
+
+static int64_t deadline_locked(const struct mqueue *mq)
+{
+    int64_t due_us;
+
+    if (!mq->producer)
+        return TIME_FOREVER;
+    due_us = time_min(producer_deadline(mq->producer), consumer_deadline(mq->consumer));
+    return mq->claimer ? time_min(due_us, consumer_deadline(mq->claimer)) : due_us;
+}
+
+/* Requests leave with the queue's number on them, in order: they are held until it is known. */
+static void address_locked(struct mqueue *mq, struct effects *effects)
+{
+    struct request *request;
+
+    *mq->held_end = effects->requests;
+    if (effects->requests)
+        mq->held_end = effects->requests_end;
+    effects->requests = NULL;
+    if (mq->number == 0 && !mq->closed)
+        return;
+    effects->requests = mq->held;
+    mq->held = NULL;
+    mq->held_end = &mq->held;
+    for (request = effects->requests; request; request = request->next)
+        request->queue = mq->number;
+}
+
+/* Nobody will ever answer it. */
+static void fail(struct request *request)
+{
+    request->status = -ESHUTDOWN;
+    memset(&request->state, 0, sizeof(request->state));
+    memset(&request->out, 0, sizeof(request->out));
+    request->done(request);
+}
+
+static void submit(struct mqueue *mq, struct request *request)
+{
+    struct request *next;
+
+    for (; request; request = next) {
+        next = request->next;
+        mqueue_ref(mq);
+        if (request->queue)
+            mq->mount->backend->submit(mq->mount->backend, request);
+        else
+            fail(request);
+    }
+}
+
+static void run(struct mqueue *mq, struct effects *effects)
+{
+    struct op *op;
+
+    submit(mq, effects->requests);
+    while ((op = TAILQ_FIRST(&effects->finished.ops))) {
+        TAILQ_REMOVE(&effects->finished.ops, op, link);
+        op_finish(op, op->result);
+    }
+}
+
+static void arm(struct mqueue *mq, int64_t due_us)
+{
+    if (due_us == TIME_FOREVER || due_us >= mq->tick.due_us)
+        return;
+    mqueue_ref(mq);
+    if (!ticker_arm(mq->mount->ticker, &mq->tick, due_us))
+        mqueue_unref(mq);
+}
+
+static bool waited_for_locked(const struct mqueue *mq)
+{
+    return consumer_waited_for(mq->consumer) || (mq->claimer && consumer_waited_for(mq->claimer));
+}
+
+/* Whoever waits here for the items of a PUT that leaves now asks right behind it. */
+static void expect_locked(struct mqueue *mq, struct effects *effects, int64_t now_us)
+{
+    const struct request *request = effects->requests;
+
+    while (request && request->kind != REQUEST_PUT)
+        request = request->next;
+    if (!request)
+        return;
+    consumer_expect(mq->consumer, now_us, effects);
+    if (mq->claimer)
+        consumer_expect(mq->claimer, now_us, effects);
+}
+
+void mqueue_leave(struct mqueue *mq, struct effects *effects, int64_t now_us)
+{
+    int64_t due_us;
+
+    if (mq->producer) {
+        bool awaited = waited_for_locked(mq);
+
+        producer_set_awaited(mq->producer, awaited, now_us, effects);
+        if (awaited)
+            expect_locked(mq, effects, now_us);
+    }
+    due_us = deadline_locked(mq);
+    address_locked(mq, effects);
+    pthread_mutex_unlock(&mq->lock);
+    arm(mq, due_us);
+    run(mq, effects);
+}
+
+static void tick(struct ticker_entry *entry, int64_t now_us)
+{
+    struct mqueue *mq = entry->owner;
+    struct effects effects;
+
+    mqueue_enter(mq, &effects);
+    if (mq->producer) {
+        producer_tick(mq->producer, now_us, &effects);
+        consumer_tick(mq->consumer, now_us, &effects);
+        if (mq->claimer)
+            consumer_tick(mq->claimer, now_us, &effects);
+    }
+    mqueue_leave(mq, &effects, now_us);
+    mqueue_unref(mq);
+}
+
+static int make_consumer_locked(struct mqueue *mq, enum get_kind kind, struct consumer **consumer)
+{
+    struct consumer_options options = {
+        .kind = kind,
+        .session = mq->mount->id,
+        .producer = mq->producer,
+        .settings = &mq->settings,
+        .state = &mq->state,
+        .request_done = kind == GET_CLAIM ? claim_done : get_done,
+        .request_owner = mq,
+        .kept_bytes = &mq->mount->kept_bytes,
+    };
+
+    return consumer_new(&options, consumer);
+}
+
+int mqueue_activate_locked(struct mqueue *mq)
+{
+    struct producer_options put = {
+        .id = mq->mount->id,
+        .budget = &mq->mount->budget,
+        .settings = &mq->settings,
+        .state = &mq->state,
+        .put_done = put_done,
+        .put_owner = mq,
+        .timeout_us = mq->mount->timeout_us,
+    };
+    int error;
+
+    if (mq->ended)
+        return mq->ended;
+    if (mq->producer)
+        return 0;
+    error = producer_new(&put, &mq->producer);
+    if (error)
+        return error;
+    error = make_consumer_locked(mq, GET_STREAM, &mq->consumer);
+    if (error) {
+        producer_free(mq->producer);
+        mq->producer = NULL;
+    }
+    return error;
+}
+
+int mqueue_activate_claims_locked(struct mqueue *mq)
+{
+    int error = mqueue_activate_locked(mq);
+
+    if (error || mq->claimer)
+        return error;
+    error = make_consumer_locked(mq, GET_CLAIM, &mq->claimer);
+    if (!error)
+        consumer_set_peer(mq->claimer, mq->consumer);
+    return error;
+}
+
+/* ---- news ---- */
+
+static void take_state_locked(struct mqueue *mq, const struct queue_state *state)
+{
+    if (state->revision > mq->state.revision)
+        mq->state = *state;
+}
+
+static void wake_locked(struct mqueue *mq, uint32_t kinds, bool rearm, int64_t now_us,
+                        struct effects *effects)
+{
+    if (!mq->producer)
+        return;
+    if (kinds & EVENT_ROOM)
+        producer_changed(mq->producer, now_us, effects);
+    if (kinds & EVENT_READY)
+        consumer_changed(mq->consumer, rearm, now_us, effects);
+    if (kinds & EVENT_READY && mq->claimer)
+        consumer_changed(mq->claimer, rearm, now_us, effects);
+}
+
+/* Whether an ARM was the put side's: it waits for room. */
+static bool is_put_side(const struct request *request)
+{
+    return request->kind == REQUEST_PUT ||
+           (request->kind == REQUEST_ARM && request->in.arm.kinds & EVENT_ROOM);
+}
+
+/* What the answer was to whom it is told: of a full queue, `on_full: fail` makes an error. */
+static int error_of(const struct mqueue *mq, const struct request *request)
+{
+    if (request->status == 0 && request->kind == REQUEST_PUT && request->out.put.full &&
+        mq->settings.mount.on_full == ON_FULL_FAIL)
+        return -ENOSPC;
+    return request->status;
+}
+
+static void take_answer_locked(struct mqueue *mq, const struct request *request)
+{
+    int error = error_of(mq, request);
+
+    mount_heard(mq->mount, request->status);
+    take_state_locked(mq, &request->state);
+    mq->retries += request->n_retries;
+    if (error < 0)
+        mq->last_error = error;
+}
+
+static void put_done(struct request *request)
+{
+    struct mqueue *mq = request->owner;
+    int64_t now_us = mount_now(mq->mount);
+    struct effects effects;
+
+    mqueue_enter(mq, &effects);
+    take_answer_locked(mq, request);
+    producer_put_done(mq->producer, request, now_us, &effects);
+    wake_locked(mq, EVENT_READY, false, now_us, &effects);
+    mqueue_leave(mq, &effects, now_us);
+    mqueue_unref(mq);
+}
+
+static void answered(struct mqueue *mq, bool claims, struct request *request)
+{
+    int64_t now_us = mount_now(mq->mount);
+    struct effects effects;
+
+    mqueue_enter(mq, &effects);
+    take_answer_locked(mq, request);
+    consumer_request_done(claims ? mq->claimer : mq->consumer, request, now_us, &effects);
+    wake_locked(mq, EVENT_ROOM, false, now_us, &effects);
+    mqueue_leave(mq, &effects, now_us);
+    mqueue_unref(mq);
+}
+
+static void get_done(struct request *request)
+{
+    answered(request->owner, false, request);
+}
+
+static void claim_done(struct request *request)
+{
+    answered(request->owner, true, request);
+}
+
+void mqueue_update(struct mqueue *mq, const struct queue_settings *own,
+                   const struct queue_state *state)
+{
+    int64_t now_us = mount_now(mq->mount);
+    struct effects effects;
+
+    mqueue_enter(mq, &effects);
+    if (own)
+        mq->settings.own = *own;
+    take_state_locked(mq, state);
+    wake_locked(mq, EVENT_READY | EVENT_ROOM, false, now_us, &effects);
+    mqueue_leave(mq, &effects, now_us);
+}
+
+void mqueue_forget_state(struct mqueue *mq)
+{
+    pthread_mutex_lock(&mq->lock);
+    mq->state.revision = 0;
+    pthread_mutex_unlock(&mq->lock);
+}
+
+void mqueue_event(struct mqueue *mq, uint32_t kinds, bool rearm)
+{
+    int64_t now_us = mount_now(mq->mount);
+    struct effects effects;
+
+    mqueue_enter(mq, &effects);
+    wake_locked(mq, kinds, rearm, now_us, &effects);
+    mqueue_leave(mq, &effects, now_us);
+}
+
+/* Those of the get side that are held: there is no lease that could come back. */
+static struct request *take_held_gets_locked(struct mqueue *mq)
+{
+    struct request **at = &mq->held, *taken = NULL, *request;
+
+    while ((request = *at)) {
+        if (is_put_side(request)) {
+            at = &request->next;
+            continue;
+        }
+        *at = request->next;
+        request->next = taken;
+        taken = request;
+    }
+    mq->held_end = at;
+    return taken;
+}
+
+void mqueue_end(struct mqueue *mq, int error)
+{
+    int64_t now_us = mount_now(mq->mount);
+    struct request *gets;
+    struct effects effects;
+
+    mqueue_enter(mq, &effects);
+    if (mq->ended != -ENOENT)
+        mq->ended = error;
+    if (mq->producer) {
+        producer_end(mq->producer, error, now_us, &effects);
+        consumer_end(mq->consumer, error, now_us, &effects);
+        if (mq->claimer)
+            consumer_end(mq->claimer, error, now_us, &effects);
+    }
+    gets = take_held_gets_locked(mq);
+    mqueue_leave(mq, &effects, now_us);
+    submit(mq, gets);
+}
+
+static bool is_idle(const struct consumer *c, bool gets)
+{
+    const struct consumer_counters *get = consumer_counters(c);
+
+    return get->in_flight_settlements == (gets ? 0 : get->ending_gets);
+}
+
+bool mqueue_idle(struct mqueue *mq, bool gets)
+{
+    bool idle = true;
+
+    pthread_mutex_lock(&mq->lock);
+    if (mq->producer)
+        idle = producer_counters(mq->producer)->buffered_items == 0 && is_idle(mq->consumer, gets);
+    if (mq->claimer)
+        idle = idle && is_idle(mq->claimer, gets);
+    pthread_mutex_unlock(&mq->lock);
+    return idle;
+}
+
+void mqueue_close(struct mqueue *mq)
+{
+    int64_t now_us = mount_now(mq->mount);
+    struct effects effects;
+
+    mqueue_enter(mq, &effects);
+    mq->closed = true;
+    mqueue_leave(mq, &effects, now_us);
+}
+
+uint64_t mqueue_number(struct mqueue *mq)
+{
+    uint64_t number;
+
+    pthread_mutex_lock(&mq->lock);
+    number = mq->number;
+    pthread_mutex_unlock(&mq->lock);
+    return number;
+}
+
+void mqueue_settle_locked(struct mqueue *mq, const struct queue_entry *entry)
+{
+    pthread_mutex_lock(&mq->lock);
+    mq->number = entry->number;
+    mq->made_us = entry->made_us;
+    pthread_mutex_unlock(&mq->lock);
+}
+
+void mqueue_apply(struct mqueue *mq, const struct all_settings *settings)
+{
+    int64_t now_us = mount_now(mq->mount);
+    struct effects effects;
+
+    mqueue_enter(mq, &effects);
+    mq->settings.mount = settings->mount;
+    wake_locked(mq, EVENT_READY | EVENT_ROOM, false, now_us, &effects);
+    mqueue_leave(mq, &effects, now_us);
+}
+
+void mqueue_info(struct mqueue *mq, struct mqueue_info *info)
+{
+    info->number = mq->place;
+    memcpy(info->name, mq->name, sizeof(info->name));
+    pthread_mutex_lock(&mq->lock);
+    info->made_us = mq->made_us;
+    info->settings = mq->settings;
+    info->state = mq->state;
+    info->gone = mq->ended == -ENOENT;
+    pthread_mutex_unlock(&mq->lock);
+}

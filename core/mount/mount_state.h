@@ -1,0 +1,236 @@
+/*
+ * What mount.c (life), change.c and items.c (ops that ask the service, by service_call.c),
+ * mount_queue*.c (one queue), sync.c (SYNC and WATCH), presets.c (queues of the settings file),
+ * ticker.c (deadlines) and stats.c share. Nobody else includes this.
+ *
+ * Threads: any. Locks, in the order in which they may be taken: mount.lock, mqueue.lock,
+ * ticker.lock. No request is submitted and no op finished under any of them.
+ */
+#ifndef QUEUEFS_CORE_MOUNT_MOUNT_STATE_H
+#define QUEUEFS_CORE_MOUNT_MOUNT_STATE_H
+
+#include <bsd/sys/tree.h>
+#include <pthread.h>
+
+#include "core/mount/mount.h"
+#include "core/mount/ticker.h"
+
+struct mqueue {
+    struct mount *mount; /* these three never change */
+    uint64_t place;      /* in this mount's listing: the number, where it was known at once */
+    char name[QUEUE_NAME_MAX + 1];
+    _Atomic uint32_t refs;
+
+    /* Written once, under mount.lock and lock both: 0 until the service has told it. */
+    uint64_t number;
+    int64_t made_us;
+
+    /* Guarded by mount.lock. */
+    RB_ENTRY(mqueue) by_name, by_number, by_place;
+    bool listed;         /* stands in the trees; they hold one reference */
+    uint32_t generation; /* of the last whole list that named it */
+
+    struct ticker_entry tick; /* ticker.h guards it */
+
+    pthread_mutex_t lock;
+    /* Guarded by lock. */
+    struct all_settings settings;
+    struct queue_state state;
+    int ended;                        /* 0, -ENOENT (removed) or -ESHUTDOWN */
+    int last_error;                   /* of a request; 0: none failed yet */
+    uint64_t retries;                 /* requests of this queue that were sent again */
+    struct request *held, **held_end; /* while the number is not known */
+    bool closed;                      /* nothing is held any more */
+    /* Made by the first open of in or out: most of ten thousand queues never need them. */
+    struct producer *producer;
+    struct consumer *consumer;
+    struct consumer *claimer; /* made by the first claim */
+};
+
+RB_HEAD(mqueue_by_name, mqueue);
+RB_HEAD(mqueue_by_number, mqueue); /* without those that have none yet */
+RB_HEAD(mqueue_by_place, mqueue);
+
+/* A queue of the settings file. */
+struct wanted_queue {
+    struct mount_queue queue;
+    /* Guarded by mount.lock. */
+    bool asked; /* MAKE is on its way */
+    bool made;  /* the service has it, or had it: it is not made twice */
+    bool warned;
+};
+
+struct mount {
+    struct backend *backend;
+    const struct clock *clock;
+    struct producer_id id;
+    int64_t timeout_us;
+    int64_t started_us;
+    struct all_settings defaults;
+    struct wanted_queue *queues;
+    size_t n_queues;
+    void (*link_info)(void *arg, struct link_info *info);
+    void *link_arg;
+    struct buffer_budget budget;
+    atomic_size_t kept_bytes; /* of held items: claims.h */
+    struct ticker *ticker;
+    struct ticker_entry sync_tick, watch_tick, ask_tick;
+    _Atomic int64_t asked_us; /* asked, and nothing answered since; 0: it is not silent */
+    _Atomic uint32_t n_takes; /* claims of one item that may have to be given back */
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* a SYNC was answered, or something ended while stopping */
+    /* Guarded by lock. */
+    struct mqueue_by_name by_name;
+    struct mqueue_by_number by_number;
+    struct mqueue_by_place by_place;
+    uint64_t n_mqueues;
+    struct op_list ops; /* parked on the mount itself: mkdir, rmdir, set, purge, flush */
+    bool stopping;
+    bool synced; /* a whole list has come */
+    bool sync_in_flight, sync_again, watch_in_flight;
+    bool listing;        /* the SYNC in flight is part of a whole list, begun with since 0 */
+    uint32_t generation; /* of that list */
+    uint64_t service;    /* id of the service's life */
+    uint64_t since;      /* of the next SYNC */
+    uint64_t watch_seen;
+    uint32_t n_mounts;
+    bool own_service;
+    struct store_space space;
+    struct request sync_request, watch_request;
+};
+
+int mqueue_compare_name(const struct mqueue *a, const struct mqueue *b);
+int mqueue_compare_number(const struct mqueue *a, const struct mqueue *b);
+int mqueue_compare_place(const struct mqueue *a, const struct mqueue *b);
+RB_PROTOTYPE(mqueue_by_name, mqueue, by_name, mqueue_compare_name)
+RB_PROTOTYPE(mqueue_by_number, mqueue, by_number, mqueue_compare_number)
+RB_PROTOTYPE(mqueue_by_place, mqueue, by_place, mqueue_compare_place)
+
+/* ---- mount.c ---- */
+
+int64_t mount_now(const struct mount *mount);
+
+/* References to all queues, in order of place; an array of *n and owned; NULL: out of memory or
+ * none (then *n is 0). */
+struct mqueue **mount_all(struct mount *mount, size_t *n);
+
+/* Unrefs what mount_all() gave and frees it. */
+void mount_all_free(struct mqueue **all, size_t n);
+
+/* What the file says of the queue `name`, or NULL. */
+const struct mount_queue *mount_configured(const struct mount *mount, const char *name);
+
+/* ---- mount_queue.c ---- */
+
+/* With one reference. entry->number 0: not known yet. NULL: out of memory. */
+struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, uint64_t place);
+
+/* The service's number, or 0. */
+uint64_t mqueue_number(struct mqueue *mq);
+
+/* The service has told number and time of making. What is held goes with the next
+ * mqueue_update(). Under mount.lock. */
+void mqueue_settle_locked(struct mqueue *mq, const struct queue_entry *entry);
+
+/* News of the queue from the service: settings (NULL: as before) and, where newer, state. */
+void mqueue_update(struct mqueue *mq, const struct queue_settings *own,
+                   const struct queue_state *state);
+
+/* Forget how new the state is: another life of the service counts anew. */
+void mqueue_forget_state(struct mqueue *mq);
+
+/* Something that the queue's ops may wait for has happened: enum event_kind. */
+void mqueue_event(struct mqueue *mq, uint32_t kinds, bool rearm);
+
+/* -ENOENT removed, -ESHUTDOWN the mount is ending. */
+void mqueue_end(struct mqueue *mq, int error);
+
+/* Nothing of this queue is on its way to the service, GETs aside where not `gets` too. */
+bool mqueue_idle(struct mqueue *mq, bool gets);
+
+/* Requests held for want of a number are answered -ESHUTDOWN, later ones too. */
+void mqueue_close(struct mqueue *mq);
+
+/* Its own settings are stored: the mount's take effect. */
+void mqueue_apply(struct mqueue *mq, const struct all_settings *settings);
+
+/*
+ * Entry and exit of every call that uses producer and consumers: lock, call the logic, which
+ * collects its effects, unlock, run the effects, arm the ticker. The caller has a reference. With
+ * an op that may park: now_us is returned.
+ */
+void mqueue_enter(struct mqueue *mq, struct effects *effects);
+int64_t mqueue_enter_op(struct mqueue *mq, struct op *op, struct effects *effects);
+void mqueue_leave(struct mqueue *mq, struct effects *effects, int64_t now_us);
+
+/* Make producer and consumer, and the claimer too, where they are not there: 0, -ENOMEM, or how the
+ * queue has ended. */
+int mqueue_activate_locked(struct mqueue *mq);
+int mqueue_activate_claims_locked(struct mqueue *mq);
+
+/* ---- mount_queue_put.c, mount_queue_get.c ---- */
+
+/* Flush of puts and of settlements (with renewals; what was claimed ahead goes back), each with an
+ * op of its own. */
+void mqueue_flush_puts(struct mqueue *mq, struct op *op);
+void mqueue_flush_settlements(struct mqueue *mq, struct op *op);
+
+/* producer_show(): what is buffered is sent; the op ends when it is stored, 0. */
+void mqueue_show_puts(struct mqueue *mq, struct op *op, int64_t wait_us);
+
+/*
+ * Hold what an answered GET_CLAIM of mqueue_take() has brought. 0, or as consumer_hold(): then it
+ * is given back by itself, or where not even that can be done (no memory for the claim side) runs
+ * out. The caller has set get->sent_us before it submitted the request, and releases the answer.
+ */
+int mqueue_held_add(struct mqueue *mq, struct request *get);
+
+/* ---- service_call.c ---- */
+
+void mount_asks_init(struct mount *mount);
+
+/* Ends every op that is parked on the mount with -ESHUTDOWN; later ones do at once. */
+void mount_asks_end(struct mount *mount);
+
+/* Some request has ended so: an answer of the service ends its silence. Any thread, any lock. */
+void mount_heard(struct mount *mount, int status);
+
+/* ---- change.c ---- */
+
+/* Ask for a queue of the settings file; mount_made() is told how it went. */
+void mount_make_wanted(struct mount *mount, const struct mount_queue *queue);
+
+/* ---- presets.c ---- */
+
+int mount_wanted_init(struct mount *mount, const struct mount_queue *queues, size_t n_queues);
+
+/* Each queue of the settings file was made, or could not be. */
+bool mount_all_tried_locked(const struct mount *mount);
+
+/* Those of them that the service has not told of are there without it. */
+void mount_provide(struct mount *mount);
+
+/* Make those that were not made yet, at the first whole list and with each one after it. */
+void mount_make_missing(struct mount *mount);
+
+/* What became of a MAKE for the settings file. */
+void mount_made(struct mount *mount, const char *name, int status);
+
+/* `entry` is news of a queue that was provided, if it is: then it has its number now and is
+ * returned with a reference. */
+struct mqueue *mount_adopt(struct mount *mount, const struct queue_entry *entry);
+
+/* ---- sync.c ---- */
+
+void mount_follow_init(struct mount *mount);
+
+/* Ask now. Harmless while one is on its way. */
+void mount_sync(struct mount *mount);
+void mount_watch(struct mount *mount);
+
+/* Take over what the service says of one queue: new, changed or gone. Out of memory: not listed
+ * until the next SYNC. */
+void mount_apply_entry(struct mount *mount, const struct queue_entry *entry);
+
+#endif

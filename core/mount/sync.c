@@ -1,0 +1,323 @@
+/*
+ * How a mount follows its service: a SYNC each second tells what has changed of which queues, one
+ * WATCH is parked at the service and comes back when a queue that somebody here waits for has an
+ * item, or has room. Both are single requests used again and again.
+ */
+#include "core/mount/mount_state.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/log.h"
+
+#define SYNC_PERIOD_US  INT64_C(1000000)
+#define WATCH_WAIT_US   INT64_C(15000000)
+#define RETRY_PERIOD_US INT64_C(200000)
+
+static void sync_done(struct request *request);
+static void watch_done(struct request *request);
+
+static void sync_due(struct ticker_entry *entry, int64_t now_us)
+{
+    (void)now_us;
+    mount_sync(entry->owner);
+}
+
+static void watch_due(struct ticker_entry *entry, int64_t now_us)
+{
+    (void)now_us;
+    mount_watch(entry->owner);
+}
+
+void mount_follow_init(struct mount *m)
+{
+    ticker_entry_init(&m->sync_tick, sync_due, m);
+    ticker_entry_init(&m->watch_tick, watch_due, m);
+    m->sync_request.kind = REQUEST_SYNC;
+    m->sync_request.done = sync_done;
+    m->watch_request.kind = REQUEST_WATCH;
+    m->watch_request.done = watch_done;
+    m->sync_request.owner = m->watch_request.owner = m;
+    m->sync_request.session = m->watch_request.session = m->id;
+}
+
+void mount_sync(struct mount *m)
+{
+    bool send;
+
+    pthread_mutex_lock(&m->lock);
+    send = !m->sync_in_flight && !m->stopping;
+    if (!send)
+        m->sync_again = true;
+    if (send) {
+        m->sync_in_flight = true;
+        m->sync_request.number = 0;
+        m->sync_request.in.sync.since = m->since;
+        if (m->since == 0) {
+            m->listing = true;
+            m->generation++;
+        }
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (send)
+        m->backend->submit(m->backend, &m->sync_request);
+}
+
+void mount_watch(struct mount *m)
+{
+    bool send;
+
+    pthread_mutex_lock(&m->lock);
+    send = !m->watch_in_flight && !m->stopping;
+    if (send) {
+        m->watch_in_flight = true;
+        m->watch_request.number = 0;
+        m->watch_request.in.watch.seen = m->watch_seen;
+        m->watch_request.in.watch.wait_us = WATCH_WAIT_US;
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (send)
+        m->backend->submit(m->backend, &m->watch_request);
+}
+
+/* ---- queues come and go ---- */
+
+static void unlist_locked(struct mount *m, struct mqueue *mq)
+{
+    RB_REMOVE(mqueue_by_name, &m->by_name, mq);
+    RB_REMOVE(mqueue_by_number, &m->by_number, mq);
+    RB_REMOVE(mqueue_by_place, &m->by_place, mq);
+    mq->listed = false;
+    m->n_mqueues--;
+}
+
+/* The list's reference is the caller's now. */
+static struct mqueue *take_out(struct mount *m, uint64_t number)
+{
+    struct mqueue key = {.number = number}, *mq;
+
+    pthread_mutex_lock(&m->lock);
+    mq = RB_FIND(mqueue_by_number, &m->by_number, &key);
+    if (mq)
+        unlist_locked(m, mq);
+    pthread_mutex_unlock(&m->lock);
+    return mq;
+}
+
+static void remove_queue(struct mount *m, uint64_t number)
+{
+    struct mqueue *mq = take_out(m, number);
+
+    if (!mq)
+        return;
+    mqueue_end(mq, -ENOENT);
+    mqueue_unref(mq);
+}
+
+/* False: another of this number, or of this name, is there. */
+static bool list_locked(struct mount *m, struct mqueue *mq)
+{
+    if (m->stopping || RB_INSERT(mqueue_by_number, &m->by_number, mq))
+        return false;
+    if (RB_INSERT(mqueue_by_name, &m->by_name, mq)) {
+        RB_REMOVE(mqueue_by_number, &m->by_number, mq);
+        return false;
+    }
+    RB_INSERT(mqueue_by_place, &m->by_place, mq);
+    mq->generation = m->generation;
+    m->n_mqueues++;
+    return true;
+}
+
+/* A queue this mount did not know. One of the same name that it knows is gone, then. */
+static struct mqueue *add_queue(struct mount *m, const struct queue_entry *entry)
+{
+    struct mqueue *mq = mqueue_new(m, entry, entry->number), *same;
+    uint64_t replaced = 0;
+
+    if (!mq) {
+        log_error("queue %s: out of memory", entry->name);
+        return NULL;
+    }
+    pthread_mutex_lock(&m->lock);
+    same = RB_FIND(mqueue_by_name, &m->by_name, mq);
+    if (same && same->number < mq->number)
+        replaced = same->number;
+    pthread_mutex_unlock(&m->lock);
+    if (replaced)
+        remove_queue(m, replaced);
+
+    pthread_mutex_lock(&m->lock);
+    mq->listed = list_locked(m, mq);
+    same = mq->listed ? mqueue_ref(mq) : NULL;
+    pthread_mutex_unlock(&m->lock);
+    if (!same)
+        mqueue_unref(mq);
+    return same;
+}
+
+static struct mqueue *known_queue(struct mount *m, uint64_t number)
+{
+    struct mqueue key = {.number = number}, *mq;
+
+    pthread_mutex_lock(&m->lock);
+    mq = RB_FIND(mqueue_by_number, &m->by_number, &key);
+    if (mq) {
+        mq->generation = m->generation;
+        mqueue_ref(mq);
+    }
+    pthread_mutex_unlock(&m->lock);
+    return mq;
+}
+
+void mount_apply_entry(struct mount *m, const struct queue_entry *entry)
+{
+    struct mqueue *mq;
+
+    if (entry->gone) {
+        remove_queue(m, entry->number);
+        return;
+    }
+    mq = known_queue(m, entry->number);
+    if (!mq)
+        mq = mount_adopt(m, entry);
+    if (mq)
+        mqueue_update(mq, &entry->settings, &entry->state);
+    else
+        mq = add_queue(m, entry);
+    mqueue_unref(mq);
+}
+
+/* After a whole list: what it did not name is gone. */
+static void remove_unnamed(struct mount *m)
+{
+    struct mqueue **all;
+    size_t n, i;
+
+    all = mount_all(m, &n);
+    for (i = 0; i < n; i++)
+        if (all[i]->generation != m->generation)
+            remove_queue(m, mqueue_number(all[i])); /* 0 is nobody's */
+    mount_all_free(all, n);
+}
+
+/* ---- answers ---- */
+
+/* Another life of the service has no leases in memory, nothing armed, and counts anew. True where
+ * it is another one. */
+static bool meet_service(struct mount *m, uint64_t service)
+{
+    struct mqueue **all;
+    bool other, first;
+    size_t n, i;
+
+    pthread_mutex_lock(&m->lock);
+    other = m->service != service;
+    first = m->service == 0;
+    m->service = service;
+    if (other)
+        m->watch_seen = 0;
+    if (other && !first)
+        m->since = 0;
+    pthread_mutex_unlock(&m->lock);
+    if (!other || first)
+        return false;
+    all = mount_all(m, &n);
+    for (i = 0; i < n; i++) {
+        mqueue_forget_state(all[i]);
+        mqueue_event(all[i], EVENT_READY | EVENT_ROOM, true);
+    }
+    mount_all_free(all, n);
+    return true;
+}
+
+/* True where the next SYNC must follow at once. */
+static bool take_sync(struct mount *m, const struct request *request)
+{
+    bool other = meet_service(m, request->out.sync.service);
+    bool part = request->in.sync.since != 0;
+    size_t i;
+
+    if (part && (other || request->out.sync.full || m->since == 0)) {
+        m->since = 0;
+        return true;
+    }
+    for (i = 0; i < request->out.sync.n_entries; i++)
+        mount_apply_entry(m, &request->out.sync.entries[i]);
+    m->since = request->out.sync.until;
+    if (m->listing && !request->out.sync.more) {
+        m->listing = false;
+        remove_unnamed(m);
+    }
+    return request->out.sync.more;
+}
+
+static void sync_done(struct request *request)
+{
+    struct mount *m = request->owner;
+    bool ok = request->status == 0, more = ok && take_sync(m, request), whole, again;
+    struct store_space space = request->out.sync.space;
+    uint32_t n_mounts = request->out.sync.n_mounts;
+
+    mount_heard(m, request->status);
+    request_release(request);
+    pthread_mutex_lock(&m->lock);
+    if (ok) {
+        m->n_mounts = n_mounts;
+        m->space = space;
+    }
+    whole = ok && !more;
+    m->synced |= whole;
+    m->sync_in_flight = false;
+    again = more || (ok && m->sync_again);
+    m->sync_again = false;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+    if (whole)
+        mount_make_missing(m);
+    if (again)
+        mount_sync(m);
+    else
+        ticker_arm(m->ticker, &m->sync_tick,
+                   mount_now(m) + (ok ? SYNC_PERIOD_US : RETRY_PERIOD_US));
+}
+
+static void take_event(struct mount *m, const struct event *event)
+{
+    struct mqueue key = {.number = event->queue}, *mq;
+
+    if (event->kinds & EVENT_QUEUES)
+        mount_sync(m);
+    pthread_mutex_lock(&m->lock);
+    mq = RB_FIND(mqueue_by_number, &m->by_number, &key);
+    if (mq)
+        mqueue_ref(mq);
+    pthread_mutex_unlock(&m->lock);
+    if (mq)
+        mqueue_event(mq, event->kinds, false);
+    mqueue_unref(mq);
+}
+
+static void watch_done(struct request *request)
+{
+    struct mount *m = request->owner;
+    bool ok = request->status == 0;
+    size_t i;
+
+    mount_heard(m, request->status);
+    if (ok) {
+        if (meet_service(m, request->out.watch.service))
+            mount_sync(m);
+        m->watch_seen = request->out.watch.sequence;
+        for (i = 0; i < request->out.watch.n_events; i++)
+            take_event(m, &request->out.watch.events[i]);
+    }
+    request_release(request);
+    pthread_mutex_lock(&m->lock);
+    m->watch_in_flight = false;
+    pthread_mutex_unlock(&m->lock);
+    if (ok)
+        mount_watch(m);
+    else
+        ticker_arm(m->ticker, &m->watch_tick, mount_now(m) + RETRY_PERIOD_US);
+}

@@ -1,0 +1,219 @@
+#include "core/put/producer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/put/producer_state.h"
+
+#define DEFAULT_TIMEOUT_US INT64_C(30000000)
+#define FIRST_BACKOFF_US   INT64_C(50000)
+
+/* ---- life ---- */
+
+int producer_new(const struct producer_options *options, struct producer **producer)
+{
+    struct producer *p = calloc(1, sizeof(*p));
+
+    if (!p)
+        return -ENOMEM;
+    p->options = *options;
+    if (p->options.timeout_us == 0)
+        p->options.timeout_us = DEFAULT_TIMEOUT_US;
+    p->epoch = 1;
+    p->backoff_us = FIRST_BACKOFF_US;
+    p->ops_due_us = TIME_FOREVER;
+    batcher_init(&p->batcher);
+    TAILQ_INIT(&p->writers);
+    TAILQ_INIT(&p->puts);
+    op_list_init(&p->parked);
+    op_list_init(&p->waiters);
+    op_list_init(&p->pollers);
+    op_list_init(&p->lookers);
+    *producer = p;
+    return 0;
+}
+
+void producer_free(struct producer *p)
+{
+    if (!p)
+        return;
+    producer_drop_puts(p);
+    batcher_fini(&p->batcher);
+    producer_unreserve(p, p->counters.buffered_bytes);
+    free(p);
+}
+
+void writer_init(struct producer *p, struct writer *w)
+{
+    *w = (struct writer){0};
+    TAILQ_INSERT_TAIL(&p->writers, w, link);
+}
+
+/* An open is gone: what it was not told yet, the next flush is. */
+static void forget_writer(struct producer *p, struct writer *w, int64_t now_us,
+                          struct effects *effects)
+{
+    struct op *op, *next;
+
+    TAILQ_REMOVE(&p->writers, w, link);
+    if (w->error)
+        p->error = w->error;
+    if (w->last > p->released_last)
+        p->released_last = w->last;
+    TAILQ_FOREACH_SAFE (op, &p->parked.ops, link, next) {
+        if (op->subject == w)
+            effects_finish_locked(effects, op, op_interrupted(op));
+    }
+    TAILQ_FOREACH (op, &p->waiters.ops, link) {
+        if (op->subject == w)
+            op->subject = NULL;
+    }
+    free(w->partial);
+    w->partial = NULL;
+    producer_go(p, now_us, effects);
+}
+
+void producer_release(struct producer *p, struct writer *w, int64_t now_us, struct effects *effects)
+{
+    producer_finish_partial(p, w, now_us);
+    forget_writer(p, w, now_us, effects);
+}
+
+static void drop_everything(struct producer *p)
+{
+    struct writer *w;
+
+    p->counters.put_errors += p->batcher.last - p->acked;
+    TAILQ_FOREACH (w, &p->writers, link) {
+        if (w->partial_len > 0)
+            p->counters.put_errors++;
+        if (w->partial_len > 0 || w->last > p->acked)
+            w->error = -ENOENT;
+        producer_drop_partial(p, w);
+    }
+    if (p->released_last > p->acked)
+        p->error = -ENOENT;
+    producer_drop_puts(p);
+    producer_unreserve(p, batcher_clear(&p->batcher));
+    p->acked = p->batcher.last;
+}
+
+void producer_end(struct producer *p, int error, int64_t now_us, struct effects *effects)
+{
+    if (p->ended == -ENOENT || p->ended == error)
+        return;
+    p->ended = error;
+    if (error == -ENOENT)
+        drop_everything(p);
+    p->hurry = UINT64_MAX;
+    effects_finish_all_locked(effects, &p->waiters, error);
+    effects_finish_all_locked(effects, &p->pollers, 0);
+    while (!TAILQ_EMPTY(&p->parked.ops)) {
+        struct op *op = TAILQ_FIRST(&p->parked.ops);
+
+        effects_finish_locked(effects, op, op->progress > 0 ? (ssize_t)op->progress : error);
+    }
+    producer_go(p, now_us, effects);
+}
+
+/* ---- what happens after each change ---- */
+
+static void resume_parked(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    struct op *op;
+    bool ended = true;
+
+    while (ended && (op = TAILQ_FIRST(&p->parked.ops))) {
+        ended = producer_write_try(p, op, now_us, effects);
+        if (!ended)
+            producer_note_deadline(p, op);
+        producer_pump(p, now_us, effects);
+    }
+}
+
+void producer_go(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    p->now_us = now_us;
+    producer_pump(p, now_us, effects);
+    resume_parked(p, now_us, effects);
+    producer_wake_pollers(p, effects);
+    producer_wake_lookers(p, now_us, effects);
+    producer_ask_room(p, now_us, effects);
+    p->counters.buffered_items = p->batcher.last - p->acked;
+}
+
+void producer_changed(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    producer_room_changed(p);
+    producer_probe(p, now_us);
+    producer_go(p, now_us, effects);
+}
+
+void producer_set_awaited(struct producer *p, bool awaited, int64_t now_us, struct effects *effects)
+{
+    bool begun = awaited && !p->awaited;
+
+    p->awaited = awaited;
+    if (begun)
+        producer_go(p, now_us, effects);
+}
+
+/* ---- deadlines ---- */
+
+void producer_note_deadline(struct producer *p, const struct op *op)
+{
+    p->ops_due_us = time_min(p->ops_due_us, op->deadline_us);
+}
+
+static bool is_idle(const struct producer *p)
+{
+    return TAILQ_EMPTY(&p->puts) && batcher_empty(&p->batcher);
+}
+
+void producer_tick(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    if (now_us >= p->ops_due_us)
+        producer_expire(p, now_us, effects);
+    if (now_us >= p->trim_us && is_idle(p))
+        batcher_trim(&p->batcher);
+    producer_go(p, now_us, effects);
+}
+
+int64_t producer_deadline(const struct producer *p)
+{
+    int64_t due_us = time_min(p->ops_due_us, producer_pump_due(p));
+
+    due_us = time_min(due_us, producer_room_due(p));
+    if (p->batcher.spares && is_idle(p))
+        due_us = time_min(due_us, p->trim_us);
+    return due_us;
+}
+
+/* ---- what others may know ---- */
+
+uint64_t producer_acked(const struct producer *p)
+{
+    return p->acked;
+}
+
+uint64_t producer_unfinished(const struct producer *p)
+{
+    const struct writer *w;
+    uint64_t n = 0;
+
+    TAILQ_FOREACH (w, &p->writers, link) {
+        if (w->partial_len > 0)
+            n++;
+    }
+    return n;
+}
+
+int producer_failing(const struct producer *p)
+{
+    return p->failing;
+}
+
+const struct producer_counters *producer_counters(const struct producer *p)
+{
+    return &p->counters;
+}

@@ -1,0 +1,342 @@
+/* A queue's record, counters and timers. */
+#include "core/queue/queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/queue/producers.h"
+
+/* A batch with more spans is looked at once in so many microseconds, as it has spans. */
+#define TICK_SPANS 1024
+
+void queue_shared_init(struct queue_shared *shared, struct store *store, uint64_t token)
+{
+    *shared = (struct queue_shared){.store = store, .token = token};
+    RB_INIT(&shared->timers);
+    TAILQ_INIT(&shared->dirty);
+    TAILQ_INIT(&shared->unsaved);
+    TAILQ_INIT(&shared->changed);
+    TAILQ_INIT(&shared->staged);
+    TAILQ_INIT(&shared->holding);
+    TAILQ_INIT(&shared->calling);
+}
+
+int queue_new(struct queue_shared *shared, const struct queue_record *record, struct queue **queue)
+{
+    struct queue *q = calloc(1, sizeof(*q));
+
+    if (!q)
+        return -ENOMEM;
+    q->shared = shared;
+    q->record = *record;
+    q->head = 1;
+    RB_INIT(&q->touched);
+    RB_INIT(&q->ready);
+    RB_INIT(&q->sequences);
+    LIST_INIT(&q->armed);
+    TAILQ_INIT(&q->line);
+    q->listed.queue = q;
+    q->listed.number = record->number;
+    memcpy(q->listed.name, record->name, sizeof(q->listed.name));
+    *queue = q;
+    return 0;
+}
+
+void queue_free(struct queue *q)
+{
+    struct touched *t;
+    struct sequence *seq;
+
+    if (!q)
+        return;
+    assert(LIST_EMPTY(&q->armed) && TAILQ_EMPTY(&q->line));
+    while ((t = RB_ROOT(&q->touched)) != NULL) {
+        touched_open(t);
+        touched_free(t);
+    }
+    while ((seq = RB_ROOT(&q->sequences)) != NULL)
+        sequence_free(seq);
+    if (q->unsaved)
+        TAILQ_REMOVE(&q->shared->unsaved, q, unsaved_link);
+    if (q->changed)
+        TAILQ_REMOVE(&q->shared->changed, q, changed_link);
+    if (q->calling)
+        TAILQ_REMOVE(&q->shared->calling, q, calling_link);
+    if (q->shared->deaths.queue == q)
+        queue_log_deaths(q->shared);
+    batch_index_fini(&q->looked.index);
+    free(q->damaged);
+    free(q);
+}
+
+/* ---- loading ---- */
+
+static int load_mark(struct queue *q, uint64_t batch, const void *data, size_t len)
+{
+    struct mark_times times = {q->shared->now_us, q->shared->wall_us, q->record.settings.lease_us};
+    struct queue_front front = {.batch = batch};
+    struct mark_head head;
+    struct touched *t;
+    struct mark mark;
+    int rc = mark_decode(data, len, &times, &head, &mark);
+
+    if (rc == 0) {
+        front.framing = head.framing;
+        front.put_time_us = head.put_time_us;
+        rc = touched_new(q, &front, &t);
+    }
+    if (rc < 0) {
+        mark_fini(&mark);
+        return rc;
+    }
+    mark_fini(&t->mark);
+    t->mark = mark;
+    t->stored = true;
+    t->done_items = mark.items[ITEM_DONE];
+    t->done_bytes = mark.bytes[ITEM_DONE];
+    touched_timer(t, mark_next_us(&mark));
+    touched_close(t);
+    return 0;
+}
+
+static int load_marks(struct queue *q)
+{
+    struct store *store = q->shared->store;
+    uint64_t from = 1, batch = 0;
+    const void *data;
+    size_t len;
+    int rc;
+
+    while ((rc = store->ops->mark_next(store, q->record.number, from, &batch, &data, &len)) == 0) {
+        rc = load_mark(q, batch, data, len);
+        if (rc == -EBADMSG)
+            log_error("queue %s: the mark of batch %llu is damaged, its items count as ready",
+                      q->record.name, (unsigned long long)batch);
+        else if (rc < 0)
+            return rc;
+        from = batch + 1;
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int queue_load(struct queue *q)
+{
+    struct store *store = q->shared->store;
+    struct sequence_record record;
+    struct producer_id after;
+    int rc;
+
+    rc = load_marks(q);
+    if (rc < 0)
+        return rc;
+    rc = store->ops->sequence_next(store, q->record.number, NULL, &record);
+    while (rc == 0) {
+        rc = sequence_add(q, &record);
+        if (rc < 0)
+            return rc;
+        after = record.producer;
+        rc = store->ops->sequence_next(store, q->record.number, &after, &record);
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* ---- counting ---- */
+
+/* a - b, where a damaged store might have made b larger. */
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+uint64_t queue_count(const struct queue *q)
+{
+    return less(q->record.n_items, q->n_unreachable + q->items[ITEM_DEAD]) + q->staged.n_items;
+}
+
+bool queue_has_room(const struct queue *q)
+{
+    return q->record.settings.maxsize == 0 || queue_count(q) < (uint64_t)q->record.settings.maxsize;
+}
+
+uint64_t queue_n_untouched(const struct queue *q)
+{
+    uint64_t elsewhere = q->n_unreachable;
+
+    for (int state = ITEM_READY; state < ITEM_DONE; state++)
+        elsewhere += q->items[state];
+    return less(q->record.n_items, elsewhere);
+}
+
+bool queue_has_ready(const struct queue *q)
+{
+    return !RB_EMPTY(&q->ready) || queue_n_untouched(q) > 0;
+}
+
+uint64_t queue_n_ready(const struct queue *q)
+{
+    return q->items[ITEM_READY] + queue_n_untouched(q);
+}
+
+/* Time of put of the lowest ready batch; 0 where there is none, or it cannot be read. */
+static int64_t oldest_put_us(struct queue *q)
+{
+    struct touched *t = RB_MIN(touched_by_ready, &q->ready);
+
+    if (t && t->batch < q->head)
+        return t->put_time_us;
+    if (queue_peek(q) < 0 || q->front.batch == 0)
+        return t ? t->put_time_us : 0;
+    return t && t->batch < q->front.batch ? t->put_time_us : q->front.put_time_us;
+}
+
+void queue_state(struct queue *q, struct queue_state *state)
+{
+    const struct queue_record *record = &q->record;
+    uint64_t items = q->items[ITEM_LEASED] + q->items[ITEM_DELAYED] + q->items[ITEM_DEAD];
+    uint64_t bytes = q->bytes[ITEM_LEASED] + q->bytes[ITEM_DELAYED] + q->bytes[ITEM_DEAD];
+
+    *state = (struct queue_state){
+        .oldest_put_us = oldest_put_us(q), /* may find batches that cannot be read: comes first */
+        .revision = q->listed.revision,
+        .depth = less(record->n_items, items + q->n_unreachable),
+        .depth_bytes = less(record->n_bytes, bytes + q->unreachable_bytes),
+        .leased = q->items[ITEM_LEASED],
+        .delayed = q->items[ITEM_DELAYED],
+        .dead = q->items[ITEM_DEAD],
+        .total_puts = record->total_puts,
+        .total_gets = record->total_gets,
+        .batch_puts = record->batch_puts,
+        .batch_gets = record->batch_gets,
+        .redelivered = record->redelivered,
+        .expired = record->expired,
+    };
+}
+
+void queue_entry(struct queue *q, struct queue_entry *entry)
+{
+    *entry = (struct queue_entry){
+        .number = q->record.number,
+        .made_us = q->record.made_us,
+        .settings = q->record.settings,
+    };
+    memcpy(entry->name, q->record.name, sizeof(entry->name));
+    queue_state(q, &entry->state);
+}
+
+void queue_changed(struct queue *q)
+{
+    if (!q->changed)
+        TAILQ_INSERT_TAIL(&q->shared->changed, q, changed_link);
+    q->changed = true;
+}
+
+void queue_unsaved(struct queue *q)
+{
+    queue_changed(q);
+    if (!q->unsaved)
+        TAILQ_INSERT_TAIL(&q->shared->unsaved, q, unsaved_link);
+    q->unsaved = true;
+}
+
+void queue_take_batch(struct queue *q, const struct queue_front *batch)
+{
+    if (queue_n_untouched(q) == 0) {
+        q->front = *batch;
+        q->head = batch->batch;
+    }
+    q->record.next_batch = batch->batch + 1;
+    q->record.n_items += batch->n_items;
+    q->record.n_bytes += batch->n_bytes;
+    q->record.total_puts += batch->n_items;
+    q->record.batch_puts++;
+    queue_changed(q);
+}
+
+/* ---- time ---- */
+
+static void end_span(struct touched *t, uint32_t pos)
+{
+    struct span ready = {
+        .state = ITEM_READY, .deliveries = t->mark.spans[pos].deliveries, .when_us = TIME_FOREVER};
+
+    if (t->mark.spans[pos].state == ITEM_DELAYED) {
+        mark_change(&t->mark, pos, &ready);
+        return;
+    }
+    t->queue->record.expired += t->mark.spans[pos].to - t->mark.spans[pos].from;
+    touched_fail(t, pos);
+}
+
+/* Going through very many spans is not worth while for each that ends: these wait for others. */
+static int64_t next_tick_us(const struct touched *t, int64_t now_us)
+{
+    int64_t next_us = mark_next_us(&t->mark), rest_us = time_after(now_us, t->mark.n_spans);
+
+    return t->mark.n_spans > TICK_SPANS && next_us < rest_us ? rest_us : next_us;
+}
+
+static void touched_tick(struct touched *t, int64_t now_us)
+{
+    touched_open(t);
+    for (uint32_t pos = 0; pos < t->mark.n_spans; pos++) {
+        if (t->mark.spans[pos].when_us <= now_us)
+            end_span(t, pos);
+    }
+    mark_merge(&t->mark, 0, t->mark.n_spans - 1);
+    touched_timer(t, TIME_FOREVER);
+    touched_timer(t, next_tick_us(t, now_us));
+    queue_changed(t->queue);
+    touched_close(t);
+}
+
+void queue_tick(struct queue_shared *shared)
+{
+    struct touched *t;
+
+    while ((t = RB_MIN(touched_by_timer, &shared->timers)) != NULL && t->timer_us <= shared->now_us)
+        touched_tick(t, shared->now_us);
+}
+
+int64_t queue_deadline(const struct queue_shared *shared)
+{
+    struct touched_by_timer *timers = (struct touched_by_timer *)&shared->timers;
+    const struct touched *t = RB_MIN(touched_by_timer, timers);
+
+    return t ? t->timer_us : TIME_FOREVER;
+}
+
+static bool end_leases_of(struct touched *t, const struct lessee *lessee)
+{
+    uint32_t n = t->mark.n_spans;
+    bool found = false;
+
+    for (uint32_t pos = 0; pos < n; pos++) {
+        const struct span *span = &t->mark.spans[pos];
+
+        if (span->state != ITEM_LEASED || span->lessee != lessee)
+            continue;
+        t->queue->record.expired += span->to - span->from;
+        touched_fail(t, pos);
+        found = true;
+    }
+    if (found)
+        mark_merge(&t->mark, 0, n - 1);
+    return found;
+}
+
+void queue_end_leases(struct queue *q, struct lessee *lessee)
+{
+    struct touched *t, *next;
+
+    for (t = RB_MIN(touched_by_batch, &q->touched); t && lessee->n_leased > 0; t = next) {
+        next = RB_NEXT(touched_by_batch, &q->touched, t);
+        touched_open(t);
+        if (end_leases_of(t, lessee))
+            queue_unsaved(q);
+        touched_close(t);
+    }
+}

@@ -1,0 +1,306 @@
+/*
+ * How leases end: acknowledged, given back, failed, buried; or go on. And what becomes of items
+ * that nobody has leased: dropped, revived, forgotten, purged. A settlement touches only what is
+ * leased under its token, or is in the state its verb is for; everything else in its range is late
+ * and only counted.
+ */
+#include "core/queue/queue.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "core/clock.h"
+
+#define RETRY_DELAY_MAX_US (INT64_C(600) * 1000000)
+
+/* A purge looks at so many batches in one round. */
+#define PURGE_BATCHES 64
+
+static uint32_t span_items(const struct span *span)
+{
+    return span->to - span->from;
+}
+
+/* The deliveries of a leased span, with and without the one that is under way. */
+static uint32_t counted(const struct span *span)
+{
+    return span->kind == GET_CLAIM ? span->deliveries : span->deliveries + 1;
+}
+
+static uint32_t uncounted(const struct span *span)
+{
+    return span->kind == GET_CLAIM ? span->deliveries - 1 : span->deliveries;
+}
+
+/* The lease of the span ends and it becomes `to`. */
+static void end_lease(struct touched *t, uint32_t pos, const struct span *to)
+{
+    const struct span *span = &t->mark.spans[pos];
+
+    if (span->lessee)
+        span->lessee->n_leased -= span_items(span);
+    /* Given back uncounted, a stream's items are in the store what they were before. */
+    if (span->kind == GET_CLAIM || to->state != ITEM_READY || to->deliveries != span->deliveries)
+        touched_dirty(t);
+    if (to->when_us != TIME_FOREVER)
+        touched_timer(t, to->when_us);
+    queue_changed(t->queue);
+    mark_change(&t->mark, pos, to);
+}
+
+/* What nobody has leased becomes `to`. */
+static void change_free(struct touched *t, uint32_t pos, const struct span *to)
+{
+    touched_dirty(t);
+    queue_changed(t->queue);
+    mark_change(&t->mark, pos, to);
+}
+
+/* How long an item rests that failed `deliveries` times. */
+static int64_t retry_delay_us(const struct queue_settings *settings, uint32_t deliveries)
+{
+    int64_t delay_us = settings->retry_delay_us;
+
+    if (deliveries < 2)
+        return 0;
+    for (uint32_t i = 2; i < deliveries && delay_us < RETRY_DELAY_MAX_US; i++)
+        delay_us *= 2;
+    return time_min(delay_us, RETRY_DELAY_MAX_US);
+}
+
+void touched_fail(struct touched *t, uint32_t pos)
+{
+    const struct queue_settings *settings = &t->queue->record.settings;
+    struct span to = {.deliveries = counted(&t->mark.spans[pos]), .when_us = TIME_FOREVER};
+    int64_t delay_us = retry_delay_us(settings, to.deliveries);
+
+    if (to.deliveries >= settings->max_deliveries) {
+        to.state = ITEM_DEAD;
+        touched_dies(t, pos, to.deliveries, false);
+    } else if (delay_us > 0) {
+        to.state = ITEM_DELAYED;
+        to.when_us = time_after(t->queue->shared->now_us, delay_us);
+    }
+    end_lease(t, pos, &to);
+}
+
+static void span_return(struct touched *t, uint32_t pos)
+{
+    const struct span *span = &t->mark.spans[pos];
+    struct span to = {.deliveries = uncounted(span), .when_us = TIME_FOREVER};
+    struct queue_record *record = &t->queue->record;
+
+    t->queue->loose = true;
+    record->total_gets -= span_items(span);
+    record->redelivered -= to.deliveries > 0 ? span_items(span) : 0;
+    end_lease(t, pos, &to);
+}
+
+static void span_renew(struct touched *t, uint32_t pos)
+{
+    const struct queue_settings *settings = &t->queue->record.settings;
+    struct span to = t->mark.spans[pos];
+
+    if (to.kind != GET_CLAIM)
+        return;
+    if (to.lease_us != settings->lease_us)
+        touched_dirty(t);
+    to.lease_us = settings->lease_us;
+    to.when_us = time_min(time_after(t->queue->shared->now_us, settings->lease_us),
+                          time_after(to.first_us, settings->lease_max_us));
+    touched_timer(t, to.when_us);
+    mark_change(&t->mark, pos, &to);
+}
+
+static void settle_span(struct touched *t, uint32_t pos, enum settle_verb verb)
+{
+    struct span to = {.state = ITEM_DONE, .when_us = TIME_FOREVER};
+
+    switch (verb) {
+    case SETTLE_ACK:
+        end_lease(t, pos, &to);
+        break;
+    case SETTLE_RETURN:
+        span_return(t, pos);
+        break;
+    case SETTLE_NACK:
+        touched_fail(t, pos);
+        break;
+    case SETTLE_RENEW:
+        span_renew(t, pos);
+        break;
+    case SETTLE_BURY:
+        to.state = ITEM_DEAD;
+        to.deliveries = counted(&t->mark.spans[pos]);
+        touched_dies(t, pos, to.deliveries, true);
+        end_lease(t, pos, &to);
+        break;
+    case SETTLE_DROP:
+    case SETTLE_FORGET:
+        change_free(t, pos, &to);
+        break;
+    case SETTLE_REVIVE:
+        to.state = ITEM_READY;
+        change_free(t, pos, &to);
+        break;
+    }
+}
+
+/* Whether the settlement is for items that are like these. */
+static bool concerns(const struct settlement *s, const struct span *span)
+{
+    switch (s->verb) {
+    case SETTLE_DROP:
+        return span->state == ITEM_READY || span->state == ITEM_DELAYED;
+    case SETTLE_REVIVE:
+    case SETTLE_FORGET:
+        return span->state == ITEM_DEAD;
+    default:
+        return span->state == ITEM_LEASED && span->token == s->token;
+    }
+}
+
+/* Cut before the item, if it is in the midst of a span that the settlement concerns. */
+static int cut_at(struct touched *t, const struct settlement *s, uint32_t at)
+{
+    if (at >= t->mark.n_items || !concerns(s, &t->mark.spans[mark_find(&t->mark, at)]))
+        return 0;
+    return touched_cut(t, at);
+}
+
+/* Items of [from, to) that the span covers. */
+static uint32_t overlap(const struct span *span, uint32_t from, uint32_t to)
+{
+    uint32_t low = span->from > from ? span->from : from;
+    uint32_t high = span->to < to ? span->to : to;
+
+    return high - low;
+}
+
+static void settle_range(struct touched *t, const struct settlement *s, uint64_t *n_late)
+{
+    uint32_t first = mark_find(&t->mark, s->from), pos;
+
+    for (pos = first; pos < t->mark.n_spans && t->mark.spans[pos].from < s->to; pos++) {
+        const struct span *span = &t->mark.spans[pos];
+
+        if (concerns(s, span))
+            settle_span(t, pos, s->verb);
+        else
+            *n_late += overlap(span, s->from, s->to);
+    }
+    mark_merge(&t->mark, first, pos - 1);
+}
+
+/* The batch, open. Only a DROP has to do with batches that nobody has touched. */
+static int find_batch(struct queue *q, const struct settlement *s, struct touched **touched)
+{
+    if (s->verb != SETTLE_DROP && !touched_find(q, s->batch))
+        return -ENOENT;
+    return queue_touch(q, s->batch, touched);
+}
+
+int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late)
+{
+    struct touched *t;
+    int rc = find_batch(q, settlement, &t);
+
+    assert(settlement->from < settlement->to);
+    if (rc == -ENOENT) {
+        *n_late += settlement->to - settlement->from;
+        return 0;
+    }
+    if (rc < 0)
+        return rc;
+    if (settlement->to > t->mark.n_items) {
+        *n_late += settlement->to - settlement->from;
+        touched_close(t);
+        return 0;
+    }
+    rc = cut_at(t, settlement, settlement->from);
+    if (rc == 0)
+        rc = cut_at(t, settlement, settlement->to);
+    if (rc == 0)
+        settle_range(t, settlement, n_late);
+    touched_close(t);
+    if (rc != -EBADMSG || settlement->verb > SETTLE_BURY)
+        return rc;
+    /* It is set aside: whoever holds items of it must not ask for ever. */
+    *n_late += settlement->to - settlement->from;
+    return 0;
+}
+
+/* ---- purge ---- */
+
+/* Nobody can see what is in a batch that was set aside: all of it that is not lent goes. */
+static bool is_purged(const struct touched *t, const struct span *span)
+{
+    if (t->damaged)
+        return span->state != ITEM_LEASED && span->state != ITEM_DONE;
+    return span->state == ITEM_READY;
+}
+
+/* Takes the batch open and closes it. */
+static void purge_touched(struct touched *t, uint64_t *n_items)
+{
+    struct span done = {.state = ITEM_DONE, .when_us = TIME_FOREVER};
+
+    for (uint32_t pos = 0; pos < t->mark.n_spans; pos++) {
+        if (!is_purged(t, &t->mark.spans[pos]))
+            continue;
+        *n_items += span_items(&t->mark.spans[pos]);
+        mark_change(&t->mark, pos, &done);
+    }
+    mark_merge(&t->mark, 0, t->mark.n_spans - 1);
+    touched_dirty(t);
+    touched_close(t);
+}
+
+static void purge_set_aside(struct queue *q, uint64_t *n_items)
+{
+    struct touched *t;
+
+    RB_FOREACH (t, touched_by_batch, &q->touched) {
+        if (!t->damaged)
+            continue;
+        touched_open(t);
+        purge_touched(t, n_items);
+    }
+}
+
+/* A batch that cannot be read is removed whole. */
+static int purge_damaged(struct queue *q)
+{
+    while (q->n_damaged > 0) {
+        struct queue_front front = {.batch = q->damaged[q->n_damaged - 1]};
+        struct touched *t;
+        int rc = touched_new(q, &front, &t);
+
+        if (rc < 0)
+            return rc;
+        touched_dirty(t);
+        touched_close(t);
+        q->n_damaged--;
+    }
+    q->record.n_items -= q->n_unreachable;
+    q->record.n_bytes -= q->unreachable_bytes;
+    q->n_unreachable = q->unreachable_bytes = 0;
+    return 0;
+}
+
+int queue_purge(struct queue *q, uint64_t below, uint64_t *n_items)
+{
+    for (int i = 0; i < PURGE_BATCHES; i++) {
+        struct touched *t;
+        int rc = queue_lowest(q, below, &t);
+
+        if (rc < 0)
+            return rc;
+        if (!t) {
+            purge_set_aside(q, n_items);
+            return purge_damaged(q);
+        }
+        purge_touched(t, n_items);
+    }
+    return PURGE_MORE;
+}

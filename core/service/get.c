@@ -1,0 +1,127 @@
+/*
+ * Gets. Those of claims lease at once and wait for the commit; those of streams change memory only
+ * and are run after it, so that they find what it has stored. A claim that would find just that is
+ * run after it too, and waits for the next commit.
+ */
+#include "core/service/service_state.h"
+
+#include <errno.h>
+
+/* Lease, and arm where nothing is ready. */
+static int get(struct reply *reply, struct queue *q)
+{
+    const struct request *request = reply->request;
+    int rc = queue_lease(q, request, &reply->session->lessee, &reply->result.loan);
+
+    if (rc < 0)
+        return service_status(rc);
+    if (reply->result.loan.n_parts == 0 && request->in.get.arm && !request->in.get.item)
+        return session_stand_in_line(reply->session, q);
+    return 0;
+}
+
+static bool found_nothing(const struct reply *reply)
+{
+    return reply->status == 0 && reply->result.loan.n_parts == 0;
+}
+
+void service_get(struct service *s, struct reply *reply)
+{
+    struct queue *q = service_find(s, reply->queue);
+
+    if (!request_get_valid(reply->request)) {
+        service_finish(s, reply, -EPROTO);
+        return;
+    }
+    if (reply->request->in.get.kind == GET_STREAM) {
+        TAILQ_INSERT_TAIL(&s->streams, reply, link);
+        return;
+    }
+    reply->status = q ? get(reply, q) : -ENOENT;
+    if (q && found_nothing(reply) && q->staged.n_items > 0)
+        TAILQ_INSERT_TAIL(&s->claims, reply, link);
+    else
+        TAILQ_INSERT_TAIL(&s->waiting, reply, link);
+}
+
+void service_run_claims(struct service *s)
+{
+    struct reply *reply;
+
+    while ((reply = TAILQ_FIRST(&s->claims)) != NULL) {
+        struct queue *q = service_find(s, reply->queue);
+
+        TAILQ_REMOVE(&s->claims, reply, link);
+        reply->status = q ? get(reply, q) : -ENOENT;
+        if (reply->status < 0 || found_nothing(reply))
+            service_finish(s, reply, reply->status);
+        else
+            TAILQ_INSERT_TAIL(&s->waiting, reply, link);
+    }
+}
+
+bool service_get_again(struct service *s, struct reply *reply)
+{
+    struct queue *q = service_find(s, reply->queue);
+    struct loan *loan = &reply->result.loan;
+
+    if (reply->kind != REQUEST_GET || !q || loan->n_parts == 0 || loan->kind != GET_CLAIM ||
+        queue_lends(q, loan))
+        return false;
+    loan_fini(loan);
+    service_get(s, reply);
+    return true;
+}
+
+int service_fill_get(struct service *s, struct reply *reply)
+{
+    struct queue *q = service_find(s, reply->queue);
+    int rc = q ? queue_fill(q, &reply->result.loan, reply->request) : -ENOENT;
+
+    if (rc < 0 && q) {
+        queue_unlease(q, &reply->result.loan);
+        rc = service_status(rc);
+    }
+    return rc;
+}
+
+void service_run_streams(struct service *s)
+{
+    struct answers others = s->answers;
+    struct reply *reply;
+
+    answers_init(&s->answers);
+    while ((reply = TAILQ_FIRST(&s->streams)) != NULL) {
+        struct queue *q = service_find(s, reply->queue);
+
+        TAILQ_REMOVE(&s->streams, reply, link);
+        reply->status = q ? get(reply, q) : -ENOENT;
+        if (reply->status == 0)
+            reply->status = service_fill_get(s, reply);
+        reply_end(reply, &s->answers);
+    }
+    answers_append(&s->answers, &others);
+}
+
+static bool is_stream_get(const struct request *request)
+{
+    return request->kind == REQUEST_GET && request->in.get.kind == GET_STREAM;
+}
+
+struct request *service_late_gets(struct service *s)
+{
+    struct answers gets, others;
+    struct request *request, *next;
+
+    answers_init(&gets);
+    answers_init(&others);
+    pthread_mutex_lock(&s->lock);
+    for (request = s->inbox.first; request; request = next) {
+        next = request->next;
+        answers_add(is_stream_get(request) ? &gets : &others, request, 0);
+    }
+    answers_init(&s->inbox);
+    answers_append(&s->inbox, &others);
+    pthread_mutex_unlock(&s->lock);
+    return gets.first;
+}

@@ -1,0 +1,113 @@
+/* Answers that are kept, so that a request that comes twice is done once. */
+#include "core/service/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static int reply_compare(const struct reply *a, const struct reply *b)
+{
+    return (a->number > b->number) - (a->number < b->number);
+}
+
+RB_GENERATE_INTERNAL(reply_tree, reply, by_number, reply_compare, __attribute__((unused)) static)
+
+static void reply_free(struct reply *reply)
+{
+    struct session *s = reply->session;
+
+    if (reply->number > 0) {
+        RB_REMOVE(reply_tree, &s->replies, reply);
+        s->n_replies--;
+    }
+    if (reply->kind == REQUEST_GET)
+        loan_fini(&reply->result.loan);
+    free(reply);
+}
+
+/* Forget what is answered below the number, and the oldest ones where there are too many. */
+static void forget(struct session *s, uint64_t below)
+{
+    struct reply *reply, *next;
+
+    for (reply = RB_MIN(reply_tree, &s->replies); reply; reply = next) {
+        next = RB_NEXT(reply_tree, &s->replies, reply);
+        if (reply->number >= below && s->n_replies < SESSION_REPLIES_MAX)
+            break;
+        if (!reply->request)
+            reply_free(reply);
+    }
+}
+
+static int reply_new(struct session *s, struct request *request, struct reply **reply)
+{
+    struct reply *r = calloc(1, sizeof(*r));
+
+    if (!r)
+        return -ENOMEM;
+    r->session = s;
+    r->number = request->number;
+    r->kind = request->kind;
+    r->queue = request->queue;
+    r->request = request;
+    if (r->number > 0) {
+        RB_INSERT(reply_tree, &s->replies, r);
+        s->n_replies++;
+    }
+    s->n_working++;
+    *reply = r;
+    return 0;
+}
+
+int reply_begin(struct session *s, struct request *request, struct answers *answers,
+                enum reply_news *news, struct reply **reply)
+{
+    struct reply wanted = {.number = request->number}, *known = NULL;
+
+    if (request->answered_below > s->answered_below || s->n_replies >= SESSION_REPLIES_MAX) {
+        if (request->answered_below > s->answered_below)
+            s->answered_below = request->answered_below;
+        forget(s, s->answered_below);
+    }
+    if (request->number > 0)
+        known = RB_FIND(reply_tree, &s->replies, &wanted);
+    *news = REPLY_NEW;
+    if (!known && request->number > 0 && request->number < s->answered_below)
+        return -ETIMEDOUT;
+    if (!known)
+        return reply_new(s, request, reply);
+    if (known->kind != request->kind || known->queue != request->queue)
+        return -EPROTO;
+
+    *reply = known;
+    *news = known->request ? REPLY_WORKED_ON : REPLY_REPEATED;
+    if (known->request)
+        answers_add(answers, known->request, -ETIMEDOUT);
+    else
+        s->n_working++;
+    known->request = request;
+    return 0;
+}
+
+static bool is_passing(int status)
+{
+    return status == -ENOMEM || status == -EIO || status == -ESHUTDOWN || status == -ENOSPC;
+}
+
+void reply_end(struct reply *reply, struct answers *answers)
+{
+    struct request *request = reply->request;
+
+    reply->request = NULL;
+    reply->session->n_working--;
+    answers_add(answers, request, reply->status);
+    if (reply->number == 0 || is_passing(reply->status))
+        reply_free(reply);
+}
+
+void session_free_replies(struct session *s)
+{
+    struct reply *reply;
+
+    while ((reply = RB_ROOT(&s->replies)) != NULL)
+        reply_free(reply);
+}

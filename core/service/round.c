@@ -1,0 +1,390 @@
+/* One round of the service: see service_state.h. */
+#include "core/service/service_state.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/clock.h"
+
+/* ---- replies ---- */
+
+void service_finish(struct service *s, struct reply *reply, int status)
+{
+    reply->status = status;
+    TAILQ_INSERT_TAIL(&s->finished, reply, link);
+}
+
+int service_status(int rc)
+{
+    return rc == -EBADMSG || rc == -ENOENT ? -EIO : rc;
+}
+
+static bool settlements_valid(const struct request *request)
+{
+    const struct settlement *items = request->in.settle.items;
+
+    if (request->in.settle.n_items < 1 || request->in.settle.n_items > REQUEST_SETTLEMENTS_MAX)
+        return false;
+    for (size_t i = 0; i < request->in.settle.n_items; i++) {
+        if (!settlement_valid(&items[i]))
+            return false;
+    }
+    return true;
+}
+
+static int settle(struct service *s, struct reply *reply)
+{
+    struct queue *q = service_find(s, reply->queue);
+    const struct request *request = reply->request;
+    int rc = 0;
+
+    if (!settlements_valid(request))
+        return -EPROTO;
+    if (!q)
+        return -ENOENT;
+    for (size_t i = 0; i < request->in.settle.n_items && rc == 0; i++)
+        rc = queue_settle(q, &request->in.settle.items[i], &reply->result.n_late);
+    return service_status(rc);
+}
+
+static void start_purge(struct service *s, struct reply *reply)
+{
+    struct queue *q = service_find(s, reply->queue);
+
+    if (!q) {
+        service_finish(s, reply, -ENOENT);
+        return;
+    }
+    reply->result.purge.below = q->record.next_batch;
+    TAILQ_INSERT_TAIL(&s->purges, reply, link);
+}
+
+static void start_reply(struct service *s, struct reply *reply)
+{
+    switch (reply->kind) {
+    case REQUEST_GET:
+        service_get(s, reply);
+        break;
+    case REQUEST_SETTLE:
+        reply->status = settle(s, reply);
+        TAILQ_INSERT_TAIL(&s->waiting, reply, link);
+        break;
+    case REQUEST_MAKE:
+        service_make(s, reply);
+        break;
+    case REQUEST_REMOVE:
+        service_remove(s, reply);
+        break;
+    case REQUEST_SET:
+        service_set(s, reply);
+        break;
+    case REQUEST_PURGE:
+        start_purge(s, reply);
+        break;
+    default:
+        service_finish(s, reply, -EPROTO);
+        break;
+    }
+}
+
+static void take_replied(struct service *s, struct session *session, struct request *request)
+{
+    enum reply_news news;
+    struct reply *reply;
+    int rc = reply_begin(session, request, &s->answers, &news, &reply);
+
+    if (rc < 0)
+        answers_add(&s->answers, request, rc);
+    else if (news == REPLY_NEW)
+        start_reply(s, reply);
+    else if (news == REPLY_REPEATED && !service_get_again(s, reply))
+        TAILQ_INSERT_TAIL(&s->finished, reply, link);
+}
+
+static void take(struct service *s, struct request *request)
+{
+    struct session *session;
+
+    memset(&request->out, 0, sizeof(request->out));
+    memset(&request->state, 0, sizeof(request->state));
+    session = s->failed ? NULL : sessions_touch(&s->sessions, request, s->shared.now_us);
+    if (!session) {
+        answers_add(&s->answers, request, s->failed ? -EIO : -ENOMEM);
+        return;
+    }
+    switch (request->kind) {
+    case REQUEST_SYNC:
+        answers_add(&s->syncs, request, 0);
+        break;
+    case REQUEST_WATCH:
+        session_watch(&s->sessions, session, request, s->shared.now_us, &s->answers);
+        break;
+    case REQUEST_ARM:
+        answers_add(&s->arms, request, 0);
+        break;
+    case REQUEST_PUT:
+        service_put(s, session, request);
+        break;
+    case REQUEST_LIST:
+        answers_add(&s->lists, request, 0);
+        break;
+    default:
+        take_replied(s, session, request);
+        break;
+    }
+}
+
+/* ---- the round ---- */
+
+static void end_sessions(struct service *s)
+{
+    struct session *session;
+    struct queue *q;
+
+    while ((session = sessions_expired(&s->sessions, s->shared.now_us)) != NULL) {
+        RB_FOREACH (q, queue_by_number, &s->by_number)
+            queue_end_leases(q, &session->lessee);
+        session_free(&s->sessions, session, 0, &s->answers);
+    }
+}
+
+static void tick(struct service *s)
+{
+    if (s->failed)
+        return;
+    queue_tick(&s->shared);
+    queues_call_again(&s->shared);
+    end_sessions(s);
+    service_end_holds(s, false, 0);
+    if (s->sweep_us <= s->shared.now_us)
+        service_sweep(s);
+}
+
+/* A piece of each purge. None while the store has no space, as each piece must be committed. */
+static void purge(struct service *s)
+{
+    struct reply *reply, *next;
+
+    for (reply = TAILQ_FIRST(&s->purges); reply && s->retry_us == TIME_FOREVER; reply = next) {
+        struct queue *q = service_find(s, reply->queue);
+        int rc = -ENOENT;
+
+        next = TAILQ_NEXT(reply, link);
+        if (q)
+            rc = queue_purge(q, reply->result.purge.below, &reply->result.purge.n_items);
+        if (rc == PURGE_MORE)
+            continue;
+        reply->status = q ? service_status(rc) : rc;
+        TAILQ_REMOVE(&s->purges, reply, link);
+        TAILQ_INSERT_TAIL(&s->waiting, reply, link);
+    }
+}
+
+static int arm(struct service *s, struct request *request)
+{
+    struct session *session = sessions_find(&s->sessions, &request->session);
+    struct queue *q = service_find(s, request->queue);
+    uint32_t wanted = request->in.arm.kinds & (EVENT_READY | EVENT_ROOM);
+    int rc;
+
+    if (!q || !session)
+        return -ENOENT;
+    rc = queue_peek(q); /* batches that cannot be read are not ready */
+    if (rc < 0)
+        return service_status(rc);
+    if (queue_has_ready(q))
+        request->out.arm.kinds |= EVENT_READY & wanted;
+    if (queue_has_room(q))
+        request->out.arm.kinds |= EVENT_ROOM & wanted;
+    return session_arm(session, q, wanted & ~request->out.arm.kinds);
+}
+
+static int list(struct service *s, struct request *request)
+{
+    struct queue *q = service_find(s, request->queue);
+
+    if (!request_list_valid(request))
+        return -EPROTO;
+    return q ? service_status(queue_list(q, request)) : -ENOENT;
+}
+
+static void run_each(struct service *s, struct answers *list,
+                     int (*run)(struct service *s, struct request *request))
+{
+    struct request *request = list->first, *next;
+
+    answers_init(list);
+    for (; request; request = next) {
+        next = request->next;
+        answers_add(&s->answers, request, run(s, request));
+    }
+}
+
+/* ---- answers ---- */
+
+static void fill_reply(struct service *s, struct reply *reply)
+{
+    struct request *request = reply->request;
+
+    if (reply->status < 0)
+        return;
+    switch (reply->kind) {
+    case REQUEST_GET:
+        reply->status = service_fill_get(s, reply);
+        break;
+    case REQUEST_SETTLE:
+        request->out.settle.n_late = reply->result.n_late;
+        break;
+    case REQUEST_PURGE:
+        request->out.purge.n_items = reply->result.purge.n_items;
+        break;
+    case REQUEST_MAKE:
+    case REQUEST_SET:
+        request->out.make.entry = reply->result.entry;
+        break;
+    default:
+        break;
+    }
+}
+
+static void end_replies(struct service *s, struct reply_list *list)
+{
+    struct reply *reply;
+
+    while ((reply = TAILQ_FIRST(list)) != NULL) {
+        TAILQ_REMOVE(list, reply, link);
+        fill_reply(s, reply);
+        reply_end(reply, &s->answers);
+    }
+}
+
+/* What the queue is like after the request. */
+static void fill_states(struct service *s)
+{
+    for (struct request *request = s->answers.first; request; request = request->next) {
+        bool made = request->kind == REQUEST_MAKE && request->status == 0;
+        uint64_t number = made ? request->out.make.entry.number : request->queue;
+        struct queue *q = number > 0 ? service_find(s, number) : NULL;
+
+        if (!q)
+            continue;
+        queue_state(q, &request->state);
+        if ((made || request->kind == REQUEST_SET) && request->status == 0)
+            request->out.make.entry.state = request->state;
+    }
+}
+
+static void fail(struct service *s)
+{
+    service_answer_all(s, -EIO);
+    if (!s->fatal_told && s->options.fatal)
+        s->options.fatal(s->options.fatal_arg, s->failed);
+    s->fatal_told = true;
+}
+
+static void finish_round(struct service *s)
+{
+    service_run_streams(s);
+    if (s->retry_us == TIME_FOREVER) /* else what is in memory is not in the store */
+        run_each(s, &s->lists, list);
+    service_run_claims(s);
+    run_each(s, &s->arms, arm);
+    end_replies(s, &s->finished);
+    service_publish(s);
+    run_each(s, &s->syncs, service_sync);
+    fill_states(s);
+    sessions_answer_watches(&s->sessions, s->shared.now_us, &s->answers);
+}
+
+static struct request *take_inbox(struct service *s)
+{
+    struct request *first;
+
+    pthread_mutex_lock(&s->lock);
+    first = s->inbox.first;
+    answers_init(&s->inbox);
+    pthread_mutex_unlock(&s->lock);
+    return first;
+}
+
+static void take_all(struct service *s, struct request *request)
+{
+    struct request *next;
+
+    for (; request; request = next) {
+        next = request->next;
+        take(s, request);
+    }
+}
+
+void service_round(struct service *s)
+{
+    /* Before the clock is read: a lease must not begin before it was asked for. */
+    struct request *request = take_inbox(s);
+
+    s->shared.now_us = s->options.clock->mono_us(s->options.clock);
+    s->shared.wall_us = s->options.clock->wall_us(s->options.clock);
+    s->space_known = false;
+    tick(s);
+    take_all(s, request);
+    purge(s);
+    service_commit(s);
+    take_all(s, service_late_gets(s));
+    if (s->failed)
+        fail(s);
+    else
+        finish_round(s);
+    answers_run(&s->answers);
+}
+
+int64_t service_deadline(const struct service *s)
+{
+    const struct sequence *seq;
+    int64_t deadline_us = time_min(s->retry_us, s->sweep_us);
+
+    if (s->failed)
+        return TIME_FOREVER;
+    if (s->retry_us == TIME_FOREVER && (!TAILQ_EMPTY(&s->purges) || !TAILQ_EMPTY(&s->shared.dirty)))
+        return s->shared.now_us;
+    TAILQ_FOREACH (seq, &s->shared.holding, holding_link)
+        deadline_us = time_min(deadline_us, seq->held_until_us);
+    deadline_us = time_min(deadline_us, queue_deadline(&s->shared));
+    deadline_us = time_min(deadline_us, queues_call_us(&s->shared));
+    return time_min(deadline_us, sessions_deadline(&s->sessions));
+}
+
+/* ---- the end ---- */
+
+static void end_all(struct service *s, struct reply_list *list, int status)
+{
+    struct reply *reply;
+
+    TAILQ_FOREACH (reply, list, link)
+        reply->status = status;
+    end_replies(s, list);
+}
+
+static int refuse(struct service *s, struct request *request)
+{
+    return s->failed ? -EIO : -ESHUTDOWN;
+}
+
+void service_answer_all(struct service *s, int status)
+{
+    struct session *session;
+
+    service_end_holds(s, true, status);
+    service_drop_puts(s, status);
+    end_all(s, &s->streams, status);
+    end_all(s, &s->claims, status);
+    end_all(s, &s->waiting, status);
+    end_all(s, &s->purges, status);
+    end_all(s, &s->finished, status);
+    run_each(s, &s->arms, refuse);
+    run_each(s, &s->lists, refuse);
+    run_each(s, &s->syncs, refuse);
+    while ((session = TAILQ_FIRST(&s->sessions.all)) != NULL) {
+        session->lessee.n_leased = 0; /* of a life that ends here: the leases are in memory only */
+        session_free(&s->sessions, session, status, &s->answers);
+    }
+}

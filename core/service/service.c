@@ -1,0 +1,284 @@
+/*
+ * The service's life and its thread. submit() may be called from any thread and takes only the
+ * inbox's lock; everything else of struct service is the service thread's, or before start and
+ * after stop the owner's.
+ */
+#include "core/service/service.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/log.h"
+#include "core/service/service_state.h"
+
+static void service_submit(struct backend *backend, struct request *request)
+{
+    struct service *s = (struct service *)backend;
+    bool first, refused;
+
+    request->next = NULL;
+    pthread_mutex_lock(&s->lock);
+    refused = s->stopping;
+    first = !refused && !s->inbox.first;
+    if (!refused)
+        answers_add(&s->inbox, request, 0);
+    pthread_mutex_unlock(&s->lock);
+    if (first)
+        pthread_cond_signal(&s->wake); /* unlocked: it would wake to find the lock taken */
+    if (!refused)
+        return;
+    memset(&request->out, 0, sizeof(request->out));
+    memset(&request->state, 0, sizeof(request->state));
+    request->status = -ESHUTDOWN;
+    request->done(request);
+}
+
+struct backend *service_backend(struct service *service)
+{
+    return &service->backend;
+}
+
+/* ---- new, free ---- */
+
+static void init_lists(struct service *s)
+{
+    RB_INIT(&s->by_number);
+    RB_INIT(&s->by_name);
+    TAILQ_INIT(&s->listed);
+    TAILQ_INIT(&s->streams);
+    TAILQ_INIT(&s->claims);
+    TAILQ_INIT(&s->waiting);
+    TAILQ_INIT(&s->finished);
+    TAILQ_INIT(&s->purges);
+    answers_init(&s->answers);
+    answers_init(&s->puts);
+    answers_init(&s->syncs);
+    answers_init(&s->arms);
+    answers_init(&s->lists);
+    answers_init(&s->inbox);
+    s->staged_end = &s->staged;
+    s->retry_us = TIME_FOREVER;
+}
+
+static int init_locks(struct service *s)
+{
+    pthread_condattr_t attr;
+    int rc = pthread_mutex_init(&s->lock, NULL);
+
+    if (rc != 0)
+        return -rc;
+    rc = pthread_condattr_init(&attr);
+    if (rc != 0)
+        goto destroy_mutex;
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    rc = pthread_cond_init(&s->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    if (rc == 0)
+        return 0;
+destroy_mutex:
+    pthread_mutex_destroy(&s->lock);
+    return -rc;
+}
+
+static int load_queue(struct service *s, const struct queue_record *record)
+{
+    struct queue *q;
+    int rc = queue_new(&s->shared, record, &q);
+
+    if (rc < 0)
+        return rc;
+    rc = queue_load(q);
+    if (rc < 0) {
+        queue_free(q);
+        return rc;
+    }
+    service_list_queue(s, q);
+    return 0;
+}
+
+static int load(struct service *s)
+{
+    struct store *store = s->options.store;
+    struct queue_record record;
+    int rc = store->ops->queue_last_number(store, &s->last_number);
+
+    if (rc < 0)
+        return rc;
+    rc = store->ops->queue_next(store, 1, &record);
+    while (rc == 0) {
+        rc = load_queue(s, &record);
+        if (rc < 0)
+            return rc;
+        rc = store->ops->queue_next(store, record.number + 1, &record);
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* Tokens of an earlier life are in the store: begin somewhere else. */
+static uint64_t first_token(uint64_t id)
+{
+    uint64_t z = id + UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static void free_all(struct service *s)
+{
+    struct listed *listed;
+    struct queue *q;
+
+    while ((q = RB_ROOT(&s->by_number)) != NULL) {
+        RB_REMOVE(queue_by_number, &s->by_number, q);
+        TAILQ_REMOVE(&s->listed, &q->listed, link);
+        queue_free(q);
+    }
+    while ((listed = TAILQ_FIRST(&s->listed)) != NULL) {
+        TAILQ_REMOVE(&s->listed, listed, link);
+        free(listed);
+    }
+    free(s->scratch);
+    free(s);
+}
+
+int service_new(const struct service_options *options, struct service **service)
+{
+    struct service *s = calloc(1, sizeof(*s));
+    int rc = -ENOMEM;
+
+    if (!s)
+        goto close_store;
+    s->backend.submit = service_submit;
+    s->options = *options;
+    init_lists(s);
+    queue_shared_init(&s->shared, options->store, first_token(options->id));
+    sessions_init(&s->sessions, options->id);
+    s->shared.now_us = options->clock->mono_us(options->clock);
+    s->shared.wall_us = options->clock->wall_us(options->clock);
+    s->revision = s->shared.wall_us > 0 ? (uint64_t)s->shared.wall_us : 1;
+    s->forgotten = s->revision;
+
+    rc = init_locks(s);
+    if (rc < 0)
+        goto free_service;
+    rc = load(s);
+    if (rc < 0)
+        goto destroy_locks;
+    service_sweep(s);
+    *service = s;
+    return 0;
+
+destroy_locks:
+    pthread_cond_destroy(&s->wake);
+    pthread_mutex_destroy(&s->lock);
+free_service:
+    free_all(s);
+close_store:
+    options->store->ops->close(options->store);
+    return rc;
+}
+
+void service_free(struct service *s)
+{
+    struct store *store;
+
+    if (!s)
+        return;
+    service_stop(s);
+    store = s->options.store;
+    pthread_cond_destroy(&s->wake);
+    pthread_mutex_destroy(&s->lock);
+    free_all(s);
+    store->ops->close(store);
+}
+
+int service_ensure_queue(struct service *s, const char *name, const struct queue_settings *settings)
+{
+    struct queue *q = service_find_name(s, name);
+
+    assert(!s->started);
+    if (!q)
+        return service_make_queue(s, name, settings, &q);
+    if (memcmp(&q->record.settings, settings, sizeof(*settings)) == 0)
+        return 0;
+    return service_set_queue(s, q, settings);
+}
+
+/* ---- the thread ---- */
+
+static void wait_locked(struct service *s, int64_t deadline_us)
+{
+    struct timespec at = {.tv_sec = deadline_us / 1000000, .tv_nsec = deadline_us % 1000000 * 1000};
+
+    if (deadline_us == TIME_FOREVER)
+        pthread_cond_wait(&s->wake, &s->lock);
+    else
+        pthread_cond_timedwait(&s->wake, &s->lock, &at);
+}
+
+/* Wait for requests, the deadline or the end. True: go on. */
+static bool wait_for_work(struct service *s)
+{
+    int64_t deadline_us = service_deadline(s);
+    bool stopping;
+
+    pthread_mutex_lock(&s->lock);
+    if (!s->inbox.first && !s->stopping && deadline_us > s->shared.now_us)
+        wait_locked(s, deadline_us);
+    stopping = s->stopping;
+    pthread_mutex_unlock(&s->lock);
+    return !stopping;
+}
+
+static void *service_run(void *arg)
+{
+    struct service *s = arg;
+
+    while (wait_for_work(s))
+        service_round(s);
+    return NULL;
+}
+
+int service_start(struct service *s)
+{
+    int rc = pthread_create(&s->thread, NULL, service_run, s);
+
+    s->started = rc == 0;
+    return -rc;
+}
+
+/* The last round, and what no commit has waited for. */
+static void end(struct service *s)
+{
+    struct queue *q;
+
+    service_round(s);
+    RB_FOREACH (q, queue_by_number, &s->by_number) {
+        if (q->loose)
+            queue_unsaved(q);
+    }
+    service_commit(s);
+    service_answer_all(s, s->failed ? -EIO : -ESHUTDOWN);
+    answers_run(&s->answers);
+}
+
+void service_stop(struct service *s)
+{
+    bool again;
+
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    again = s->stopped;
+    s->stopped = true;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    if (again)
+        return;
+    if (s->started)
+        pthread_join(s->thread, NULL);
+    end(s);
+}

@@ -1,0 +1,176 @@
+/*
+ * What the service knows of one life of one mount: when it was last heard of, what it waits for,
+ * its WATCH, and the answers it may ask for again.
+ *
+ * Waiting: an interest is armed (once) per queue and kind; when the thing is so the service
+ * signals it, and it is pending until a WATCH answer that carried it has arrived, which the next
+ * WATCH says by `seen`. So a lost answer loses no event.
+ *
+ * Those whose GET found nothing stand in a line, and no more of them are told than there are items:
+ * of a thousand mounts that wait for one queue, one item wakes one. Where it does not come for the
+ * item (its reader has gone, it hangs), twice as many are told a moment later, and so on.
+ *
+ * Answers: each GET, SETTLE, MAKE, REMOVE, SET and PURGE has a struct reply, from its first coming
+ * until answered_below has passed its number. One that comes again while it is worked on takes the
+ * place of the one before. SYNC, ARM and LIST change nothing that matters: each is answered anew.
+ */
+#ifndef QUEUEFS_CORE_SERVICE_SESSION_H
+#define QUEUEFS_CORE_SERVICE_SESSION_H
+
+#include <stdbool.h>
+
+#include <bsd/sys/queue.h>
+#include <bsd/sys/tree.h>
+
+#include "core/request.h"
+#include "core/queue/queue.h"
+
+#define SESSION_LIFE_US     INT64_C(30000000)
+#define SESSION_WATCH_US    INT64_C(60000000) /* a WATCH is parked for at most so long */
+#define SESSION_REPLIES_MAX 65536
+#define SESSION_CALL_US     INT64_C(50000) /* whoever is told of an item has so long to come for it */
+#define SESSIONS_MAX        16384
+
+/* Requests that are answered: done() is called when the round is over, with no lock held. */
+struct answers {
+    struct request *first, **end;
+};
+
+void answers_init(struct answers *answers);
+void answers_add(struct answers *answers, struct request *request, int status);
+/* `others` must be initialised before it is used again. */
+void answers_append(struct answers *answers, const struct answers *others);
+void answers_run(struct answers *answers); /* leaves it empty */
+
+struct interest {
+    RB_ENTRY(interest) by_queue;
+    LIST_ENTRY(interest) armed_link;    /* in queue->armed, while armed */
+    TAILQ_ENTRY(interest) line_link;    /* in queue->line, while in line */
+    TAILQ_ENTRY(interest) pending_link; /* in session->pending, while pending */
+    struct session *session;
+    uint64_t queue; /* number; 0: EVENT_QUEUES */
+    uint32_t armed, pending;
+    struct queue *line; /* of which it stands in line; then it is not armed for EVENT_READY */
+    uint64_t carried;   /* sequence of the WATCH answer that told it; 0: none yet */
+};
+
+RB_HEAD(interest_tree, interest);
+
+struct reply {
+    RB_ENTRY(reply) by_number;
+    TAILQ_ENTRY(reply) link; /* in a list of the service, while worked on */
+    struct session *session;
+    uint64_t number; /* 0: kept for nobody */
+    enum request_kind kind;
+    uint64_t queue;
+    struct request *request; /* NULL: answered */
+    int status;
+    union {
+        struct loan loan;         /* GET */
+        uint64_t n_late;          /* SETTLE */
+        struct queue_entry entry; /* MAKE, SET */
+        struct {
+            uint64_t below, n_items;
+        } purge;
+    } result;
+};
+
+RB_HEAD(reply_tree, reply);
+TAILQ_HEAD(reply_list, reply);
+
+struct session {
+    RB_ENTRY(session) by_id;
+    TAILQ_ENTRY(session) link;
+    struct sessions *sessions;
+    struct producer_id id;
+    uint64_t service; /* what it is told of the service's life: another one for a session that was
+                         forgotten and begins anew, as all it had armed is forgotten too */
+    int64_t last_us;  /* its last request; monotonic */
+    int64_t mount_us; /* its last SYNC or WATCH; -1: none */
+    struct lessee lessee;
+
+    struct interest_tree interests;
+    TAILQ_HEAD(, interest) pending; /* told ones first */
+    struct request *watch;          /* parked */
+    bool due;                       /* in sessions.due: parked, and there is something to tell */
+    TAILQ_ENTRY(session) due_link;
+    int64_t watch_until_us;
+    uint64_t sequence; /* of the last WATCH answer */
+    bool watches;      /* has ever sent one */
+
+    struct reply_tree replies;
+    size_t n_replies, n_working;
+    uint64_t answered_below;
+};
+
+RB_HEAD(session_tree, session);
+
+struct sessions {
+    struct session_tree by_id;
+    TAILQ_HEAD(session_list, session) all; /* least recently heard of first */
+    struct session_list due;               /* WATCHes to be answered */
+    size_t n;
+    uint64_t service; /* the next session's */
+    int64_t watch_us; /* no parked WATCH ends by time before this */
+};
+
+void sessions_init(struct sessions *all, uint64_t service);
+
+/* The session a request is of, made if need be, and noted as heard of. NULL: out of memory, or
+ * too many. */
+struct session *sessions_touch(struct sessions *all, const struct request *request, int64_t now_us);
+struct session *sessions_find(struct sessions *all, const struct producer_id *id);
+uint32_t sessions_count_mounts(const struct sessions *all, int64_t now_us);
+
+/* A session that has not been heard of for SESSION_LIFE_US and has no request at work; NULL. */
+struct session *sessions_expired(struct sessions *all, int64_t now_us);
+/* It has no leases any more. Its WATCH ends with status. */
+void session_free(struct sessions *all, struct session *s, int status, struct answers *answers);
+/* When something of all this is due next. */
+int64_t sessions_deadline(const struct sessions *all);
+
+/* ---- watch.c ---- */
+
+/* Tell the session's WATCH once `kinds` are so. 0 or -ENOMEM. */
+int session_arm(struct session *s, struct queue *q, uint32_t kinds);
+/* Tell it of an item of the queue in its turn. 0 or -ENOMEM. */
+int session_stand_in_line(struct session *s, struct queue *q);
+/* The queue has changed: tell as many in line as there are items. */
+void queue_serve_line(struct queue *q);
+/* Queues whose items nobody came for: tell more. */
+void queues_call_again(struct queue_shared *shared);
+/* When that is due; TIME_FOREVER: never. */
+int64_t queues_call_us(const struct queue_shared *shared);
+/* These are so: every session that is armed for one of them learns of it. */
+void queue_signal(struct queue *q, uint32_t kinds);
+/* The queue is removed: whoever is armed for anything learns of that. */
+void queue_disarm(struct queue *q);
+/* EVENT_QUEUES to every session that watches. */
+void sessions_signal_queues(struct sessions *all);
+
+/* A WATCH came: parks it. One that was parked ends without events. */
+void session_watch(struct sessions *all, struct session *s, struct request *watch, int64_t now_us,
+                   struct answers *answers);
+/* End WATCHes that have something to tell, or whose time is over. */
+void sessions_answer_watches(struct sessions *all, int64_t now_us, struct answers *answers);
+void session_free_interests(struct session *s);
+
+/* ---- repeats.c ---- */
+
+enum reply_news {
+    REPLY_NEW,       /* to be worked on */
+    REPLY_REPEATED,  /* was answered before: answer it with the same */
+    REPLY_WORKED_ON, /* took the place of the one before */
+};
+
+/* 0 and *news, *reply; -EPROTO, -ENOMEM, -ETIMEDOUT: it was answered, and forgotten since. */
+int reply_begin(struct session *s, struct request *request, struct answers *answers,
+                enum reply_news *news, struct reply **reply);
+/*
+ * Answer the reply's request; out and state are set. A negative `status` that may be different
+ * next time (-ENOMEM, -EIO, -ESHUTDOWN) is not kept. May free the reply.
+ */
+void reply_end(struct reply *reply, struct answers *answers);
+void session_free_replies(struct session *s);
+
+#endif

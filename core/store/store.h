@@ -1,0 +1,108 @@
+/*
+ * Where a service keeps its queues: the seam that core/store/lmdb.c and memory.c (and later nats)
+ * implement. It holds four tables (the data model of the service):
+ *
+ *   queues     number -> struct queue_record: name, own settings, next batch, counters
+ *   batches    (queue, batch) -> a batch, whole, as written
+ *   marks      (queue, batch) -> opaque bytes: which of its items are not plainly ready
+ *   sequences  (queue, producer) -> the last item number stored, for exactly-once puts
+ *
+ * All calls come from one thread, the service's. Changes are made between begin and commit only;
+ * commit returns 0 when they are on disk (fdatasync done), all of them, or changes nothing.
+ * Reads may come at any time, in or out of a transaction, and see the changes of an open one.
+ * What a read lends lives until the next call on the store.
+ *
+ * Every function returns 0 or a negative errno: -ENOENT no such row, -ENOSPC full (the limit, or
+ * min_free), -EIO disk, -EBADMSG damaged row (named in one log line). After a failed change, or a
+ * failed commit, the transaction is gone as if aborted: every later change of it and its commit
+ * fail the same way, abort is still allowed. -ENOENT never ends a transaction, a failed read does
+ * not either. -ENOSPC leaves the store usable, anything else from commit means: stop and restart.
+ */
+#ifndef QUEUEFS_CORE_STORE_STORE_H
+#define QUEUEFS_CORE_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/batch.h"
+#include "core/name.h"
+#include "core/producer_id.h"
+#include "core/settings.h"
+#include "core/space.h"
+
+struct queue_record {
+    uint64_t number; /* never reused, from 1 */
+    char name[QUEUE_NAME_MAX + 1];
+    struct queue_settings settings;
+    uint64_t next_batch; /* never reused, from 1 */
+    uint64_t n_items;    /* stored and not done: ready, leased, delayed, dead */
+    uint64_t n_bytes;    /* their payload */
+    int64_t made_us;     /* wall clock */
+    /* Counters over the queue's whole life. */
+    uint64_t total_puts, total_gets, batch_puts, batch_gets, redelivered, expired;
+};
+
+struct sequence_record {
+    struct producer_id producer;
+    uint64_t epoch;
+    uint64_t last;        /* number of the last item stored */
+    int64_t last_used_us; /* wall clock */
+};
+
+struct store;
+
+struct store_ops {
+    int (*begin)(struct store *store);
+    int (*commit)(struct store *store);
+    void (*abort)(struct store *store);
+
+    /* Queues. put makes or replaces; remove takes the queue's other rows with it. next: the record
+     * with the lowest number >= from. last_number: the highest number ever used, 0 for none;
+     * it survives the removal of that queue. */
+    int (*queue_put)(struct store *store, const struct queue_record *record);
+    int (*queue_remove)(struct store *store, uint64_t queue);
+    int (*queue_next)(struct store *store, uint64_t from, struct queue_record *record);
+    int (*queue_last_number)(struct store *store, uint64_t *number);
+
+    /* Batches. put: the number must be above all of that queue. next: the lowest number >= from,
+     * checksum verified; with -EBADMSG *batch is set all the same, so that one can go past it. */
+    int (*batch_put)(struct store *store, uint64_t queue, uint64_t batch,
+                     const struct batch_view *view);
+    int (*batch_remove)(struct store *store, uint64_t queue, uint64_t batch); /* its mark too */
+    int (*batch_get)(struct store *store, uint64_t queue, uint64_t batch, struct batch_view *view);
+    int (*batch_next)(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
+                      struct batch_view *view);
+
+    /* Marks. remove of an absent one is 0. */
+    int (*mark_put)(struct store *store, uint64_t queue, uint64_t batch, const void *data,
+                    size_t len);
+    int (*mark_remove)(struct store *store, uint64_t queue, uint64_t batch);
+    int (*mark_next)(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
+                     const void **data, size_t *len);
+
+    /* Sequences. next: the lowest producer id > *after, or the first where after is NULL. */
+    int (*sequence_put)(struct store *store, uint64_t queue, const struct sequence_record *record);
+    int (*sequence_remove)(struct store *store, uint64_t queue, const struct producer_id *producer);
+    int (*sequence_next)(struct store *store, uint64_t queue, const struct producer_id *after,
+                         struct sequence_record *record);
+
+    int (*space)(struct store *store, struct store_space *space);
+    void (*close)(struct store *store); /* aborts an open transaction; frees the store */
+};
+
+/* An engine's struct begins with this. */
+struct store {
+    const struct store_ops *ops;
+};
+
+/* Opened by the engine's own function. */
+struct lmdb_options {
+    const char *dir; /* exists; made by the caller */
+    uint64_t max_bytes;
+    uint64_t min_free_bytes;
+};
+/* -EBUSY where another process has it open (the caller's lock file is what tells which). */
+int store_lmdb_open(const struct lmdb_options *options, struct store **store);
+int store_memory_open(uint64_t max_bytes, struct store **store);
+
+#endif

@@ -1,0 +1,258 @@
+/* Calls that ask the service end after a second at most, and together while it is silent. */
+#include "tests/core/mount/mount_rig.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+TestSuite(ask, .timeout = 60);
+
+static void make(struct mount_rig *rig, struct rig_call *call)
+{
+    call_init(call);
+    mount_make_queue(rig->mount, "more", 0600, 0, 0, &call->op);
+}
+
+/* Every call that asks, all at once. */
+#define N_CALLS 8
+
+static void ask_all(struct mount_rig *rig, struct rig_call calls[N_CALLS])
+{
+    struct mqueue_info info;
+    int i;
+
+    mqueue_info(rig->mq, &info);
+    info.settings.own.maxsize = 7;
+    for (i = 0; i < N_CALLS; i++)
+        call_init(&calls[i]);
+    mount_make_queue(rig->mount, "more", 0600, 0, 0, &calls[0].op);
+    mount_remove_queue(rig->mount, rig->mq, &calls[1].op);
+    mqueue_set(rig->mq, &info.settings, &calls[2].op);
+    mqueue_list(rig->mq, 1U << ITEM_READY, 0, 10, &calls[3].op);
+    mqueue_look(rig->mq, item_id(1, 0), 1U << ITEM_READY, false, &calls[4].op);
+    mqueue_take(rig->mq, item_id(1, 0), &calls[5].op);
+    mqueue_settle(rig->mq, item_id(1, 0), SETTLE_DROP, &calls[6].op);
+    mqueue_settle(rig->mq, item_id(1, 0), SETTLE_REVIVE, &calls[7].op);
+}
+
+Test(ask, every_call_ends_after_a_second_and_later_ones_at_once)
+{
+    struct rig_call calls[N_CALLS];
+    struct mount_rig rig;
+    int i;
+
+    rig_open(&rig);
+    rig_keep(&rig, KEEP_ALL);
+    ask_all(&rig, calls);
+    for (i = 0; i < N_CALLS; i++) {
+        cr_assert_eq(call_end(&calls[i]), -ETIMEDOUT, "call %d: %zd", i, calls[i].result);
+        cr_assert_geq(calls[i].ended_us - calls[0].begun_us, SECOND);
+        cr_assert_leq(calls[i].ended_us - calls[0].begun_us, 3 * SECOND);
+    }
+    ask_all(&rig, calls);
+    for (i = 0; i < N_CALLS; i++) {
+        cr_assert(call_ended(&calls[i]), "call %d has waited for a service that is silent", i);
+        cr_assert_eq(call_end(&calls[i]), -ETIMEDOUT);
+    }
+    rig_close(&rig);
+}
+
+/* The second runs from the first question that nothing was answered after. */
+Test(ask, a_second_question_ends_with_the_first)
+{
+    struct rig_call first, second;
+    struct mount_rig rig;
+
+    rig_open(&rig);
+    rig_keep(&rig, KEEP_ALL);
+    make(&rig, &first);
+    usleep(600000);
+    make(&rig, &second);
+    cr_assert_eq(call_end(&first), -ETIMEDOUT);
+    cr_assert_eq(call_end(&second), -ETIMEDOUT);
+    cr_assert_geq(second.ended_us - first.begun_us, SECOND);
+    cr_assert_lt(call_took(&second), SECOND * 9 / 10);
+    rig_close(&rig);
+}
+
+/* The request that is answered while one question is open; another is asked after it. */
+static void expect_heard(enum request_kind kind, int status, bool heard)
+{
+    struct rig_call first, second, read;
+    struct mount_rig rig;
+    struct reader *r;
+
+    rig_open(&rig);
+    rig_keep(&rig, KEEP_ALL);
+    make(&rig, &first);
+    cr_assert_eq(mqueue_reader_open(rig.mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    call_init(&read);
+    read.op.len = 100;
+    if (kind == REQUEST_GET)
+        mqueue_read(rig.mq, r, &read.op);
+    if (kind == REQUEST_PUT)
+        rig_put(&rig, "x\n");
+    usleep(300000);
+    if (status == 0)
+        rig_answer_empty(rig_take(&rig, kind));
+    else
+        rig_answer(rig_take(&rig, kind), status);
+    make(&rig, &second);
+    cr_assert_eq(call_end(&second), -ETIMEDOUT);
+    if (heard)
+        cr_assert_geq(call_took(&second), SECOND, "kind %d: %ld us", (int)kind,
+                      (long)call_took(&second));
+    else
+        cr_assert_lt(call_took(&second), SECOND * 9 / 10);
+    op_cancel(&read.op);
+    mqueue_reader_release(rig.mq, r);
+    rig_close(&rig);
+}
+
+Test(ask, a_sync_that_is_answered_ends_the_silence)
+{
+    expect_heard(REQUEST_SYNC, 0, true);
+}
+
+Test(ask, a_watch_that_is_answered_ends_the_silence)
+{
+    expect_heard(REQUEST_WATCH, 0, true);
+}
+
+Test(ask, a_put_that_is_answered_ends_the_silence)
+{
+    expect_heard(REQUEST_PUT, 0, true);
+}
+
+Test(ask, a_get_that_is_answered_ends_the_silence)
+{
+    expect_heard(REQUEST_GET, 0, true);
+}
+
+Test(ask, a_question_that_is_answered_ends_the_silence)
+{
+    expect_heard(REQUEST_MAKE, -EEXIST, true);
+}
+
+/* The client says so, not the service. */
+Test(ask, a_request_that_was_given_up_is_no_answer)
+{
+    expect_heard(REQUEST_SYNC, -ETIMEDOUT, false);
+}
+
+Test(ask, an_interrupted_question_ends_at_once_and_its_answer_does_no_harm)
+{
+    struct mount_rig rig;
+    struct rig_call call;
+    struct request *request;
+
+    rig_open(&rig);
+    rig_keep(&rig, KEEP(REQUEST_MAKE));
+    make(&rig, &call);
+    request = rig_take(&rig, REQUEST_MAKE);
+    op_cancel(&call.op);
+    cr_assert(call_ended(&call));
+    cr_assert_eq(call_end(&call), -EINTR);
+    rig_answer_empty(request);
+    make(&rig, &call);
+    op_cancel(&call.op);
+    cr_assert_eq(call_end(&call), -EINTR);
+    rig_close(&rig);
+}
+
+Test(ask, an_op_interrupted_before_asks_nothing)
+{
+    struct mount_rig rig;
+    struct rig_call call;
+
+    rig_open(&rig);
+    call_init(&call);
+    op_cancel(&call.op);
+    mount_make_queue(rig.mount, "more", 0600, 0, 0, &call.op);
+    cr_assert_eq(call_end(&call), -EINTR);
+    cr_assert_eq(rig_seen(&rig, REQUEST_MAKE), 0);
+    rig_close(&rig);
+}
+
+/* Nothing can be asked about it, and nothing comes to pass later. */
+Test(ask, a_queue_without_a_number_is_waited_for_once)
+{
+    struct rig_call first, second;
+    struct mount_rig rig;
+
+    rig_open_away(&rig);
+    call_init(&first);
+    mqueue_settle(rig.mq, item_id(1, 0), SETTLE_DROP, &first.op);
+    cr_assert_eq(call_end(&first), -ETIMEDOUT);
+    cr_assert_geq(call_took(&first), SECOND);
+    call_init(&second);
+    mqueue_list(rig.mq, 1U << ITEM_READY, 0, 10, &second.op);
+    cr_assert_eq(call_end(&second), -ETIMEDOUT);
+    cr_assert_leq(call_took(&second), SECOND / 5);
+    cr_assert_eq(rig_seen(&rig, REQUEST_SETTLE) + rig_seen(&rig, REQUEST_LIST), 0);
+    rig_close(&rig);
+}
+
+Test(ask, the_end_of_the_mount_ends_every_question)
+{
+    struct rig_call calls[N_CALLS], late;
+    struct mount_rest rest;
+    struct mount_rig rig;
+    int i;
+
+    rig_open(&rig);
+    rig_keep(&rig, KEEP_ALL);
+    ask_all(&rig, calls);
+    mount_stop(rig.mount, SECOND / 10, &rest);
+    for (i = 0; i < N_CALLS; i++)
+        cr_assert_eq(call_end(&calls[i]), -ESHUTDOWN);
+    make(&rig, &late);
+    cr_assert(call_ended(&late));
+    cr_assert_eq(call_end(&late), -ESHUTDOWN);
+    rig_close(&rig);
+}
+
+/* ---- purge: what is buffered goes too, where it can be sent ---- */
+
+static void purge(struct mount_rig *rig, struct rig_call *call)
+{
+    call_init(call);
+    mqueue_purge(rig->mq, &call->op);
+}
+
+Test(ask, a_purge_follows_what_was_written_before)
+{
+    struct request *put;
+    struct mount_rig rig;
+    struct rig_call call;
+
+    rig_open(&rig);
+    rig_keep(&rig, KEEP(REQUEST_PUT));
+    rig_put(&rig, "x\n");
+    purge(&rig, &call);
+    put = rig_take(&rig, REQUEST_PUT);
+    cr_assert_eq(rig_seen(&rig, REQUEST_PURGE), 0);
+    rig_answer_empty(put);
+    cr_assert_eq(call_end(&call), 0);
+    cr_assert_eq(rig_seen(&rig, REQUEST_PURGE), 1);
+    rig_close(&rig);
+}
+
+/* It is what makes room. */
+Test(ask, a_purge_does_not_wait_for_room)
+{
+    struct request *put;
+    struct mount_rig rig;
+    struct rig_call call;
+
+    rig_open(&rig);
+    rig_keep(&rig, KEEP(REQUEST_PUT));
+    rig_put(&rig, "x\n");
+    purge(&rig, &call);
+    put = rig_take(&rig, REQUEST_PUT);
+    put->status = 0;
+    put->out.put.last = 0;
+    put->out.put.full = true;
+    put->done(put);
+    cr_assert_eq(call_end(&call), 0);
+    rig_close(&rig);
+}

@@ -1,0 +1,102 @@
+#include "core/mount/ticker.h"
+
+#include <criterion/criterion.h>
+#include <semaphore.h>
+#include <time.h>
+
+static sem_t ticked;
+static int order[8], n_order;
+
+static void tick(struct ticker_entry *entry, int64_t now_us)
+{
+    order[n_order++] = (int)(intptr_t)entry->owner;
+    sem_post(&ticked);
+}
+
+static int wait_ticks(int n)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 5;
+    while (n > 0 && sem_timedwait(&ticked, &until) == 0)
+        n--;
+    return n;
+}
+
+static struct ticker *start(void)
+{
+    struct ticker *ticker;
+
+    sem_init(&ticked, 0, 0);
+    cr_assert_eq(ticker_new(&clock_system, &ticker), 0);
+    cr_assert_eq(ticker_start(ticker), 0);
+    return ticker;
+}
+
+Test(ticker, entries_are_called_in_order_of_time, .timeout = 20)
+{
+    int64_t now_us = clock_system.mono_us(&clock_system);
+    struct ticker *ticker = start();
+    struct ticker_entry a, b, c;
+
+    ticker_entry_init(&a, tick, (void *)1);
+    ticker_entry_init(&b, tick, (void *)2);
+    ticker_entry_init(&c, tick, (void *)3);
+    cr_assert(ticker_arm(ticker, &c, now_us + 60000));
+    cr_assert(ticker_arm(ticker, &a, now_us + 20000));
+    cr_assert(ticker_arm(ticker, &b, now_us + 40000));
+    cr_assert_eq(wait_ticks(3), 0);
+    ticker_free(ticker);
+    cr_assert_eq(order[0], 1);
+    cr_assert_eq(order[1], 2);
+    cr_assert_eq(order[2], 3);
+}
+
+Test(ticker, an_earlier_time_wins_and_a_later_one_is_ignored, .timeout = 20)
+{
+    int64_t now_us = clock_system.mono_us(&clock_system);
+    struct ticker *ticker = start();
+    struct ticker_entry a;
+
+    ticker_entry_init(&a, tick, (void *)1);
+    cr_assert(ticker_arm(ticker, &a, now_us + 3600000000));
+    cr_assert(!ticker_arm(ticker, &a, now_us + 1000));
+    cr_assert(!ticker_arm(ticker, &a, now_us + 7200000000));
+    cr_assert_eq(wait_ticks(1), 0);
+    cr_assert(ticker_arm(ticker, &a, now_us));
+    cr_assert_eq(wait_ticks(1), 0);
+    ticker_free(ticker);
+}
+
+Test(ticker, a_disarmed_entry_is_not_called, .timeout = 20)
+{
+    int64_t now_us = clock_system.mono_us(&clock_system);
+    struct ticker *ticker = start();
+    struct ticker_entry a, b;
+
+    ticker_entry_init(&a, tick, (void *)1);
+    ticker_entry_init(&b, tick, (void *)2);
+    cr_assert(ticker_arm(ticker, &a, now_us + 50000));
+    cr_assert(ticker_arm(ticker, &b, now_us + 60000));
+    cr_assert(ticker_disarm(ticker, &a));
+    cr_assert(!ticker_disarm(ticker, &a));
+    cr_assert_eq(wait_ticks(1), 0);
+    ticker_free(ticker);
+    cr_assert_eq(n_order, 1);
+    cr_assert_eq(order[0], 2);
+}
+
+Test(ticker, stops_with_entries_armed, .timeout = 20)
+{
+    struct ticker *ticker = start();
+    struct ticker_entry a;
+
+    ticker_entry_init(&a, tick, (void *)1);
+    ticker_arm(ticker, &a, clock_system.mono_us(&clock_system) + 3600000000);
+    ticker_stop(ticker);
+    ticker_stop(ticker);
+    ticker_free(ticker);
+    ticker_free(NULL);
+    cr_assert_eq(n_order, 0);
+}

@@ -1,0 +1,110 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <criterion/criterion.h>
+
+#include "core/store/record.h"
+#include "tests/core/store/store_fixture.h"
+
+static int decode_queue(const void *row, size_t len)
+{
+    struct queue_record record;
+
+    return record_queue_decode(&record, row, len);
+}
+
+static int decode_sequence(const void *row, size_t len)
+{
+    struct sequence_record record;
+
+    return record_sequence_decode(&record, row, len);
+}
+
+static int decode_batch(const void *row, size_t len)
+{
+    struct batch_view view;
+
+    return record_batch_decode(&view, row, len);
+}
+
+/* The row decodes as it is, but no shorter or longer, and with no bit of it turned. */
+static void expect_checked(const uint8_t *row, size_t len, int (*decode)(const void *, size_t))
+{
+    uint8_t *copy = malloc(len + 1);
+
+    cr_assert_not_null(copy);
+    memcpy(copy, row, len);
+    copy[len] = 0;
+    cr_assert_eq(decode(copy, len), 0);
+    cr_assert_eq(decode(copy, len + 1), -EBADMSG);
+    for (size_t bit = 0; bit < 8 * len; bit++) {
+        copy[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        cr_assert_eq(decode(copy, len), -EBADMSG);
+        copy[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    free(copy);
+    for (size_t shorter = 0; shorter < len; shorter++) {
+        copy = malloc(shorter + 1);
+        cr_assert_not_null(copy);
+        memcpy(copy + 1, row, shorter);
+        cr_assert_eq(decode(copy + 1, shorter), -EBADMSG);
+        free(copy);
+    }
+}
+
+Test(record, damage_of_a_queue_is_found, .timeout = 10)
+{
+    struct queue_record record = record_of(1, "jobs");
+    uint8_t row[RECORD_QUEUE_BYTES];
+
+    record_queue_encode(&record, row);
+    expect_checked(row, sizeof(row), decode_queue);
+}
+
+Test(record, damage_of_a_sequence_is_found, .timeout = 10)
+{
+    struct sequence_record record = sequence_of(1, 77);
+    uint8_t row[RECORD_SEQUENCE_BYTES];
+
+    record_sequence_encode(&record, row);
+    expect_checked(row, sizeof(row), decode_sequence);
+}
+
+Test(record, damage_of_a_batch_header_is_found, .timeout = 10)
+{
+    struct batch_view view = {.framing = FRAMING_LINE, .n_items = 1, .len = 0, .put_time_us = 9};
+    uint8_t row[RECORD_BATCH_BYTES];
+
+    record_batch_encode(&view, row);
+    expect_checked(row, sizeof(row), decode_batch);
+}
+
+Test(record, bytes_on_disk_are_little_endian, .timeout = 10)
+{
+    struct batch_view view = {.framing = FRAMING_NUL,
+                              .n_items = 0x01020304,
+                              .len = 0x05060708,
+                              .crc = 0x090a0b0c,
+                              .put_time_us = 0x1112131415161718};
+    static const uint8_t expected[] = {1,    1,    0,    0,    4,    3,    2,    1,
+                                       8,    7,    6,    5,    0xc,  0xb,  0xa,  9,
+                                       0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11};
+    uint8_t row[RECORD_BATCH_BYTES];
+
+    record_batch_encode(&view, row);
+    cr_assert_eq(memcmp(row, expected, sizeof(expected)), 0);
+}
+
+Test(record, name_that_no_queue_may_have_is_damage, .timeout = 10)
+{
+    static const char *const names[] = {"", "a/b", "_x", "stats", "a b"};
+    uint8_t row[RECORD_QUEUE_BYTES];
+
+    for (size_t i = 0; i < 5; i++) {
+        struct queue_record record = record_of(1, names[i]);
+
+        record_queue_encode(&record, row);
+        cr_assert_eq(decode_queue(row, sizeof(row)), -EBADMSG);
+    }
+}
