@@ -36,16 +36,17 @@ static struct ticker *start(void)
 
 Test(ticker, entries_are_called_in_order_of_time, .timeout = 20)
 {
-    int64_t now_us = clock_system.mono_us(&clock_system);
+    /* All are armed before the first is due, however slow the machine. */
+    int64_t first_us = clock_system.mono_us(&clock_system) + 1000000;
     struct ticker *ticker = start();
     struct ticker_entry a, b, c;
 
     ticker_entry_init(&a, tick, (void *)1);
     ticker_entry_init(&b, tick, (void *)2);
     ticker_entry_init(&c, tick, (void *)3);
-    cr_assert(ticker_arm(ticker, &c, now_us + 60000));
-    cr_assert(ticker_arm(ticker, &a, now_us + 20000));
-    cr_assert(ticker_arm(ticker, &b, now_us + 40000));
+    cr_assert(ticker_arm(ticker, &c, first_us + 2000));
+    cr_assert(ticker_arm(ticker, &a, first_us));
+    cr_assert(ticker_arm(ticker, &b, first_us + 1000));
     cr_assert_eq(wait_ticks(3), 0);
     ticker_free(ticker);
     cr_assert_eq(order[0], 1);
