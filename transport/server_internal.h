@@ -1,8 +1,7 @@
 /*
  * The server's parts, private to server*.c.
  *
- *   server.c          contexts come and go; start and stop
- *   server_context.c  a context: one request at a time, received, taken by the backend, answered
+ *   server.c         contexts: one request each, received, taken by the backend, answered
  *   server_listen.c   listeners
  *   server_peer.c     connections, and what each may use
  *
@@ -99,13 +98,6 @@ struct server {
 /* server.c */
 bool server_begin(struct server *server); /* false: closing, start nothing */
 void server_end(struct server *server);
-/* A context has got a request: open more where few are left. Within begin and end. */
-void server_grow(struct server *server);
-
-/* server_context.c */
-int context_open(struct server *server, struct server_context **context);
-void context_receive(struct server_context *context); /* within begin and end; counted idle */
-void context_free(struct server_context *context);    /* stopped, socket closed */
 
 /* server_peer.c */
 bool peer_came(struct server *server, int pipe); /* false: refuse it */

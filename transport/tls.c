@@ -12,6 +12,7 @@
 
 #include "core/log.h"
 #include "transport/tls_context.h"
+#include "transport/tls_why.h"
 
 #define LOOK_S     60 /* between two looks at the files; a tenth of what is left, if that is less */
 #define LOOK_MIN_S 1

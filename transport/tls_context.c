@@ -55,29 +55,6 @@ static int refuse_ssl(char **error, const char *setting, const char *path, const
     return refuse(error, setting, path, "%s (%s)", why, reason);
 }
 
-const char *tls_time(time_t at, char text[TLS_TIME_MAX])
-{
-    struct tm tm;
-
-    if (!gmtime_r(&at, &tm) || strftime(text, TLS_TIME_MAX, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-        snprintf(text, TLS_TIME_MAX, "an unknown day");
-    return text;
-}
-
-const char *tls_name(const X509_NAME *name, char *text, size_t size)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-    int n = 0;
-
-    if (bio && X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253) > 0)
-        n = BIO_read(bio, text, (int)size - 1);
-    text[n > 0 ? n : 0] = '\0';
-    if (n <= 0)
-        snprintf(text, size, "without a name");
-    BIO_free(bio);
-    return text;
-}
-
 /* ---- files ---- */
 
 static int text_read(FILE *file, char **text)

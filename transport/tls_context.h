@@ -8,7 +8,6 @@
 #include "transport/tls.h"
 
 #define TLS_WHAT_MAX 256
-#define TLS_TIME_MAX 32
 
 /* What was read, for the log. */
 struct tls_facts {
@@ -22,11 +21,5 @@ struct tls_facts {
  * certificate (tls_peer_check), and names and addresses where they are set. */
 int tls_context_new(const struct tls_files *files, SSL_CTX **context, struct tls_facts *facts,
                     char **error);
-
-/* "2027-01-02 03:04:05 UTC"; returns `text`. */
-const char *tls_time(time_t at, char text[TLS_TIME_MAX]);
-
-/* "CN=a,O=b", cut off where it is long. Returns `text`. */
-const char *tls_name(const X509_NAME *name, char *text, size_t size);
 
 #endif

@@ -7,7 +7,6 @@
 #include <openssl/x509v3.h>
 
 #include "transport/peer_name.h"
-#include "transport/tls_context.h"
 
 #define NAME_MAX_SHOWN 100 /* of what a certificate says, which may be anything */
 
@@ -22,6 +21,31 @@ static void append(char why[TLS_WHY_MAX], const char *format, ...)
     va_start(args, format);
     vsnprintf(why + len, TLS_WHY_MAX - len, format, args);
     va_end(args);
+}
+
+/* ---- words ---- */
+
+const char *tls_time(time_t at, char text[TLS_TIME_MAX])
+{
+    struct tm tm;
+
+    if (!gmtime_r(&at, &tm) || strftime(text, TLS_TIME_MAX, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+        snprintf(text, TLS_TIME_MAX, "an unknown day");
+    return text;
+}
+
+const char *tls_name(const X509_NAME *name, char *text, size_t size)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    int n = 0;
+
+    if (bio && X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253) > 0)
+        n = BIO_read(bio, text, (int)size - 1);
+    text[n > 0 ? n : 0] = '\0';
+    if (n <= 0)
+        snprintf(text, size, "without a name");
+    BIO_free(bio);
+    return text;
 }
 
 /* ---- what is wrong with a certificate ---- */

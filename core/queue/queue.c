@@ -146,29 +146,14 @@ int queue_load(struct queue *q)
 
 /* ---- counting ---- */
 
-/* a - b, where a damaged store might have made b larger. */
-static uint64_t less(uint64_t a, uint64_t b)
-{
-    return a > b ? a - b : 0;
-}
-
 uint64_t queue_count(const struct queue *q)
 {
-    return less(q->record.n_items, q->n_unreachable + q->items[ITEM_DEAD]) + q->staged.n_items;
+    return sub_floor(q->record.n_items, q->n_unreachable + q->items[ITEM_DEAD]) + q->staged.n_items;
 }
 
 bool queue_has_room(const struct queue *q)
 {
     return q->record.settings.maxsize == 0 || queue_count(q) < (uint64_t)q->record.settings.maxsize;
-}
-
-uint64_t queue_n_untouched(const struct queue *q)
-{
-    uint64_t elsewhere = q->n_unreachable;
-
-    for (int state = ITEM_READY; state < ITEM_DONE; state++)
-        elsewhere += q->items[state];
-    return less(q->record.n_items, elsewhere);
 }
 
 bool queue_has_ready(const struct queue *q)
@@ -202,8 +187,8 @@ void queue_state(struct queue *q, struct queue_state *state)
     *state = (struct queue_state){
         .oldest_put_us = oldest_put_us(q), /* may find batches that cannot be read: comes first */
         .revision = q->listed.revision,
-        .depth = less(record->n_items, items + q->n_unreachable),
-        .depth_bytes = less(record->n_bytes, bytes + q->unreachable_bytes),
+        .depth = sub_floor(record->n_items, items + q->n_unreachable),
+        .depth_bytes = sub_floor(record->n_bytes, bytes + q->unreachable_bytes),
         .leased = q->items[ITEM_LEASED],
         .delayed = q->items[ITEM_DELAYED],
         .dead = q->items[ITEM_DEAD],
@@ -225,21 +210,6 @@ void queue_entry(struct queue *q, struct queue_entry *entry)
     };
     memcpy(entry->name, q->record.name, sizeof(entry->name));
     queue_state(q, &entry->state);
-}
-
-void queue_changed(struct queue *q)
-{
-    if (!q->changed)
-        TAILQ_INSERT_TAIL(&q->shared->changed, q, changed_link);
-    q->changed = true;
-}
-
-void queue_unsaved(struct queue *q)
-{
-    queue_changed(q);
-    if (!q->unsaved)
-        TAILQ_INSERT_TAIL(&q->shared->unsaved, q, unsaved_link);
-    q->unsaved = true;
 }
 
 void queue_take_batch(struct queue *q, const struct queue_front *batch)

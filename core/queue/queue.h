@@ -135,6 +135,12 @@ struct queue {
 
 void queue_shared_init(struct queue_shared *shared, struct store *store, uint64_t token);
 
+/* a - b, where a damaged store might have made b larger. */
+static inline uint64_t sub_floor(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
 /* ---- queue.c ---- */
 
 /* The record is copied. 0 or -ENOMEM. free: without writing anything; takes NULL. */

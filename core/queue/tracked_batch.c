@@ -37,6 +37,32 @@ struct touched *touched_find(struct queue *q, uint64_t batch)
     return RB_FIND(touched_by_batch, &q->touched, &wanted);
 }
 
+/* ---- what the queue is to be told of ---- */
+
+uint64_t queue_n_untouched(const struct queue *q)
+{
+    uint64_t elsewhere = q->n_unreachable;
+
+    for (int state = ITEM_READY; state < ITEM_DONE; state++)
+        elsewhere += q->items[state];
+    return sub_floor(q->record.n_items, elsewhere);
+}
+
+void queue_changed(struct queue *q)
+{
+    if (!q->changed)
+        TAILQ_INSERT_TAIL(&q->shared->changed, q, changed_link);
+    q->changed = true;
+}
+
+void queue_unsaved(struct queue *q)
+{
+    queue_changed(q);
+    if (!q->unsaved)
+        TAILQ_INSERT_TAIL(&q->shared->unsaved, q, unsaved_link);
+    q->unsaved = true;
+}
+
 /* ---- the lowest untouched batch ---- */
 
 /* An unreadable batch, already logged by the store. Kept in mind so that a purge removes it. */

@@ -13,6 +13,18 @@
 #include "core/clock.h"
 #include "core/log.h"
 
+/* ---- the store ---- */
+
+const struct store_space *service_space(struct service *s)
+{
+    struct store *store = s->options.store;
+
+    if (!s->space_known && store->ops->space(store, &s->space) < 0)
+        s->space = (struct store_space){0};
+    s->space_known = true;
+    return &s->space;
+}
+
 /* ---- writing ---- */
 
 static int scratch_reserve(struct service *s, size_t size)

@@ -15,16 +15,6 @@ static size_t frame_size(enum framing framing)
     return framing == FRAMING_FILE ? 4 : 1;
 }
 
-const struct store_space *service_space(struct service *s)
-{
-    struct store *store = s->options.store;
-
-    if (!s->space_known && store->ops->space(store, &s->space) < 0)
-        s->space = (struct store_space){0};
-    s->space_known = true;
-    return &s->space;
-}
-
 static int store_check(struct service *s)
 {
     const struct store_space *space = service_space(s);

@@ -8,17 +8,6 @@
 
 /* ---- replies ---- */
 
-void service_finish(struct service *s, struct reply *reply, int status)
-{
-    reply->status = status;
-    TAILQ_INSERT_TAIL(&s->finished, reply, link);
-}
-
-int service_status(int rc)
-{
-    return rc == -EBADMSG || rc == -ENOENT ? -EIO : rc;
-}
-
 static bool settlements_valid(const struct request *request)
 {
     const struct settlement *items = request->in.settle.items;

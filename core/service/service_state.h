@@ -10,6 +10,7 @@
 #ifndef QUEUEFS_CORE_SERVICE_SERVICE_STATE_H
 #define QUEUEFS_CORE_SERVICE_SERVICE_STATE_H
 
+#include <errno.h>
 #include <pthread.h>
 
 #include "core/queue/queue.h"
@@ -79,16 +80,36 @@ struct service {
 
 /* One round with what is in the inbox; answers are given when it returns. */
 void service_round(struct service *s);
-/* The reply needs no commit. */
-void service_finish(struct service *s, struct reply *reply, int status);
-/* What is told of an error of the store. */
-int service_status(int rc);
 /* When the next one is due though nothing comes in. */
 int64_t service_deadline(const struct service *s);
 /* Everything taken and not answered is answered with `status`; sessions are forgotten. */
 void service_answer_all(struct service *s, int status);
 
+/* ---- queues.c ---- */
+
+struct queue *service_find(struct service *s, uint64_t number);
+struct queue *service_find_name(struct service *s, const char *name);
+void service_list_queue(struct service *s, struct queue *q); /* at start and when made */
+
+/* ---- replies, whoever works on them ---- */
+
+/* The reply needs no commit. */
+static inline void service_finish(struct service *s, struct reply *reply, int status)
+{
+    reply->status = status;
+    TAILQ_INSERT_TAIL(&s->finished, reply, link);
+}
+
+/* What is told of an error of the store. */
+static inline int service_status(int rc)
+{
+    return rc == -EBADMSG || rc == -ENOENT ? -EIO : rc;
+}
+
 /* ---- commit.c ---- */
+
+/* How the store is off; asked once a round. */
+const struct store_space *service_space(struct service *s);
 
 /*
  * Write what has gathered, and what waited for it is finished. Where the store has no space, puts
@@ -105,8 +126,6 @@ void service_sweep(struct service *s);
 
 void service_put(struct service *s, struct session *session, struct request *put);
 
-/* How the store is off; asked once a round. */
-const struct store_space *service_space(struct service *s);
 /* Puts held back for too long, or (any) all of them, are answered as far as they got. */
 void service_end_holds(struct service *s, bool any, int status);
 
@@ -130,9 +149,6 @@ struct request *service_late_gets(struct service *s);
 
 /* ---- admin.c ---- */
 
-struct queue *service_find(struct service *s, uint64_t number);
-struct queue *service_find_name(struct service *s, const char *name);
-void service_list_queue(struct service *s, struct queue *q); /* at start and when made */
 void service_make(struct service *s, struct reply *reply);
 void service_remove(struct service *s, struct reply *reply);
 void service_set(struct service *s, struct reply *reply);

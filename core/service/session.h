@@ -24,23 +24,13 @@
 
 #include "core/request.h"
 #include "core/queue/queue.h"
+#include "core/service/answers.h"
 
 #define SESSION_LIFE_US     INT64_C(30000000)
 #define SESSION_WATCH_US    INT64_C(60000000) /* a WATCH is parked for at most so long */
 #define SESSION_REPLIES_MAX 65536
 #define SESSION_CALL_US     INT64_C(50000) /* whoever is told of an item has so long to come for it */
 #define SESSIONS_MAX        16384
-
-/* Requests that are answered: done() is called when the round is over, with no lock held. */
-struct answers {
-    struct request *first, **end;
-};
-
-void answers_init(struct answers *answers);
-void answers_add(struct answers *answers, struct request *request, int status);
-/* `others` must be initialised before it is used again. */
-void answers_append(struct answers *answers, const struct answers *others);
-void answers_run(struct answers *answers); /* leaves it empty */
 
 struct interest {
     RB_ENTRY(interest) by_queue;
