@@ -42,6 +42,7 @@ struct op {
     int64_t offset;      /* read; OP_GO_ON: where the one before has ended */
     bool nonblock;       /* the call's own O_NONBLOCK */
     bool sync;           /* write: O_SYNC or O_DSYNC */
+    bool sharer;         /* close: by one of those who share the open, and another goes on */
 
     /* Results besides `result`: of a read, where the bytes are, valid during done(). */
     struct iovec iov[16];

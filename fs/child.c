@@ -124,6 +124,11 @@ bool child_takes(enum node_kind kind)
     return kind == NODE_OUT || kind == NODE_NEXT || kind == NODE_CLAIM;
 }
 
+bool child_gives_one(const struct child *child)
+{
+    return (child->kind == NODE_OUT || child->kind == NODE_NEXT) && child->limit == 1;
+}
+
 struct child child_of_item(uint64_t id)
 {
     return (struct child){.kind = NODE_ITEM, .limit = id, .timeout_us = -1};

@@ -58,6 +58,9 @@ const struct child_word *child_word(unsigned i);
 /* Whether to open and read it takes items: what opens all that it finds must not find it. */
 bool child_takes(enum node_kind kind);
 
+/* Whether an open of it gets one item and no more, so that its size can be told. */
+bool child_gives_one(const struct child *child);
+
 /* The limit of a name that says none. */
 uint64_t child_usual_limit(enum node_kind kind);
 

@@ -14,7 +14,7 @@ static void dir_lookup(struct tree *tree, struct node *dir, fuse_req_t req, cons
     if (!child_parse(name, &child))
         fuse_reply_err(req, ENOENT);
     else
-        reply_entry(tree, req, node_lookup(&tree->nodes, dir->mq, &child));
+        reply_entry(tree, req, node_lookup(&tree->nodes, dir->mq, &child, fuse_req_ctx(req)->pid));
 }
 
 /* Offsets: 1 behind ".", 2 behind "..", then one a name. What takes items is there and not listed:

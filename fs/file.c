@@ -14,6 +14,7 @@ struct file *file_new(struct tree *tree, struct node *node, int flags)
     file->ops = node_ops_of(node->child.kind);
     file->flags = flags;
     atomic_init(&file->n_refs, 1);
+    atomic_init(&file->n_users, 1);
     poll_init(&file->poll);
     pthread_mutex_lock(&tree->files_lock);
     TAILQ_INSERT_TAIL(&tree->files, file, link);
@@ -45,6 +46,49 @@ void file_unref(struct file *file)
     free(file);
 }
 
+static struct file *use_locked(struct node *node)
+{
+    if (node->file) {
+        file_ref(node->file);
+        atomic_fetch_add(&node->file->n_users, 1);
+    }
+    return node->file;
+}
+
+struct file *file_use(struct tree *tree, struct node *node)
+{
+    struct file *file;
+
+    pthread_mutex_lock(&tree->files_lock);
+    file = use_locked(node);
+    pthread_mutex_unlock(&tree->files_lock);
+    return file;
+}
+
+void file_opened(struct file *file)
+{
+    struct tree *tree = file->tree;
+    struct file *first;
+
+    if (!child_gives_one(&file->node->child))
+        return;
+    pthread_mutex_lock(&tree->files_lock);
+    first = use_locked(file->node);
+    file->node->file = node_is_alone(&tree->nodes, file->node) ? file : NULL;
+    pthread_mutex_unlock(&tree->files_lock);
+    if (!first)
+        return;
+    first->ops->shared(first);
+    file_unuse(first);
+}
+
+void file_unuse(struct file *file)
+{
+    if (atomic_fetch_sub(&file->n_users, 1) == 1 && file->ops->release)
+        file->ops->release(file);
+    file_unref(file);
+}
+
 void file_release(struct file *file)
 {
     struct tree *tree = file->tree;
@@ -52,9 +96,9 @@ void file_release(struct file *file)
     node_close(&tree->nodes, file->node);
     pthread_mutex_lock(&tree->files_lock);
     TAILQ_REMOVE(&tree->files, file, link);
+    if (file->node->file == file)
+        file->node->file = NULL;
     pthread_mutex_unlock(&tree->files_lock);
     poll_release(file);
-    if (file->ops->release)
-        file->ops->release(file);
-    file_unref(file);
+    file_unuse(file);
 }

@@ -35,7 +35,8 @@ RB_GENERATE_INTERNAL(node_set, node, link, node_compare, static __attribute__((u
 /* Whether each open of such a node has a node of its own. */
 static bool one_open_each(const struct node *node)
 {
-    return node->child.kind == NODE_IN || node->child.kind == NODE_FLUSH;
+    return node->child.kind == NODE_IN || node->child.kind == NODE_FLUSH ||
+           child_gives_one(&node->child);
 }
 
 void nodes_init(struct nodes *nodes, const struct clock *clock)
@@ -82,6 +83,27 @@ fuse_ino_t node_id(const struct nodes *nodes, const struct node *node)
     return node == &nodes->root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)node;
 }
 
+static bool is_within(const struct nodes *nodes, const struct node *node, int64_t us)
+{
+    return nodes->clock->mono_us(nodes->clock) - node->since_us < us;
+}
+
+/* For so long nobody else gets what a thread has looked up: it is about to open it, or was not. */
+#define LOOKED_US INT64_C(1000000)
+
+static bool is_kept_from(const struct nodes *nodes, const struct node *node, pid_t tid)
+{
+    return child_gives_one(&node->child) && node->looker != -1 &&
+           (node->looker != tid || tid == 0) && is_within(nodes, node, LOOKED_US);
+}
+
+static bool is_idle_like(const struct node *node, const struct node *like)
+{
+    return node && node->queue == like->queue && node->child.kind == like->child.kind &&
+           !node->busy && node->child.limit == like->child.limit &&
+           node->child.timeout_us == like->child.timeout_us;
+}
+
 /* The node that a lookup of `like` finds, or NULL. */
 static struct node *find_locked(struct nodes *nodes, struct node *like)
 {
@@ -90,9 +112,9 @@ static struct node *find_locked(struct nodes *nodes, struct node *like)
     if (!one_open_each(like))
         return RB_FIND(node_set, &nodes->set, like);
     node = RB_NFIND(node_set, &nodes->set, like);
-    if (!node || node->queue != like->queue || node->child.kind != like->child.kind || node->busy)
-        return NULL;
-    return node;
+    while (is_idle_like(node, like) && is_kept_from(nodes, node, like->looker))
+        node = RB_NEXT(node_set, &nodes->set, node);
+    return is_idle_like(node, like) ? node : NULL;
 }
 
 static struct node *node_new_locked(struct nodes *nodes, const struct node *like, struct mqueue *mq)
@@ -123,10 +145,11 @@ static struct node *lookup_locked(struct nodes *nodes, struct mqueue *mq, struct
     return node;
 }
 
-struct node *node_lookup(struct nodes *nodes, struct mqueue *mq, const struct child *child)
+struct node *node_lookup(struct nodes *nodes, struct mqueue *mq, const struct child *child,
+                         pid_t tid)
 {
     struct mqueue_info info = {0};
-    struct node like = {.child = *child};
+    struct node like = {.child = *child, .looker = tid};
     struct node *node;
 
     if (mq)
@@ -135,6 +158,10 @@ struct node *node_lookup(struct nodes *nodes, struct mqueue *mq, const struct ch
 
     pthread_mutex_lock(&nodes->lock);
     node = lookup_locked(nodes, mq, &like);
+    if (node) {
+        node->looker = tid;
+        node->since_us = nodes->clock->mono_us(nodes->clock);
+    }
     pthread_mutex_unlock(&nodes->lock);
     return node;
 }
@@ -196,11 +223,6 @@ struct node *node_lookup_item(struct nodes *nodes, const struct node *dir,
     pthread_mutex_unlock(&nodes->lock);
     lister_unref(old);
     return node;
-}
-
-static bool is_within(const struct nodes *nodes, const struct node *node, int64_t us)
-{
-    return nodes->clock->mono_us(nodes->clock) - node->since_us < us;
 }
 
 struct node *node_lookup_listed(struct nodes *nodes, const struct node *dir, uint64_t id)
@@ -321,10 +343,11 @@ static void set_busy_locked(struct nodes *nodes, struct node *node, bool busy)
     RB_INSERT(node_set, &nodes->set, node);
 }
 
-/* Whether this open shall be told ESTALE. A thread that cannot be known again is told nothing. */
+/* Whether this open shall be told ESTALE. A thread that cannot be known again is told nothing, nor
+ * one that has looked the name up just now. */
 static bool refuse_locked(struct nodes *nodes, struct node *node, pid_t tid)
 {
-    if (!one_open_each(node) || tid <= 0)
+    if (!one_open_each(node) || child_gives_one(&node->child) || tid <= 0)
         return false;
     if (told_take(&nodes->told, tid) || !node->busy)
         return false;
@@ -340,12 +363,23 @@ int node_open(struct nodes *nodes, struct node *node, pid_t tid)
     if (!refuse_locked(nodes, node, tid)) {
         node->n_opens++;
         node->n_files++;
+        node->looker = -1;
         if (one_open_each(node))
             set_busy_locked(nodes, node, true);
         result = 0;
     }
     pthread_mutex_unlock(&nodes->lock);
     return result;
+}
+
+bool node_is_alone(struct nodes *nodes, const struct node *node)
+{
+    bool alone;
+
+    pthread_mutex_lock(&nodes->lock);
+    alone = node->n_opens == 1;
+    pthread_mutex_unlock(&nodes->lock);
+    return alone;
 }
 
 void node_close(struct nodes *nodes, struct node *node)

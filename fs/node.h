@@ -7,6 +7,12 @@
  * not open; OPEN of one that is answers ESTALE, upon which the kernel looks the name up again. A
  * thread is told so once: its next open succeeds, sharing the node if it must.
  *
+ * So have `next` and what else gives one item, because the kernel has one size for each inode, and
+ * the size of an item is that of one open. Their names are looked up for each open; LOOKUP hands
+ * out a node that is neither open nor was just handed to another thread. So whoever opens by name
+ * has it alone, and asks about no other by it. Only an open file that is opened again (/dev/stdin)
+ * is shared.
+ *
  * An item has a node in each directory where it is seen, all showing one st_ino. A rename moves the
  * kernel's inode along: that node is told off, and the new name gets a node of its own.
  *
@@ -30,6 +36,8 @@ struct lister {
     atomic_bool open;
 };
 
+struct file;
+
 struct node {
     struct child child;
     struct mqueue *mq;   /* owned; NULL: root, its stats, its flush */
@@ -46,7 +54,9 @@ struct node {
     atomic_size_t shown;    /* the size that stat(2) was last told of them */
     struct item_info info;  /* of an item: as last seen */
     struct lister *lister;  /* that saw it; owned, NULL: it was looked up */
-    int64_t since_us;       /* monotonic: when it was seen, or moved */
+    int64_t since_us;       /* monotonic: when it was seen, or moved; or handed to: */
+    pid_t looker;           /* the thread that looked it up to open it; -1: none, or it has */
+    struct file *file;      /* tree.files_lock: the open that has it alone; NULL: none */
 };
 
 struct nodes {
@@ -66,8 +76,10 @@ void nodes_fini(struct nodes *nodes);
 struct node *node_of(struct nodes *nodes, fuse_ino_t ino);
 fuse_ino_t node_id(const struct nodes *nodes, const struct node *node);
 
-/* The node of a child of `mq` (NULL: of the root), counted as looked up once. NULL: no memory. */
-struct node *node_lookup(struct nodes *nodes, struct mqueue *mq, const struct child *child);
+/* The node of a child of `mq` (NULL: of the root) for thread `tid` (0: unknown), counted as looked
+ * up once. NULL: no memory. */
+struct node *node_lookup(struct nodes *nodes, struct mqueue *mq, const struct child *child,
+                         pid_t tid);
 
 /* The same of an item in `dir`, which was just seen so, by `lister` or (NULL) by a LOOKUP. */
 struct node *node_lookup_item(struct nodes *nodes, const struct node *dir,
@@ -105,6 +117,9 @@ void node_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups);
 
 /* 0, or -ESTALE where thread `tid` (0: unknown) shall look the name up again. */
 int node_open(struct nodes *nodes, struct node *node, pid_t tid);
+
+/* Whether it is open once. */
+bool node_is_alone(struct nodes *nodes, const struct node *node);
 
 /* The open has ended: another may have the node, at once. A shell's next `>> in` follows so close
  * that it often comes while this one is still being released. */

@@ -66,14 +66,23 @@ static void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_da
     fuse_reply_none(req);
 }
 
+/*
+ * Only lseek(2) names the open file: it goes to the end. Of what is given once and in order there
+ * is none, whatever its size: tail -n would read backwards from there, and so it reads on.
+ */
 static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    /* Only lseek(2) names the open file: it goes to the end, of what has none. tail then reads on.
-     */
+    struct node *node = find(req, ino);
+    struct file *file = NULL;
+
+    if (!fi && child_gives_one(&node->child))
+        file = file_use(tree_of(req), node);
     if (fi && ops_of(req, ino)->endless)
         fuse_reply_err(req, ESPIPE);
+    else if (file)
+        file->ops->fstat(file, req);
     else
-        reply_attr(tree_of(req), req, find(req, ino));
+        reply_attr(tree_of(req), req, node);
 }
 
 static void setattr_of_file(struct tree *tree, struct node *node, fuse_req_t req, struct stat *to,

@@ -24,6 +24,7 @@ static int send_open(struct file *file, fuse_req_t req)
     struct fuse_open_out out = {.fh = (uintptr_t)file};
     struct iovec iov = {&out, sizeof(out)};
 
+    file_opened(file);
     out.open_flags = is_cached(file) ? FOPEN_KEEP_CACHE : FOPEN_DIRECT_IO;
     if (is_stream(file))
         out.open_flags |= FOPEN_STREAM;
@@ -61,6 +62,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, ENOMEM);
         return;
     }
+    file->tid = fuse_req_ctx(req)->pid;
     result = file->ops->open ? file->ops->open(file, req) : 0;
     if (result != OPEN_PARKED)
         reply_open(file, req, result);
@@ -73,11 +75,14 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
  * names as a reason to go on with read(2), and that is what cat, cp and others that copy do.
  *
  * libuv goes on upon EINVAL only, and until it has all bytes that fstat(2) has shown, for ever if
- * they never come. Where those were not the file's, ENOSYS ends it before it has begun.
+ * they never come. Where those were not the file's, as of `out`, ENOSYS ends it before it has
+ * begun.
  */
-static void refuse_page(const struct file *file, fuse_req_t req)
+static void refuse_page(struct file *file, fuse_req_t req)
 {
-    bool counted = file->text && atomic_load(&file->node->shown) == file->text_len;
+    bool counted = file->ops->shown
+                       ? file->ops->shown(file) > 0
+                       : file->text && atomic_load(&file->node->shown) == file->text_len;
 
     fuse_reply_err(req, counted ? EINVAL : ENOSYS);
 }

@@ -49,8 +49,61 @@ static void out_flush(struct file *file, fuse_req_t req)
 {
     struct call *call = call_new(file->tree, req, CALL_ASKS, call_reply_error);
 
-    if (call)
-        mqueue_reader_close(file->node->mq, file->reader, &call->op);
+    if (!call)
+        return;
+    /* A child, as a rule, on its way to exec: whoever was told a size shall still find it so. */
+    call->op.sharer = fuse_req_ctx(req)->pid != file->tid;
+    mqueue_reader_close(file->node->mq, file->reader, &call->op);
+}
+
+/* ---- the size of one item ---- */
+
+/*
+ * Programs that trust the size (Node's copyFile, curl, wc, tail) ask for it before they read. So an
+ * open of `next` that is asked for it has its item from then on, if one is there. Nothing, an empty
+ * item and every error look as ever: what is wrong the read will tell.
+ */
+static void out_shared(struct file *file)
+{
+    atomic_store(&file->shown, 0);
+    mqueue_unpeek(file->node->mq, file->reader);
+}
+
+static void out_peeked(struct call *call, ssize_t result)
+{
+    struct file *file = call->file;
+
+    if (result > 0 && !node_is_alone(&call->tree->nodes, file->node)) {
+        out_shared(file);
+        result = 0;
+    }
+    if (result > 0) {
+        atomic_store(&file->shown, result);
+        reply_size(call->tree, call->req, file->node, result);
+    } else {
+        reply_attr(call->tree, call->req, file->node);
+    }
+    file_unuse(file);
+}
+
+static void out_fstat(struct file *file, fuse_req_t req)
+{
+    struct call *call = call_new(file->tree, req, CALL_ASKS, out_peeked);
+
+    if (!call) {
+        file_unuse(file);
+        return;
+    }
+    call_set_file(call, file);
+    tree_look(file->tree, file->node);
+    mqueue_peek(file->node->mq, file->reader, &call->op);
+}
+
+static off_t out_shown(struct file *file)
+{
+    off_t shown = atomic_load(&file->shown);
+
+    return shown > 0 && mqueue_reader_size(file->node->mq, file->reader) == shown ? shown : 0;
 }
 
 static bool out_poll(struct file *file, struct op *op)
@@ -63,6 +116,9 @@ const struct node_ops out_ops = {
     .release = out_release,
     .read = out_read,
     .flush = out_flush,
+    .fstat = out_fstat,
+    .shared = out_shared,
+    .shown = out_shown,
     .poll = out_poll,
     .poll_events = POLLIN | POLLRDNORM,
     .endless = true,

@@ -41,7 +41,7 @@ static void reply_queue(struct tree *tree, fuse_req_t req, struct mqueue *mq)
         fuse_reply_err(req, ENOENT);
         return;
     }
-    reply_entry(tree, req, node_lookup(&tree->nodes, mq, &queue_dir));
+    reply_entry(tree, req, node_lookup(&tree->nodes, mq, &queue_dir, 0));
     mqueue_unref(mq);
 }
 
@@ -49,7 +49,7 @@ static void root_lookup(struct tree *tree, struct node *root, fuse_req_t req, co
 {
     for (size_t i = 0; i < N_FIXED; i++) {
         if (strcmp(name, fixed[i].name) == 0) {
-            reply_entry(tree, req, node_lookup(&tree->nodes, NULL, &fixed[i].child));
+            reply_entry(tree, req, node_lookup(&tree->nodes, NULL, &fixed[i].child, 0));
             return;
         }
     }

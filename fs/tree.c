@@ -178,7 +178,7 @@ int entry_of_node(struct tree *tree, struct node *node, struct fuse_entry_param 
                                        .generation = node->generation};
     entry->attr_timeout = fresh_s(tree, node, &held);
     entry->entry_timeout = size_varies(node) ? FRESH_S : entry->attr_timeout;
-    if (node->child.kind == NODE_ITEM && !held)
+    if ((node->child.kind == NODE_ITEM && !held) || child_gives_one(&node->child))
         entry->entry_timeout = 0;
     return node_stat(tree, node, &entry->attr);
 }
@@ -211,6 +211,19 @@ void reply_attr(struct tree *tree, fuse_req_t req, struct node *node)
         fuse_reply_err(req, -result);
     else
         fuse_reply_attr(req, &st, fresh_s(tree, node, &held));
+}
+
+void reply_size(struct tree *tree, fuse_req_t req, struct node *node, off_t size)
+{
+    struct stat st;
+    int result = node_stat(tree, node, &st);
+
+    if (result < 0) {
+        fuse_reply_err(req, -result);
+        return;
+    }
+    set_size(&st, size);
+    fuse_reply_attr(req, &st, 0);
 }
 
 int open_text(struct file *file, char *text)

@@ -47,14 +47,17 @@ struct file {
     struct tree *tree;
     struct node *node;
     const struct node_ops *ops;
-    int flags;         /* of open(2) */
-    atomic_int n_refs; /* the open, a parked poll, a read that is being answered */
+    int flags;          /* of open(2) */
+    pid_t tid;          /* the thread that opened it; 0: not known */
+    atomic_int n_refs;  /* the open, a parked poll, a read that is being answered */
+    atomic_int n_users; /* the open, and whoever uses it without having been given it */
     struct poll poll;
     struct writer *writer;    /* in */
     _Atomic off_t end;        /* in: where the kernel saw its last write end */
     atomic_bool after_long;   /* in: the last write may be a piece of a longer one */
     _Atomic uint64_t refused; /* in: what came after it, and the error: see there */
     struct reader *reader;    /* out, next, claim */
+    _Atomic off_t shown;      /* next: the size that fstat(2) was told; 0: none */
     struct held *held;        /* an item that this mount holds */
     const uint8_t *data;      /* its bytes, held's */
     size_t data_len;
@@ -84,6 +87,13 @@ struct node_ops {
     void (*flush)(struct file *file, fuse_req_t req);
     /* NULL: 0. */
     void (*fsync)(struct file *file, fuse_req_t req);
+    /* Of what gives one item: fstat(2), of the open that has the node alone; takes its use. And
+     * that open is no longer alone. */
+    void (*fstat)(struct file *file, fuse_req_t req);
+    void (*shared)(struct file *file);
+    /* The size that fstat(2) was told, where reads will give so much; 0: none. NULL: as its text.
+     */
+    off_t (*shown)(struct file *file);
     /* Times or size are set. NULL: EPERM. */
     void (*touch)(struct tree *tree, struct node *node, fuse_req_t req);
     /* Whether `poll_events` are so now; if not, the op is parked until they may be. NULL: always.
@@ -132,6 +142,8 @@ int entry_of_node(struct tree *tree, struct node *node, struct fuse_entry_param 
 /* Answer with that entry; undone where the answer does not arrive. NULL: no memory. */
 void reply_entry(struct tree *tree, fuse_req_t req, struct node *node);
 void reply_attr(struct tree *tree, fuse_req_t req, struct node *node);
+/* The same, of an open that is so large. */
+void reply_size(struct tree *tree, fuse_req_t req, struct node *node, off_t size);
 
 /* The file opens with this text, which it takes, and whose size fstat(2) shows. 0, or -ENOMEM where
  * it is NULL. */
@@ -159,6 +171,15 @@ void file_ref(struct file *file);
 void file_unref(struct file *file);
 /* The open has ended: releases what it holds and takes back its reference. */
 void file_release(struct file *file);
+
+/* The kernel is about to be told that it is open. Of what gives one item: file_use() may find it.
+ */
+void file_opened(struct file *file);
+
+/* The open that has this node alone, or NULL. The kernel may release it at any time, but what it
+ * holds stays until file_unuse(). */
+struct file *file_use(struct tree *tree, struct node *node);
+void file_unuse(struct file *file);
 
 /* move.c: rm of an item, and every rename(2). */
 void items_unlink(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);

@@ -176,9 +176,7 @@ void consumer_step(struct consumer *c, int64_t now_us, struct effects *effects)
 /* A close waits for what has to go back, but not for a service that is away. */
 static int64_t close_deadline_us(const struct consumer *c, int64_t now_us)
 {
-    bool away = c->want_us != TIME_FOREVER && now_us - c->want_us >= AWAY_US;
-
-    return away ? now_us : now_us + CLOSE_WAIT_US;
+    return consumer_is_away(c, now_us) ? now_us : now_us + CLOSE_WAIT_US;
 }
 
 void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
@@ -193,6 +191,23 @@ void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t 
     op->subject = r;
     if (!reader_read(r, op, now_us, effects))
         wait_read(r, op, now_us, effects);
+    consumer_step(c, now_us, effects);
+}
+
+void consumer_peek(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
+                   struct effects *effects)
+{
+    op->offset = OP_PEEK;
+    op->nonblock = true;
+    consumer_read(c, r, op, now_us, effects);
+}
+
+void consumer_unpeek(struct consumer *c, struct reader *r, int64_t now_us, struct effects *effects)
+{
+    if (!r->partial.chunk || r->partial.begun)
+        return;
+    reader_return_partial(r, now_us);
+    consumer_return_pool(c, now_us);
     consumer_step(c, now_us, effects);
 }
 
@@ -214,7 +229,7 @@ void consumer_close(struct consumer *c, struct reader *r, struct op *op, int64_t
         return;
     }
     reader_acknowledge(r, now_us);
-    if (r->partial.chunk && r->partial.begun)
+    if (r->partial.chunk && (r->partial.begun || op->sharer))
         reader_leave(r, now_us);
     else
         reader_return_partial(r, now_us);

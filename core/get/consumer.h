@@ -71,6 +71,10 @@ void consumer_set_peer(struct consumer *c, struct consumer *peer);
 int reader_new(struct consumer *c, uint64_t limit, int64_t timeout_us, struct reader **reader);
 struct consumer *reader_consumer(const struct reader *r);
 
+/* How many bytes all reads of this open give together, once it has the last item that it gets; 0:
+ * not known. Once it is, reads may begin further on, too: what they skip counts as given. */
+int64_t reader_size(const struct reader *r);
+
 /*
  * read(2) at op->offset (OP_GO_ON: on from where the last one ended) of at most op->len bytes.
  * Result: bytes, which lie in op->iov during done(); 0 end of file; -EAGAIN, -EINVAL (an offset
@@ -82,10 +86,22 @@ struct consumer *reader_consumer(const struct reader *r);
 void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
                    struct effects *effects);
 
+/*
+ * For a size to show of an open that gets one item: it gets that item now, as by a read under
+ * O_NONBLOCK, for the reads to come. Result: reader_size(), or an error of such a read. Waits as
+ * long as one would, but not for a service that is away.
+ */
+void consumer_peek(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
+                   struct effects *effects);
+
+/* What it got so and no read has begun goes back. */
+void consumer_unpeek(struct consumer *c, struct reader *r, int64_t now_us, struct effects *effects);
+
 /* close(2) of one descriptor (FUSE FLUSH): what was given is acknowledged, what was not goes back,
  * and the op ends when the service has said so, after 1 s at most, or at once where it has not
  * answered for 1 s. An item that was given in part stays with the open, for whoever shares it, and
- * goes back with the release; whoever reads the queue meanwhile waits a moment for that. */
+ * goes back with the release; whoever reads the queue meanwhile waits a moment for that. So does
+ * one that was only peeked at, where op->sharer. */
 void consumer_close(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
                     struct effects *effects);
 

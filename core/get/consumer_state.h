@@ -34,6 +34,9 @@
 /* The read is due (its timeout has passed) and waits for the producer first. */
 #define CONFIRM_LATER UINT64_MAX
 
+/* The offset of a read that is a consumer_peek(). */
+#define OP_PEEK (INT64_MIN + 1)
+
 /* What a read was given: bytes in chunks, or a copy of few; counted references. */
 struct portion {
     atomic_uint refs;
@@ -163,6 +166,12 @@ static inline bool consumer_held_up(const struct consumer *c)
 }
 void reader_free(struct reader *r); /* settled before */
 
+/* It has not answered for so long that nobody need wait for it. */
+static inline bool consumer_is_away(const struct consumer *c, int64_t now_us)
+{
+    return c->want_us != TIME_FOREVER && now_us - c->want_us >= AWAY_US;
+}
+
 /* ---- waiters.c ---- */
 
 /* Park a read that found nothing. */
@@ -174,6 +183,7 @@ void wait_park(struct consumer *c, struct op *op, struct op_list *list, int64_t 
 
 /* Finish what need not wait any longer. */
 void wait_serve(struct consumer *c, int64_t now_us, struct effects *effects);
+void wait_serve_reader(struct reader *r, int64_t now_us, struct effects *effects);
 void wait_review(struct consumer *c, int64_t now_us, struct effects *effects);
 void wait_pollers(struct consumer *c, struct effects *effects);
 void wait_closers(struct consumer *c, struct effects *effects);

@@ -181,6 +181,13 @@ bool reader_at_end(const struct reader *r)
     return !r->partial.chunk && r->line_left == 0 && (r->ended || r->left == 0);
 }
 
+int64_t reader_size(const struct reader *r)
+{
+    if (consumer_claims(r->consumer) || (r->left > 0 && !r->ended))
+        return 0;
+    return r->pos + (r->partial.chunk ? (int64_t)r->partial.len : 0);
+}
+
 static void give(struct reader *r, struct portion *portion, struct op *op, struct effects *effects)
 {
     portion_unref(r->last);
@@ -189,13 +196,15 @@ static void give(struct reader *r, struct portion *portion, struct op *op, struc
     portion_answer(portion, 0, op, effects);
 }
 
-/* The next bytes of an item that is larger than a read; its end carries the acknowledgement. */
+/* The next bytes of an item that the reader has; its end carries the acknowledgement. */
 static void give_partial(struct reader *r, struct op *op, struct effects *effects)
 {
     bool last = r->partial.file || r->left == 0;
-    size_t room = r->partial.len == op->len && !last ? room_of(op) : op->len;
-    size_t len = r->partial.len < room ? r->partial.len : room;
-    bool whole = len == r->partial.len;
+    size_t skip = op->offset > r->pos ? (size_t)(op->offset - r->pos) : 0;
+    size_t rest = r->partial.len - skip;
+    size_t room = rest == op->len && !last ? room_of(op) : op->len;
+    size_t len = rest < room ? rest : room;
+    bool whole = len == rest;
     bool copies = len <= COPY_BYTES;
     struct portion *portion = portion_new(whole, copies ? len : 0);
 
@@ -204,10 +213,11 @@ static void give_partial(struct reader *r, struct op *op, struct effects *effect
         return;
     }
     chunk_ref(r->partial.chunk);
-    portion_add(portion, r->partial.chunk, r->partial.data, len,
+    portion_add(portion, r->partial.chunk, r->partial.data + skip, len,
                 copies ? (uint8_t *)&portion->ranges[portion->n_ranges] : NULL);
-    r->partial.data += len;
-    r->partial.len -= len;
+    r->pos += (int64_t)skip;
+    r->partial.data += skip + len;
+    r->partial.len -= skip + len;
     r->partial.begun = true;
     if (whole) {
         portion->ranges[0] = r->partial.range;
@@ -373,7 +383,22 @@ static bool claim_on(struct reader *r, struct op *op, int64_t now_us, struct eff
     return n != -EAGAIN && n != -ENOENT;
 }
 
-/* New bytes. False: the pool has none, or settlements must be answered before more is lent. */
+/* Plan what is taken from the pool, with room for its settlements. 0; -ENOENT: nothing is there to
+ * take now; -EAGAIN: settlements must be answered before more is lent; -ENOMEM. */
+static int cut_next(struct consumer *c, size_t room, uint64_t max_items, struct cut *cut)
+{
+    int error;
+
+    pool_cut(&c->pool, room, max_items, cut);
+    if (cut->n_items == 0 || c->returning || consumer_held_up(c))
+        return -ENOENT;
+    error = settler_reserve(&c->settler, cut->n_ranges);
+    if (error == -EAGAIN)
+        settler_hurry(&c->settler);
+    return error;
+}
+
+/* New bytes. False: they have to be waited for. */
 static bool read_on(struct reader *r, struct op *op, int64_t now_us, struct effects *effects)
 {
     struct consumer *c = r->consumer;
@@ -385,14 +410,9 @@ static bool read_on(struct reader *r, struct op *op, int64_t now_us, struct effe
         give_partial(r, op, effects);
         return true;
     }
-    pool_cut(&c->pool, room_of(op), max_items, &cut);
-    if (cut.n_items == 0 || c->returning || consumer_held_up(c))
+    error = cut_next(c, room_of(op), max_items, &cut);
+    if (error == -ENOENT || error == -EAGAIN)
         return false;
-    error = settler_reserve(&c->settler, cut.n_ranges);
-    if (error == -EAGAIN) {
-        settler_hurry(&c->settler);
-        return false;
-    }
     if (error)
         effects_finish_locked(effects, op, error);
     else
@@ -400,10 +420,54 @@ static bool read_on(struct reader *r, struct op *op, int64_t now_us, struct effe
     return true;
 }
 
+/* As read_on(): an item is the reader's now, and no byte of it is given. */
+static bool peek(struct reader *r, struct op *op, int64_t now_us, struct effects *effects)
+{
+    struct consumer *c = r->consumer;
+    struct cut cut;
+    int error;
+
+    if (r->left != 1 || r->ended || r->partial.chunk || consumer_claims(c)) {
+        effects_finish_locked(effects, op, (ssize_t)reader_size(r));
+        return true;
+    }
+    error = cut_next(c, 0, 1, &cut);
+    if (error == -ENOENT || error == -EAGAIN) {
+        if (consumer_is_away(c, now_us))
+            effects_finish_locked(effects, op, -ETIMEDOUT);
+        return consumer_is_away(c, now_us);
+    }
+    if (error) {
+        effects_finish_locked(effects, op, error);
+        return true;
+    }
+    begin_partial(r, &cut);
+    c->touched_us = c->taken_us = now_us;
+    c->look = true; /* it is readable */
+    effects_finish_locked(effects, op, (ssize_t)reader_size(r));
+    wait_serve_reader(r, now_us, effects);
+    return true;
+}
+
+/* A read that does not go on where the last one ended: ahead only, and only where the size is known
+ * and may have been shown. */
+static bool read_elsewhere(struct reader *r, struct op *op, struct effects *effects)
+{
+    int64_t size = reader_size(r);
+
+    if (op->offset > r->pos && op->offset < size)
+        give_partial(r, op, effects);
+    else
+        effects_finish_locked(effects, op, op->offset > r->pos && size > 0 ? 0 : -EINVAL);
+    return true;
+}
+
 bool reader_read(struct reader *r, struct op *op, int64_t now_us, struct effects *effects)
 {
     int64_t last = r->pos - (r->last ? (int64_t)r->last->len : 0);
 
+    if (op->offset == OP_PEEK)
+        return peek(r, op, now_us, effects);
     if (op->len == 0) {
         effects_finish_locked(effects, op, 0);
         return true;
@@ -412,10 +476,8 @@ bool reader_read(struct reader *r, struct op *op, int64_t now_us, struct effects
         portion_answer(r->last, (size_t)(op->offset - last), op, effects);
         return true;
     }
-    if (op->offset != r->pos && op->offset != OP_GO_ON) {
-        effects_finish_locked(effects, op, -EINVAL);
-        return true;
-    }
+    if (op->offset != r->pos && op->offset != OP_GO_ON)
+        return read_elsewhere(r, op, effects);
     reader_acknowledge(r, now_us);
     if (reader_at_end(r)) {
         effects_finish_locked(effects, op, 0);

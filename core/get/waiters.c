@@ -172,6 +172,17 @@ void wait_serve(struct consumer *c, int64_t now_us, struct effects *effects)
     }
 }
 
+void wait_serve_reader(struct reader *r, int64_t now_us, struct effects *effects)
+{
+    struct op *op, *after;
+
+    for (op = TAILQ_FIRST(&r->consumer->waiting.ops); op; op = after) {
+        after = TAILQ_NEXT(op, link);
+        if (op->subject == r)
+            reader_read(r, op, now_us, effects);
+    }
+}
+
 void wait_pollers(struct consumer *c, struct effects *effects)
 {
     struct op *op, *after;

@@ -36,6 +36,35 @@ void mqueue_read(struct mqueue *mq, struct reader *r, struct op *op)
     mqueue_leave(mq, &effects, now_us);
 }
 
+void mqueue_peek(struct mqueue *mq, struct reader *r, struct op *op)
+{
+    struct effects effects;
+    int64_t now_us = mqueue_enter_op(mq, op, &effects);
+
+    consumer_peek(reader_consumer(r), r, op, now_us, &effects);
+    mqueue_leave(mq, &effects, now_us);
+}
+
+void mqueue_unpeek(struct mqueue *mq, struct reader *r)
+{
+    int64_t now_us = mount_now(mq->mount);
+    struct effects effects;
+
+    mqueue_enter(mq, &effects);
+    consumer_unpeek(reader_consumer(r), r, now_us, &effects);
+    mqueue_leave(mq, &effects, now_us);
+}
+
+int64_t mqueue_reader_size(struct mqueue *mq, const struct reader *r)
+{
+    int64_t size;
+
+    pthread_mutex_lock(&mq->lock);
+    size = reader_size(r);
+    pthread_mutex_unlock(&mq->lock);
+    return size;
+}
+
 void mqueue_reader_close(struct mqueue *mq, struct reader *r, struct op *op)
 {
     struct effects effects;

@@ -202,11 +202,123 @@ def test_node_copy_file(t):
         m.sh("node -e \"require('fs').copyFileSync('jobs/%s', '../copy.%s')\"" % (name, name))
         with open(t.path("copy." + name), "rb") as file:
             equal(still(file.read()), text_of(m, name))
-    for name, error in (("out", b"ENOSYS"), ("next", b"ENOSYS"), ("claim", b"ESPIPE")):
+    for name, error in (("out", b"ENOSYS"), ("claim", b"ESPIPE")):
         script = "node -e \"require('fs').copyFileSync('jobs/%s', '../copy')\"" % name
         done = m.sh(script, check=False)
         assert done.returncode != 0 and error in done.stderr, (name, done.stderr)
     equal(m.get("jobs"), LINES)
+
+
+# ---- what asks for the size first, and trusts it ----
+
+COPIES = (
+    "fs.copyFileSync('jobs/NAME', '../copy')",
+    "fs.copyFile('jobs/NAME', '../copy', error => { if (error) throw error })",
+    "fs.promises.copyFile('jobs/NAME', '../copy')",
+)
+
+
+def test_node_copies_an_item(t):
+    need("node")
+    m = filled(t)
+    lines = LINES.splitlines(True)
+    for name in ("next", "next@5s", "out@1"):
+        for script in COPIES:
+            m.sh('node -e "%s"' % script.replace("NAME", name))
+            with open(t.path("copy"), "rb") as file:
+                equal(file.read(), lines.pop(0), script)
+    equal(m.get("jobs"), b"".join(lines))
+
+
+def test_node_copies_a_large_item(t):
+    need("node")
+    m = t.queue(framing="file", max_item_size="8MiB")
+    data = os.urandom(5000001)
+    m.put("jobs", data)
+    m.sh('node -e "%s"' % COPIES[1].replace("NAME", "next"))
+    with open(t.path("copy"), "rb") as file:
+        equal(file.read(), data)
+    equal(m.depth("jobs"), 0)
+
+
+@timeout(60)
+def test_node_copies_many_at_once(t):
+    need("node")
+    m = t.queue()
+    m.put("jobs", b"".join(b"%d %s\n" % (n, b"x" * (n * 91 % 7000)) for n in range(300)))
+    script = (
+        "const fs = require('fs'), spawn = require('child_process').spawn;"
+        "for (let n = 0; n < 300; n++) {"
+        "  if (n % 20 == 0) spawn('true');"
+        "  fs.copyFile('jobs/next', '../copy.' + n, error => { if (error) throw error }) }"
+    )
+    m.sh('node -e "%s"' % script)
+    copies = []
+    for n in range(300):
+        with open(t.path("copy.%d" % n), "rb") as file:
+            copies.append(file.read())
+    for n, data in enumerate(sorted(copies, key=lambda data: int(data.split()[0]))):
+        equal(data, b"%d %s\n" % (n, b"x" * (n * 91 % 7000)))
+    equal(m.get("jobs"), b"")
+
+
+def test_node_copies_nothing_from_an_empty_queue(t):
+    need("node")
+    m = t.queue()
+    for script in COPIES:
+        done = m.sh('node -e "%s"' % script.replace("NAME", "next"), check=False)
+        assert done.returncode != 0 and b"ENOSYS" in done.stderr, done.stderr
+
+
+def test_bytes_are_counted_and_left(t):
+    m = filled(t)
+    for script in ("wc -c jobs/next", "wc -c < jobs/next", "exec wc -c < jobs/next",
+                   "stat -L -c %s - < jobs/next"):
+        equal(int(m.out(script).split()[0]), len(FIRST), script)
+    m.flush("jobs")
+    (item,) = sorted(os.listdir(m.at("jobs/ready")))[:1]
+    equal(os.getxattr(m.at("jobs/ready", item), "user.deliveries"), b"0")
+    equal(m.stats("jobs")["total_gets"], 0)
+    equal(m.get("jobs"), LINES)
+
+
+def test_bytes_of_whole_pages_are_counted(t):
+    m = t.queue()
+    m.put("jobs", b"x" * 8191 + b"\n")
+    equal(m.out("wc -c jobs/next"), b"8192 jobs/next\n")
+
+
+def test_the_end_of_an_item(t):
+    need("busybox")
+    for tail in ("tail -c 5", "busybox tail -c 5", uutils("tail") + " -c 5"):
+        m = t.queue() if tail == "tail -c 5" else m
+        for size in (3, 5, 100, 4096, 4097, 100000):
+            m.put("jobs", b"x" * (size - 4) + b"end\n"[-size:] + b"after\n")
+            equal(m.out(tail + " jobs/next"), (b"x" + b"end\n")[-size:], (tail, size))
+            equal(m.get("jobs"), b"after\n", (tail, size))
+
+
+def test_the_last_lines_of_an_item(t):
+    need("busybox")
+    m = t.queue(framing="nul")
+    for tail in ("tail -n 2", "busybox tail -n 2", uutils("tail") + " -n 2"):
+        for size in (10, 4096, 30000):
+            m.put("jobs", b"first\n" + b"x" * size + b"\n" + b"y" * size + b"\n\0after\0")
+            equal(m.out(tail + " jobs/next"), b"y" * size + b"\n\0", (tail, size))
+            equal(m.get("jobs"), b"after\0", (tail, size))
+
+
+def test_python_reads_an_item(t):
+    m = filled(t)
+    lines = LINES.splitlines(True)
+    for mode in ("r", "rb"):
+        with open(m.at("jobs/next"), mode) as file:
+            data = file.read()
+        equal(data.encode() if mode == "r" else data, lines.pop(0))
+    with open(m.at("jobs/next"), "rb", buffering=0) as file:
+        equal(os.fstat(file.fileno()).st_size, len(lines[0]))
+        equal(file.readall(), lines.pop(0))
+    equal(m.get("jobs"), b"".join(lines))
 
 
 def test_node_read_file(t):
@@ -221,6 +333,7 @@ class Upload(http.server.BaseHTTPRequestHandler):
             self.server.body = self.rfile.read(int(self.headers["Content-Length"]))
         else:
             self.server.body = b"".join(iter(self.chunk, b""))
+        self.server.headers = self.headers
         self.send_response(200)
         self.end_headers()
 
@@ -233,12 +346,33 @@ class Upload(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def uploads():
+    """A server that keeps the body of the last upload, and its address."""
+    server = http.server.HTTPServer(("127.0.0.1", 0), Upload)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, "http://127.0.0.1:%d/" % server.server_port
+
+
+def test_curl_uploads_an_item(t):
+    need("curl")
+    m = filled(t)
+    server, url = uploads()
+    lines = LINES.splitlines(True)
+    for name in ("next", "next@5s", "out@1"):
+        m.sh("curl -sS -T jobs/%s %s" % (name, url))
+        equal(server.body, lines.pop(0), name)
+        equal(int(server.headers["Content-Length"]), len(server.body), name)
+    done = m.sh("curl -sS -T jobs/next http://127.0.0.1:1/", check=False)
+    assert done.returncode != 0, "there is no server"
+    equal(m.get("jobs"), b"".join(lines), "it is given back where it was not sent")
+    done = m.sh("curl -sS -m 3 -T jobs/next " + url, check=False)
+    assert done.returncode != 0, "curl says that it has sent what is not there"
+
+
 def test_curl_upload(t):
     need("curl")
     m = filled(t)
-    server = http.server.HTTPServer(("127.0.0.1", 0), Upload)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = "http://127.0.0.1:%d/" % server.server_port
+    server, url = uploads()
     m.sh("curl -sS -T jobs/config " + url)
     equal(still(server.body), text_of(m, "config"))
     m.sh("curl -sS -T - %s < jobs/out@5000" % url)

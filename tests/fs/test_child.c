@@ -178,6 +178,28 @@ Test(child, an_item)
     cr_assert_eq(item.timeout_us, -1);
 }
 
+static bool gives_one(const char *name)
+{
+    struct child child;
+
+    cr_assert(child_parse(name, &child));
+    return child_gives_one(&child);
+}
+
+Test(child, one_item_an_open)
+{
+    cr_assert(gives_one("next"));
+    cr_assert(gives_one("next@5s"));
+    cr_assert(gives_one("out@1"));
+    cr_assert(gives_one("out@1@forever"));
+    cr_assert_not(gives_one("out"));
+    cr_assert_not(gives_one("out@2"));
+    cr_assert_not(gives_one("out@1s"));
+    cr_assert_not(gives_one("claim"), "what it gives is a line");
+    cr_assert_not(gives_one("in"));
+    cr_assert_not(gives_one("ready"));
+}
+
 Test(child, directories_of_items)
 {
     for (int kind = NODE_ROOT; kind < NODE_KINDS; kind++)

@@ -1,4 +1,5 @@
-/* Nodes of the root only: they need no queue. flush has a node for each open, as in has. */
+/* Nodes of the root only: they need no queue. flush has a node for each open, as in has, and next.
+ */
 #include <criterion/criterion.h>
 
 #include <errno.h>
@@ -44,22 +45,22 @@ Test(node, the_root_is_itself)
 
 Test(node, one_node_a_name)
 {
-    struct node *a = node_lookup(&nodes, NULL, &stats);
+    struct node *a = node_lookup(&nodes, NULL, &stats, 0);
 
-    cr_assert_eq(node_lookup(&nodes, NULL, &stats), a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &stats, 0), a);
     cr_assert_eq(node_of(&nodes, node_id(&nodes, a)), a);
     cr_assert_eq(node_open(&nodes, a, 1), 0);
     cr_assert_eq(node_open(&nodes, a, 2), 0);
-    cr_assert_eq(node_lookup(&nodes, NULL, &stats), a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &stats, 0), a);
 }
 
 Test(node, lives_until_forgotten_and_closed)
 {
-    struct node *a = node_lookup(&nodes, NULL, &stats);
+    struct node *a = node_lookup(&nodes, NULL, &stats, 0);
 
     cr_assert_eq(node_open(&nodes, a, 1), 0);
     node_forget(&nodes, a, 1);
-    cr_assert_eq(node_lookup(&nodes, NULL, &stats), a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &stats, 0), a);
     node_close(&nodes, a);
     node_unref(&nodes, a);
     cr_assert_eq(a->n_lookups, 1);
@@ -69,11 +70,11 @@ Test(node, lives_until_forgotten_and_closed)
 
 Test(node, a_closed_one_is_handed_out_before_it_is_let_go_of)
 {
-    struct node *a = node_lookup(&nodes, NULL, &flush);
+    struct node *a = node_lookup(&nodes, NULL, &flush, 0);
 
     cr_assert_eq(node_open(&nodes, a, 1), 0);
     node_close(&nodes, a);
-    cr_assert_eq(node_lookup(&nodes, NULL, &flush), a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &flush, 0), a);
     cr_assert_eq(node_open(&nodes, a, 1), 0); /* by the same thread, which is not told */
     node_unref(&nodes, a);                    /* of the first open: the second still has it */
     cr_assert_eq(node_open(&nodes, a, 1), -ESTALE);
@@ -86,7 +87,7 @@ Test(node, a_closed_one_is_handed_out_before_it_is_let_go_of)
 
 Test(node, a_forget_of_more_than_was_looked_up)
 {
-    struct node *a = node_lookup(&nodes, NULL, &stats);
+    struct node *a = node_lookup(&nodes, NULL, &stats, 0);
 
     node_forget(&nodes, a, 3);
     cr_assert(RB_EMPTY(&nodes.set));
@@ -94,20 +95,20 @@ Test(node, a_forget_of_more_than_was_looked_up)
 
 Test(node, an_open_one_is_not_handed_out)
 {
-    struct node *a = node_lookup(&nodes, NULL, &flush), *b;
+    struct node *a = node_lookup(&nodes, NULL, &flush, 0), *b;
 
-    cr_assert_eq(node_lookup(&nodes, NULL, &flush), a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &flush, 0), a);
     cr_assert_eq(node_open(&nodes, a, 1), 0);
-    b = node_lookup(&nodes, NULL, &flush);
+    b = node_lookup(&nodes, NULL, &flush, 0);
     cr_assert_neq(b, a);
     cr_assert_eq(node_open(&nodes, b, 2), 0);
     node_close(&nodes, a);
-    cr_assert_eq(node_lookup(&nodes, NULL, &flush), a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &flush, 0), a);
 }
 
 Test(node, a_thread_is_told_once)
 {
-    struct node *a = node_lookup(&nodes, NULL, &flush);
+    struct node *a = node_lookup(&nodes, NULL, &flush, 0);
 
     cr_assert_eq(node_open(&nodes, a, 1), 0);
     cr_assert_eq(node_open(&nodes, a, 2), -ESTALE);
@@ -121,7 +122,7 @@ Test(node, a_thread_is_told_once)
 
 Test(node, a_thread_that_is_not_known_is_told_nothing)
 {
-    struct node *a = node_lookup(&nodes, NULL, &flush);
+    struct node *a = node_lookup(&nodes, NULL, &flush, 0);
 
     cr_assert_eq(node_open(&nodes, a, 0), 0);
     cr_assert_eq(node_open(&nodes, a, 0), 0);
@@ -132,19 +133,93 @@ Test(node, many_open_and_one_idle)
     struct node *last = NULL;
 
     for (pid_t tid = 1; tid <= 1000; tid++) {
-        last = node_lookup(&nodes, NULL, &flush);
+        last = node_lookup(&nodes, NULL, &flush, 0);
         cr_assert_eq(node_open(&nodes, last, tid), 0);
         node_forget(&nodes, last, 1);
     }
     node_close(&nodes, last);
     node_unref(&nodes, last); /* and it is gone */
-    last = node_lookup(&nodes, NULL, &flush);
+    last = node_lookup(&nodes, NULL, &flush, 0);
     cr_assert_not(last->busy);
+}
+
+/* ---- what gives one item ---- */
+
+static const struct child next = {NODE_NEXT, 1, -1}, next_5s = {NODE_NEXT, 1, 5000000};
+static const struct child out_1 = {NODE_OUT, 1, -1}, out = {NODE_OUT, READER_UNLIMITED, -1};
+
+Test(node, each_name_of_one_item_has_nodes_of_its_own)
+{
+    struct node *a = node_lookup(&nodes, NULL, &next, 1);
+    struct node *b = node_lookup(&nodes, NULL, &next_5s, 1);
+    struct node *c = node_lookup(&nodes, NULL, &out_1, 1);
+
+    cr_assert(a != b && b != c && a != c);
+    cr_assert_eq(node_lookup(&nodes, NULL, &next, 1), a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &next_5s, 1), b);
+    cr_assert_eq(node_lookup(&nodes, NULL, &out_1, 1), c);
+}
+
+Test(node, each_open_of_one_item_has_a_node_of_its_own)
+{
+    struct node *a = node_lookup(&nodes, NULL, &next, 1), *b;
+
+    cr_assert_eq(node_open(&nodes, a, 1), 0);
+    b = node_lookup(&nodes, NULL, &next, 1);
+    cr_assert_neq(b, a);
+    cr_assert_eq(node_open(&nodes, b, 1), 0);
+    node_close(&nodes, a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &next, 2), a);
+}
+
+Test(node, what_gives_more_is_shared)
+{
+    struct node *a = node_lookup(&nodes, NULL, &out, 1);
+
+    cr_assert_eq(node_open(&nodes, a, 1), 0);
+    cr_assert_eq(node_open(&nodes, a, 2), 0);
+    cr_assert_eq(node_lookup(&nodes, NULL, &out, 3), a);
+}
+
+Test(node, what_a_thread_has_looked_up_is_kept_from_others_for_a_second)
+{
+    struct node *a = node_lookup(&nodes, NULL, &next, 1), *b = node_lookup(&nodes, NULL, &next, 2);
+
+    cr_assert_neq(b, a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &next, 1), a);
+    now_us += 999999;
+    cr_assert_eq(node_lookup(&nodes, NULL, &next, 2), b);
+    now_us += 1;
+    cr_assert_eq(node_lookup(&nodes, NULL, &next, 3), a);
+}
+
+Test(node, threads_that_are_not_known_are_not_the_same)
+{
+    struct node *a = node_lookup(&nodes, NULL, &next, 0);
+
+    cr_assert_neq(node_lookup(&nodes, NULL, &next, 0), a);
+}
+
+/* /dev/stdin: no name is looked up, so there is none to look up again. */
+Test(node, an_open_one_that_is_opened_again_is_shared)
+{
+    struct node *a = node_lookup(&nodes, NULL, &next, 1);
+
+    cr_assert_not(node_is_alone(&nodes, a));
+    cr_assert_eq(node_open(&nodes, a, 1), 0);
+    cr_assert(node_is_alone(&nodes, a));
+    cr_assert_eq(node_open(&nodes, a, 2), 0);
+    cr_assert_not(node_is_alone(&nodes, a));
+    node_close(&nodes, a);
+    cr_assert_neq(node_lookup(&nodes, NULL, &next, 3), a);
+    node_close(&nodes, a);
+    cr_assert_eq(node_lookup(&nodes, NULL, &next, 3)->child.kind, NODE_NEXT);
 }
 
 Test(node, ids_of_a_queue)
 {
-    struct node *a = node_lookup(&nodes, NULL, &stats), *b = node_lookup(&nodes, NULL, &flush);
+    struct node *a = node_lookup(&nodes, NULL, &stats, 0),
+                *b = node_lookup(&nodes, NULL, &flush, 0);
     fuse_ino_t *ids;
 
     cr_assert_eq(node_ids_of(&nodes, 0, &ids), 2);
@@ -257,14 +332,14 @@ Test(node, a_move_of_an_item_that_the_kernel_does_not_know)
 /* What a file handle of the first would say of the second, were their addresses the same. */
 Test(node, a_generation_is_of_one_node_only)
 {
-    struct node *a = node_lookup(&nodes, NULL, &stats);
+    struct node *a = node_lookup(&nodes, NULL, &stats, 0);
     uint64_t generation = a->generation;
 
     for (int i = 0; i < 100; i++) {
         node_forget(&nodes, a, 1);
-        a = node_lookup(&nodes, NULL, &stats);
+        a = node_lookup(&nodes, NULL, &stats, 0);
         cr_assert_gt(a->generation, generation);
         generation = a->generation;
     }
-    cr_assert_eq(node_lookup(&nodes, NULL, &stats)->generation, generation);
+    cr_assert_eq(node_lookup(&nodes, NULL, &stats, 0)->generation, generation);
 }

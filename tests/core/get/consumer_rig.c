@@ -249,6 +249,20 @@ void rig_read(struct rig *rig, struct reader *r, struct call *call, size_t len, 
     leave(rig);
 }
 
+void rig_peek(struct rig *rig, struct reader *r, struct call *call)
+{
+    enter(rig);
+    consumer_peek(reader_consumer(r), r, &call->op, rig->now_us, &rig->effects);
+    leave(rig);
+}
+
+void rig_unpeek(struct rig *rig, struct reader *r)
+{
+    enter(rig);
+    consumer_unpeek(reader_consumer(r), r, rig->now_us, &rig->effects);
+    leave(rig);
+}
+
 void rig_close(struct rig *rig, struct reader *r, struct call *call)
 {
     enter(rig);

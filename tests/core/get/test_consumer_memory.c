@@ -67,6 +67,22 @@ static size_t read_some(struct rig *rig, struct reader *r, size_t len)
     return given;
 }
 
+/* What it tells the next read gives, or neither can. */
+static void peek(struct rig *rig, struct reader *r)
+{
+    struct call call;
+
+    call_init(&call, rig);
+    rig_peek(rig, r, &call);
+    rig_settle_down(rig);
+    rig_pass(rig, 1500000);
+    cr_assert(call.done);
+    cr_assert(call.result == 0 || call.result == 20 || call.result == -ENOMEM ||
+                  call.result == -ETIMEDOUT,
+              "got %zd", call.result);
+    call_fini(&call);
+}
+
 static void close_reader(struct rig *rig, struct reader *r)
 {
     struct call call;
@@ -100,6 +116,7 @@ static void work(int nth, int n)
     rig_put_many(&rig, 2, 2, 20000);
     rig_tell(&rig);
     given = read_some(&rig, a, 4096);
+    peek(&rig, b);
     given += read_some(&rig, b, 4096);
     given += read_some(&rig, a, BULK);
     close_reader(&rig, b);

@@ -16,10 +16,11 @@
 
 struct user {
     struct reader *r;
-    struct call read, close;
-    bool reading, closing;
-    int64_t pos; /* before the read */
-    char *text;  /* what it was given, from the offset 0 on */
+    struct call read, close, peek;
+    bool reading, closing, peeking;
+    ssize_t size; /* that it was told and that holds; 0: none */
+    int64_t pos;  /* before the read */
+    char *text;   /* what it was given, from the offset 0 on */
     size_t len;
 };
 
@@ -30,6 +31,7 @@ struct world {
     unsigned *given; /* times each item was given whole, by its number in rig.items */
     bool large;      /* there are items larger than some reads */
     size_t last;     /* the item given last */
+    unsigned n_told; /* sizes */
     uint64_t seed;
 };
 
@@ -75,6 +77,7 @@ static void count_given(struct world *w, struct user *u)
     free(u->text);
     u->text = NULL;
     u->len = 0;
+    u->size = 0;
 }
 
 static void check_order(struct world *w, const struct call *call)
@@ -102,12 +105,27 @@ static void read_ended(struct world *w, struct user *u)
         memcpy(u->text + u->len, call->bytes, (size_t)call->result);
         u->len += (size_t)call->result;
         u->text[u->len] = '\0';
+        cr_assert(u->size == 0 || (ssize_t)u->len <= u->size, "more than was told");
     } else {
+        cr_assert(call->result < 0 || u->size == 0 || (ssize_t)u->len == u->size,
+                  "less than was told");
         cr_assert(call->result == 0 || call->result == -EINTR || call->result == -EAGAIN ||
                       call->result == -ETIMEDOUT || call->result == -EIO,
                   "got %zd", call->result);
     }
     call_fini(call);
+}
+
+static void peek_ended(struct world *w, struct user *u)
+{
+    u->peeking = false;
+    if (u->peek.result > 0) {
+        cr_assert(u->size == 0 || u->size == u->peek.result, "another size");
+        cr_assert_geq(u->peek.result, (ssize_t)u->len);
+        u->size = u->peek.result;
+        w->n_told++;
+    }
+    call_fini(&u->peek);
 }
 
 /* In the order in which they ended. */
@@ -123,6 +141,10 @@ static void reap(struct world *w)
             if (u->reading && u->read.done && (!first || u->read.serial < first->read.serial))
                 first = u;
         }
+        for (i = 0; i < READERS; i++)
+            if (w->users[i].peeking && w->users[i].peek.done &&
+                (!first || w->users[i].peek.serial < first->read.serial))
+                peek_ended(w, &w->users[i]);
         if (!first)
             return;
         if (!w->large && first->read.op.offset == first->pos && first->read.result > 0)
@@ -158,10 +180,27 @@ static void begin_read(struct world *w, struct user *u)
              back > 0 && chance(w, 6) == 0 ? u->pos - 1 - chance(w, (unsigned)back) : u->pos);
 }
 
+static void begin_peek(struct world *w, struct user *u)
+{
+    call_init(&u->peek, &w->rig);
+    u->peeking = true;
+    rig_peek(&w->rig, u->r, &u->peek);
+}
+
+/* An item that it was only told of goes back. */
+static void forget_size(struct user *u)
+{
+    if (u->r->partial.chunk && !u->r->partial.begun)
+        u->size = 0;
+}
+
 static void begin_close(struct world *w, struct user *u)
 {
     call_init(&u->close, &w->rig);
     u->closing = true;
+    u->close.op.sharer = u->size > 0 && chance(w, 2);
+    if (!u->close.op.sharer)
+        forget_size(u);
     rig_close(&w->rig, u->r, &u->close);
 }
 
@@ -171,7 +210,10 @@ static void leave(struct world *w, struct user *u)
 
     rig_release(&w->rig, u->r);
     count_given(w, u);
-    u->r = rig_reader(&w->rig, chance(w, 3) ? READER_UNLIMITED : 1 + chance(w, 20),
+    u->r = rig_reader(&w->rig,
+                      w->large && chance(w, 2) ? 1
+                      : chance(w, 3)           ? READER_UNLIMITED
+                                               : 1 + chance(w, 20),
                       timeouts[chance(w, 5)]);
 }
 
@@ -184,6 +226,13 @@ static void act(struct world *w, struct user *u)
             leave(w, u);
     } else if (u->reading && chance(w, 20) == 0) {
         op_cancel(&u->read.op);
+    } else if (w->large && !u->closing && !u->peeking && chance(w, 3) == 0) {
+        begin_peek(w, u);
+    } else if (u->peeking && chance(w, 20) == 0) {
+        op_cancel(&u->peek.op);
+    } else if (w->large && !u->closing && chance(w, 20) == 0) {
+        forget_size(u);
+        rig_unpeek(&w->rig, u->r);
     } else if (!u->reading && !u->closing && chance(w, 12) == 0) {
         begin_close(w, u);
     } else if (!u->reading && !u->closing) {
@@ -240,6 +289,8 @@ static void finish(struct world *w)
 
         if (u->reading)
             op_cancel(&u->read.op);
+        if (u->peeking)
+            op_cancel(&u->peek.op);
         reap(w);
         rig_release(&w->rig, u->r);
         count_given(w, u);
@@ -256,9 +307,11 @@ static void finish(struct world *w)
     }
 }
 
-static void run(uint64_t seed, bool large)
+/* How many sizes were told. */
+static unsigned run(uint64_t seed, bool large)
 {
     struct world *w = calloc(1, sizeof(*w));
+    unsigned n_told;
     size_t i;
 
     w->seed = seed;
@@ -280,8 +333,10 @@ static void run(uint64_t seed, bool large)
     cr_assert_gt(rig_count(&w->rig, ITEM_DONE), 500);
     cr_assert_eq(w->rig.n_late, 0);
     rig_fini(&w->rig);
+    n_told = w->n_told;
     free(w->given);
     free(w);
+    return n_told;
 }
 
 Test(consumer_random, small_items_are_given_once_and_in_order, .timeout = 120)
@@ -294,8 +349,10 @@ Test(consumer_random, small_items_are_given_once_and_in_order, .timeout = 120)
 
 Test(consumer_random, items_larger_than_reads_are_given_once, .timeout = 120)
 {
+    unsigned n_told = 0;
     uint64_t seed;
 
     for (seed = 1; seed <= 15; seed++)
-        run(seed, true);
+        n_told += run(seed, true);
+    cr_assert_gt(n_told, 100);
 }
