@@ -83,6 +83,8 @@ static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
         file->ops->fstat(file, req);
     else
         reply_attr(tree_of(req), req, node);
+    if (file)
+        file_unuse(file);
 }
 
 static void setattr_of_file(struct tree *tree, struct node *node, fuse_req_t req, struct stat *to,

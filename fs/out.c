@@ -62,38 +62,34 @@ static void out_flush(struct file *file, fuse_req_t req)
  * Programs that trust the size (Node's copyFile, curl, wc, tail) ask for it before they read. So an
  * open of `next` that is asked for it has its item from then on, if one is there. Nothing, an empty
  * item and every error look as ever: what is wrong the read will tell.
+ *
+ * Who opens an open file once more (/dev/stdin) shall find in the queue what the first open has got
+ * so and not read; Node asks for the size of its standard input whenever it starts.
  */
 static void out_shared(struct file *file)
 {
     atomic_store(&file->shown, 0);
-    mqueue_unpeek(file->node->mq, file->reader);
+    mqueue_peek_no_more(file->node->mq, file->reader);
 }
 
 static void out_peeked(struct call *call, ssize_t result)
 {
     struct file *file = call->file;
 
-    if (result > 0 && !node_is_alone(&call->tree->nodes, file->node)) {
-        out_shared(file);
-        result = 0;
-    }
-    if (result > 0) {
+    if (result > 0 && node_is_alone(&call->tree->nodes, file->node)) {
         atomic_store(&file->shown, result);
         reply_size(call->tree, call->req, file->node, result);
     } else {
         reply_attr(call->tree, call->req, file->node);
     }
-    file_unuse(file);
 }
 
 static void out_fstat(struct file *file, fuse_req_t req)
 {
     struct call *call = call_new(file->tree, req, CALL_ASKS, out_peeked);
 
-    if (!call) {
-        file_unuse(file);
+    if (!call)
         return;
-    }
     call_set_file(call, file);
     tree_look(file->tree, file->node);
     mqueue_peek(file->node->mq, file->reader, &call->op);

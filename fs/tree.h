@@ -87,8 +87,8 @@ struct node_ops {
     void (*flush)(struct file *file, fuse_req_t req);
     /* NULL: 0. */
     void (*fsync)(struct file *file, fuse_req_t req);
-    /* Of what gives one item: fstat(2), of the open that has the node alone; takes its use. And
-     * that open is no longer alone. */
+    /* Of what gives one item: fstat(2) of the open that has the node alone, and that it no longer
+     * is alone. */
     void (*fstat)(struct file *file, fuse_req_t req);
     void (*shared)(struct file *file);
     /* The size that fstat(2) was told, where reads will give so much; 0: none. NULL: as its text.

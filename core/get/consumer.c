@@ -202,8 +202,10 @@ void consumer_peek(struct consumer *c, struct reader *r, struct op *op, int64_t 
     consumer_read(c, r, op, now_us, effects);
 }
 
-void consumer_unpeek(struct consumer *c, struct reader *r, int64_t now_us, struct effects *effects)
+void consumer_peek_no_more(struct consumer *c, struct reader *r, int64_t now_us,
+                           struct effects *effects)
 {
+    r->reads_only = true;
     if (!r->partial.chunk || r->partial.begun)
         return;
     reader_return_partial(r, now_us);

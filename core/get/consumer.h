@@ -94,8 +94,9 @@ void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t 
 void consumer_peek(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
                    struct effects *effects);
 
-/* What it got so and no read has begun goes back. */
-void consumer_unpeek(struct consumer *c, struct reader *r, int64_t now_us, struct effects *effects);
+/* What it got so and no read has begun goes back, and it gets no more so. */
+void consumer_peek_no_more(struct consumer *c, struct reader *r, int64_t now_us,
+                           struct effects *effects);
 
 /* close(2) of one descriptor (FUSE FLUSH): what was given is acknowledged, what was not goes back,
  * and the op ends when the service has said so, after 1 s at most, or at once where it has not

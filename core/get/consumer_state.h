@@ -59,6 +59,7 @@ struct reader {
     struct portion *last; /* what ends at pos; NULL: nothing was given yet */
     bool ended;           /* the one item of framing file was given */
     bool active;          /* has read since its last close */
+    bool reads_only;      /* a peek takes nothing for it */
     bool has_parked;      /* some op of it was parked, and may still be */
     bool leaving;         /* closed in the middle of an item, and not read since */
 

@@ -427,7 +427,7 @@ static bool peek(struct reader *r, struct op *op, int64_t now_us, struct effects
     struct cut cut;
     int error;
 
-    if (r->left != 1 || r->ended || r->partial.chunk || consumer_claims(c)) {
+    if (r->left != 1 || r->ended || r->partial.chunk || r->reads_only || consumer_claims(c)) {
         effects_finish_locked(effects, op, (ssize_t)reader_size(r));
         return true;
     }

@@ -132,7 +132,7 @@ int mqueue_reader_open(struct mqueue *mq, enum get_kind kind, uint64_t limit, in
                        struct reader **reader);
 void mqueue_read(struct mqueue *mq, struct reader *r, struct op *op);
 void mqueue_peek(struct mqueue *mq, struct reader *r, struct op *op);
-void mqueue_unpeek(struct mqueue *mq, struct reader *r);
+void mqueue_peek_no_more(struct mqueue *mq, struct reader *r);
 int64_t mqueue_reader_size(struct mqueue *mq, const struct reader *r);
 void mqueue_reader_close(struct mqueue *mq, struct reader *r, struct op *op);
 void mqueue_reader_release(struct mqueue *mq, struct reader *r);

@@ -45,13 +45,13 @@ void mqueue_peek(struct mqueue *mq, struct reader *r, struct op *op)
     mqueue_leave(mq, &effects, now_us);
 }
 
-void mqueue_unpeek(struct mqueue *mq, struct reader *r)
+void mqueue_peek_no_more(struct mqueue *mq, struct reader *r)
 {
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
     mqueue_enter(mq, &effects);
-    consumer_unpeek(reader_consumer(r), r, now_us, &effects);
+    consumer_peek_no_more(reader_consumer(r), r, now_us, &effects);
     mqueue_leave(mq, &effects, now_us);
 }
 

@@ -256,10 +256,10 @@ void rig_peek(struct rig *rig, struct reader *r, struct call *call)
     leave(rig);
 }
 
-void rig_unpeek(struct rig *rig, struct reader *r)
+void rig_peek_no_more(struct rig *rig, struct reader *r)
 {
     enter(rig);
-    consumer_unpeek(reader_consumer(r), r, rig->now_us, &rig->effects);
+    consumer_peek_no_more(reader_consumer(r), r, rig->now_us, &rig->effects);
     leave(rig);
 }
 

@@ -87,7 +87,7 @@ void call_init(struct call *call, struct rig *rig);
 void call_fini(struct call *call);
 void rig_read(struct rig *rig, struct reader *r, struct call *call, size_t len, int64_t offset);
 void rig_peek(struct rig *rig, struct reader *r, struct call *call);
-void rig_unpeek(struct rig *rig, struct reader *r);
+void rig_peek_no_more(struct rig *rig, struct reader *r);
 void rig_close(struct rig *rig, struct reader *r, struct call *call);
 void rig_poll(struct rig *rig, struct reader *r, struct call *call);
 void rig_flush(struct rig *rig, struct call *call, int64_t timeout_us);

@@ -238,24 +238,27 @@ Test(consumer_peek, a_copy_that_is_read_after_a_close_gets_an_item)
 }
 
 /* The open is opened once more: what it has not begun to read is anybody's. */
-Test(consumer_peek, can_be_undone)
+Test(consumer_peek, can_be_undone_once_for_all)
 {
     struct reader *r = rig_reader(&rig, 1, -1), *other = rig_reader(&rig, 1, -1);
     struct call read;
 
-    rig_unpeek(&rig, r);
+    rig_peek_no_more(&rig, other);
     cr_assert_eq(rig.n_sent, 0);
     rig_put(&rig, 1, FRAMING_LINE, "abc\n");
-    peek(r);
-    rig_unpeek(&rig, r);
+    cr_assert_eq(peek(other), 0);
+    cr_assert_eq(peek(r), 4);
+    rig_peek_no_more(&rig, r);
     cr_assert_eq(reader_size(r), 0);
+    cr_assert_eq(peek(r), 0);
     call_init(&read, &rig);
     rig_read(&rig, other, &read, 2, 0);
     rig_settle_down(&rig);
     cr_assert_str_eq(read.bytes, "ab");
     cr_assert_eq(rig.items[0].n_leases, 2);
     call_fini(&read);
-    rig_unpeek(&rig, other);
+    rig_peek_no_more(&rig, other);
+    cr_assert_eq(peek(other), 4, "what it reads it has");
     rig_expect(&rig, other, 4096, "c\n");
     rig_expect(&rig, r, 4096, "");
     rig_leave(&rig, r);
@@ -452,6 +455,21 @@ Test(consumer_peek, can_be_interrupted)
     rig_settle_down(&rig);
     rig_leave(&rig, r);
     cr_assert_eq(rig_count(&rig, ITEM_READY), 1);
+}
+
+Test(consumer_peek, that_waits_gets_nothing_when_it_is_undone)
+{
+    struct reader *r = rig_reader(&rig, 1, TIME_FOREVER), *other = rig_reader(&rig, 1, 0);
+
+    rig_put(&rig, 1, FRAMING_LINE, "abc\n");
+    rig_peek(&rig, r, &call);
+    rig_peek_no_more(&rig, r);
+    rig_settle_down(&rig);
+    cr_assert(call.done);
+    cr_assert_eq(call.result, 0);
+    rig_expect(&rig, other, 4096, "abc\n");
+    rig_leave(&rig, other);
+    rig_leave(&rig, r);
 }
 
 Test(consumer_peek, ends_with_the_release)

@@ -232,7 +232,7 @@ static void act(struct world *w, struct user *u)
         op_cancel(&u->peek.op);
     } else if (w->large && !u->closing && chance(w, 20) == 0) {
         forget_size(u);
-        rig_unpeek(&w->rig, u->r);
+        rig_peek_no_more(&w->rig, u->r);
     } else if (!u->reading && !u->closing && chance(w, 12) == 0) {
         begin_close(w, u);
     } else if (!u->reading && !u->closing) {
