@@ -352,7 +352,7 @@ static void context_free(struct server_context *context)
 /* One more context that waits for a request. */
 static int server_add(struct server *server)
 {
-    struct server_context *context;
+    struct server_context *context = NULL;
     int rc = context_open(server, &context);
 
     if (rc < 0)
