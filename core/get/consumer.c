@@ -431,6 +431,12 @@ void consumer_end(struct consumer *c, int error, int64_t now_us, struct effects 
     consumer_step(c, now_us, effects);
 }
 
+void consumer_shut(struct consumer *c, struct effects *effects)
+{
+    c->shut = true;
+    finish_closing(c, -ESHUTDOWN, effects);
+}
+
 /* The lists know best how many wait: an op that is cancelled leaves without telling. */
 const struct consumer_counters *consumer_counters(const struct consumer *c)
 {

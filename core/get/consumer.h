@@ -164,6 +164,10 @@ int64_t consumer_deadline(const struct consumer *c);
  * sent. */
 void consumer_end(struct consumer *c, int error, int64_t now_us, struct effects *effects);
 
+/* After consumer_end(): nothing is waited for any longer. Closes and flushes that wait end, and
+ * those that still come at once. */
+void consumer_shut(struct consumer *c, struct effects *effects);
+
 const struct consumer_counters *consumer_counters(const struct consumer *c);
 
 #endif

@@ -101,6 +101,7 @@ struct consumer {
     struct op_list waiting; /* reads */
     struct op_list polling;
     struct op_list closing; /* closes, and flushes */
+    bool shut;              /* nothing is parked any more */
     bool any_due;           /* some read in `waiting` may be due */
     bool look;              /* something changed that a parked op may wait for */
     int64_t review_us;      /* no deadline of a parked op is earlier */

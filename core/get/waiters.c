@@ -34,7 +34,9 @@ static bool park(struct op *op, struct op_list *list, int64_t deadline_us, struc
 void wait_park(struct consumer *c, struct op *op, struct op_list *list, int64_t deadline_us,
                struct effects *effects)
 {
-    if (park(op, list, deadline_us, effects))
+    if (c->shut)
+        effects_finish_locked(effects, op, op->on_deadline);
+    else if (park(op, list, deadline_us, effects))
         review_at(c, deadline_us);
 }
 

@@ -432,6 +432,10 @@ void mqueue_close(struct mqueue *mq)
 
     mqueue_enter(mq, &effects);
     mq->closed = true;
+    if (mq->producer)
+        consumer_shut(mq->consumer, &effects);
+    if (mq->claimer)
+        consumer_shut(mq->claimer, &effects);
     mqueue_leave(mq, &effects, now_us);
 }
 

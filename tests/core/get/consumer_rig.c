@@ -309,6 +309,13 @@ void rig_end(struct rig *rig, int error)
     leave(rig);
 }
 
+void rig_shut(struct rig *rig)
+{
+    enter(rig);
+    consumer_shut(rig->c, &rig->effects);
+    leave(rig);
+}
+
 struct reader *rig_reader(struct rig *rig, uint64_t limit, int64_t timeout_us)
 {
     struct reader *r = NULL;

@@ -94,6 +94,7 @@ void rig_flush(struct rig *rig, struct call *call, int64_t timeout_us);
 void rig_release(struct rig *rig, struct reader *r);
 void rig_changed(struct rig *rig, bool rearm);
 void rig_end(struct rig *rig, int error);
+void rig_shut(struct rig *rig);
 
 /* Answer sent[i]; with `status`, without having executed it unless `execute`. */
 void rig_answer(struct rig *rig, size_t i, int status, bool execute);

@@ -49,6 +49,37 @@ static void expect_large(struct reader *r, const char *begin)
 
 /* ---- close ---- */
 
+/* A service that has failed answers no settlement, and the mount does not wait for it. */
+Test(consumer_close, no_close_waits_when_the_mount_has_ended)
+{
+    struct reader *r = rig_reader(&rig, READER_UNLIMITED, -1),
+                  *late = rig_reader(&rig, READER_UNLIMITED, -1);
+    struct call read, close, flush;
+
+    call_init(&read, &rig);
+    call_init(&close, &rig);
+    call_init(&flush, &rig);
+    fetch_two(r, &read);
+    rig_end(&rig, -ESHUTDOWN);
+    r->active = late->active = true; /* as if the read had just come */
+    rig_close(&rig, r, &call);
+    cr_assert_not(call.done);
+    rig_shut(&rig);
+    cr_assert(call.done);
+    cr_assert_eq(call.result, 0);
+    rig_close(&rig, late, &close);
+    cr_assert(close.done);
+    cr_assert_eq(close.result, 0);
+    rig_flush(&rig, &flush, SECOND);
+    cr_assert(flush.done);
+    cr_assert_eq(flush.result, -ETIMEDOUT);
+    call_fini(&flush);
+    call_fini(&close);
+    call_fini(&read);
+    rig_release(&rig, r);
+    rig_release(&rig, late);
+}
+
 Test(consumer_close, close_waits_until_what_was_not_given_is_back)
 {
     struct reader *r = rig_reader(&rig, READER_UNLIMITED, -1);
