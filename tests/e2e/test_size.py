@@ -16,7 +16,6 @@ from test_away import stop_at_once
 from work import pair
 
 STREAM = 64 << 20
-KIB = 1 << 10
 
 
 def shown(file):
@@ -309,7 +308,7 @@ def test_many_at_once(t):
     n = 2000 // SLOW
     items = [b"%d:" % i + b"x" * (i * 37 % 9000) + b"\n" for i in range(n)]
     m.put("jobs", b"".join(items))
-    got, wrong = [], []
+    got, wrong, streams = [], [], []
     done = threading.Event()
 
     def take():
@@ -321,7 +320,9 @@ def test_many_at_once(t):
                 data = file.read_all()
             if not data:
                 return
-            if size != len(data):
+            if size == STREAM:  # the last ones may be with who disturbs
+                streams.append(data)
+            elif size != len(data):
                 wrong.append((size, len(data)))
             got.append(data)
 
@@ -345,6 +346,7 @@ def test_many_at_once(t):
     done.set()
     other.join()
     equal(wrong[:5], [], "sizes that were not those of the items")
+    assert len(streams) < n / 20, "%d of no size" % len(streams)
     equal(sorted(got + m.get("jobs").splitlines(True)), sorted(items))
 
 
@@ -367,7 +369,7 @@ def test_a_service_that_is_stopped(t):
     equal(one.get("jobs", "next@1s"), b"1\n")
 
 
-def asks(m, ignore=False):
+def asks(m):
     """A process in an fstat(2) that waits."""
     script = "import os; file = os.open('jobs/next', 0); print(1, flush=True); os.fstat(file)"
     process = subprocess.Popen([sys.executable, "-c", script], cwd=m.path, stdout=subprocess.PIPE)
