@@ -194,7 +194,7 @@ Test(mount_claims, lease_that_ended_is_gone_and_claimed_again)
     cr_assert_eq(mqueue_held_settle(mq, id, SETTLE_ACK), -ENOENT);
     while (claim() != id)
         usleep(2000);
-    cr_assert(!mqueue_held(mq, id, &info) || info.deliveries == 2);
+    cr_assert(!mqueue_held(mq, id, &info) || info.deliveries >= 2);
     cr_assert_geq(stat_of(mq, "expired"), 1);
 }
 
