@@ -63,7 +63,8 @@ def build(directory):
     print("building in " + directory, flush=True)
     known = os.path.exists(directory + "/build.ninja")
     meson = ["meson", "configure", directory] if known else ["meson", "setup", directory, ROOT]
-    for argv in (meson + ["-Dbuildtype=release", "-Dtests=false", "-Dbench=true"], ["ninja", "-C", directory]):
+    for argv in (meson + ["-Dbuildtype=release", "-Dtests=false", "-Dbench=true"],
+                 ["ninja", "-C", directory]):
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             sys.exit("the build failed\n" + (done.stdout + done.stderr)[-3000:])
