@@ -6,12 +6,12 @@
  *
  * Ownership: the caller owns the request and what `in` points to, until done(). What `out` points
  * to is the answer's memory and lives until request_release(), which the caller owes for every
- * request that was done. A request that is done may be submitted anew (same bytes, same number)
- * or released and forgotten.
+ * request that was done. It may be submitted anew then, which makes it a new request.
  *
- * A retry is the same request again. Puts are made harmless by their item numbers, everything
- * else that changes something by (session, number): the service keeps the answer of each request of
- * a session until `answered_below` of a later one has passed its number.
+ * A retry is the same request again, by the client, until it is answered. Puts are made harmless by
+ * their item numbers, everything else that changes something by (session, number): the service
+ * keeps the answer of each request of a session until `answered_below` of a later one has passed
+ * its number. So a number that was answered is not used again: it would be refused for ever.
  */
 #ifndef QUEUEFS_CORE_REQUEST_H
 #define QUEUEFS_CORE_REQUEST_H
@@ -119,7 +119,7 @@ struct request {
     enum request_kind kind;
     uint64_t queue;             /* number; 0 for SYNC, WATCH, MAKE */
     struct producer_id session; /* which life of which mount asks; the mount's producer id */
-    uint64_t number;            /* set by the client's submit; 0: never seen before, no retry */
+    uint64_t number;            /* set by the client's submit, each time; 0: is never sent again */
     uint64_t answered_below;    /* set by the client's submit */
     uint32_t n_retries;         /* by the client: how often it was sent again, of this submit */
     int64_t give_up_us;         /* monotonic: not sent any more, but -ETIMEDOUT; 0: never */

@@ -20,24 +20,6 @@ static void lane_init(struct lane *lane)
     lane->last = &lane->first;
 }
 
-/* Requests submitted anew keep their number, and go before those that are younger. */
-static void lane_add(struct lane *lane, struct request *request)
-{
-    struct request **at = &lane->first;
-
-    if (lane->first && request->number > lane->first->number) {
-        struct request *before = lane->first;
-
-        while (before->next && before->next->number < request->number)
-            before = before->next;
-        at = &before->next;
-    }
-    request->next = *at;
-    *at = request;
-    if (!request->next)
-        lane->last = &request->next;
-}
-
 static void lane_append(struct lane *lane, struct request *request)
 {
     request->next = NULL;
@@ -143,18 +125,16 @@ static void client_submit(struct backend *backend, struct request *request)
     struct client *client = (struct client *)backend;
     struct lane *lane = &client->lanes[request->kind == REQUEST_WATCH];
     struct slot *slot = NULL;
-    bool stopping, anew = request->number != 0;
+    bool stopping;
 
     pthread_mutex_lock(&client->lock);
     stopping = client->stopping;
-    if (!anew && !stopping)
+    if (!stopping)
         request->number = ++client->last_number;
     if (!stopping && lane->idle) {
         slot = lane->idle;
         lane->idle = slot->next;
         slot_take_locked(slot, request);
-    } else if (!stopping && anew) {
-        lane_add(lane, request);
     } else if (!stopping) {
         lane_append(lane, request);
     }

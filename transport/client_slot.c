@@ -224,6 +224,12 @@ static void answer_refused(struct slot *slot, int rc, nng_msg *msg)
     client_finish(slot);
 }
 
+/* The service ends, or works on the same request, sent before or since: the answer comes later. */
+static bool is_no_answer(int status)
+{
+    return status == -ESHUTDOWN || status == -ETIMEDOUT;
+}
+
 static void slot_answered(struct slot *slot, nng_msg *msg)
 {
     struct client *client = slot->client;
@@ -238,10 +244,11 @@ static void slot_answered(struct slot *slot, nng_msg *msg)
         answer_refused(slot, rc, msg);
         return;
     }
-    if (rc == 0 && request->status == -ESHUTDOWN) {
+    if (rc == 0 && is_no_answer(request->status)) {
         nng_msg_free(msg);
         free(array);
-        link_ending(client);
+        if (request->status == -ESHUTDOWN)
+            link_ending(client);
         slot_retry_later(slot);
         return;
     }

@@ -51,7 +51,6 @@ void mount_sync(struct mount *m)
         m->sync_again = true;
     if (send) {
         m->sync_in_flight = true;
-        m->sync_request.number = 0;
         m->sync_request.in.sync.since = m->since;
         if (m->since == 0) {
             m->listing = true;
@@ -71,7 +70,6 @@ void mount_watch(struct mount *m)
     send = !m->watch_in_flight && !m->stopping;
     if (send) {
         m->watch_in_flight = true;
-        m->watch_request.number = 0;
         m->watch_request.in.watch.seen = m->watch_seen;
         m->watch_request.in.watch.wait_us = WATCH_WAIT_US;
     }

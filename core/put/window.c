@@ -74,7 +74,6 @@ static struct put *cut(struct producer *p, int64_t now_us)
 
 static void send(struct producer *p, struct put *put, struct effects *effects)
 {
-    put->request.number = 0;
     put->request.in.put.epoch = p->epoch;
     put->request.in.put.base = put->slice.base;
     put->request.in.put.batch = put->slice.view;

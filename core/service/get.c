@@ -78,6 +78,9 @@ int service_fill_get(struct service *s, struct reply *reply)
     struct queue *q = service_find(s, reply->queue);
     int rc = q ? queue_fill(q, &reply->result.loan, reply->request) : -ENOENT;
 
+    if (rc == -ENOMEM && reply->given)
+        return -ETIMEDOUT; /* they may be in somebody's hands */
+    reply->given = rc == 0;
     if (rc < 0 && q) {
         queue_unlease(q, &reply->result.loan);
         rc = service_status(rc);
@@ -96,9 +99,7 @@ void service_run_streams(struct service *s)
 
         TAILQ_REMOVE(&s->streams, reply, link);
         reply->status = q ? get(reply, q) : -ENOENT;
-        if (reply->status == 0)
-            reply->status = service_fill_get(s, reply);
-        reply_end(reply, &s->answers);
+        reply_end(reply, reply->status ? reply->status : service_fill_get(s, reply), &s->answers);
     }
     answers_append(&s->answers, &others);
 }

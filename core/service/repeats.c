@@ -88,19 +88,16 @@ int reply_begin(struct session *s, struct request *request, struct answers *answ
     return 0;
 }
 
-static bool is_passing(int status)
-{
-    return status == -ENOMEM || status == -EIO || status == -ESHUTDOWN || status == -ENOSPC;
-}
-
-void reply_end(struct reply *reply, struct answers *answers)
+void reply_end(struct reply *reply, int status, struct answers *answers)
 {
     struct request *request = reply->request;
 
     reply->request = NULL;
     reply->session->n_working--;
-    answers_add(answers, request, reply->status);
-    if (reply->number == 0 || is_passing(reply->status))
+    if (status != -ETIMEDOUT)
+        reply->status = status;
+    answers_add(answers, request, status);
+    if (reply->number == 0)
         reply_free(reply);
 }
 

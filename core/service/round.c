@@ -211,16 +211,16 @@ static void run_each(struct service *s, struct answers *list,
 
 /* ---- answers ---- */
 
-static void fill_reply(struct service *s, struct reply *reply)
+/* The status. */
+static int fill_reply(struct service *s, struct reply *reply)
 {
     struct request *request = reply->request;
 
     if (reply->status < 0)
-        return;
+        return reply->status;
     switch (reply->kind) {
     case REQUEST_GET:
-        reply->status = service_fill_get(s, reply);
-        break;
+        return service_fill_get(s, reply);
     case REQUEST_SETTLE:
         request->out.settle.n_late = reply->result.n_late;
         break;
@@ -234,6 +234,7 @@ static void fill_reply(struct service *s, struct reply *reply)
     default:
         break;
     }
+    return reply->status;
 }
 
 static void end_replies(struct service *s, struct reply_list *list)
@@ -242,8 +243,7 @@ static void end_replies(struct service *s, struct reply_list *list)
 
     while ((reply = TAILQ_FIRST(list)) != NULL) {
         TAILQ_REMOVE(list, reply, link);
-        fill_reply(s, reply);
-        reply_end(reply, &s->answers);
+        reply_end(reply, fill_reply(s, reply), &s->answers);
     }
 }
 

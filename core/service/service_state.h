@@ -137,7 +137,8 @@ bool service_get_again(struct service *s, struct reply *reply);
 /* Claims that came together with puts and found nothing else look again, now that these are stored.
  * What they lease is for the next commit. */
 void service_run_claims(struct service *s);
-/* What was leased is laid into the answer. 0 or the reply's status. */
+/* What was leased is laid into the answer. 0, -ETIMEDOUT (no memory, for a copy of what was given:
+ * it may ask again), or a failure, by which all of it goes back. */
 int service_fill_get(struct service *s, struct reply *reply);
 /* Gets of streams, after the commit. Their answers go before those that are there: whoever waits
  * for an item is told before whoever has put it. */

@@ -55,6 +55,7 @@ struct reply {
     uint64_t queue;
     struct request *request; /* NULL: answered */
     int status;
+    bool given; /* GET: the loan was laid into an answer */
     union {
         struct loan loan;         /* GET */
         uint64_t n_late;          /* SETTLE */
@@ -157,10 +158,11 @@ enum reply_news {
 int reply_begin(struct session *s, struct request *request, struct answers *answers,
                 enum reply_news *news, struct reply **reply);
 /*
- * Answer the reply's request; out and state are set. A negative `status` that may be different
- * next time (-ENOMEM, -EIO, -ESHUTDOWN) is not kept. May free the reply.
+ * Answer the reply's request; out and state are set. May free the reply. Failures are kept like all
+ * else: whoever tries again does so under another number, and a late copy of the old one must not be
+ * done. But -ETIMEDOUT is no answer, and the reply stays what it is for the next copy.
  */
-void reply_end(struct reply *reply, struct answers *answers);
+void reply_end(struct reply *reply, int status, struct answers *answers);
 void session_free_replies(struct session *s);
 
 #endif

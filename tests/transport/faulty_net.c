@@ -147,8 +147,7 @@ static void client_submit(struct backend *backend, struct request *request)
     pthread_mutex_lock(&client->net->lock);
     stopped = client->stopped;
     if (!stopped) {
-        if (request->number == 0)
-            request->number = ++client->last_number;
+        request->number = ++client->last_number;
         pending->number = request->number;
         pending->next = client->pending;
         client->pending = pending;
@@ -162,19 +161,6 @@ static void client_submit(struct backend *backend, struct request *request)
     }
 }
 
-static struct pending *take_locked(struct net_client *client, uint64_t number, unsigned attempt)
-{
-    for (struct pending **at = &client->pending; *at; at = &(*at)->next) {
-        struct pending *pending = *at;
-
-        if (pending->number == number && pending->attempt == attempt) {
-            *at = pending->next;
-            return pending;
-        }
-    }
-    return NULL;
-}
-
 static void kept_free(struct request *request)
 {
     struct kept *kept = request->reply_memory;
@@ -184,27 +170,49 @@ static void kept_free(struct request *request)
     free(kept);
 }
 
-static void take_answer(struct net *net, struct frame *frame)
+/* Takes the frame. False: the service works on a copy, whose answer will come. */
+static bool decode(struct frame *frame, struct request *request)
 {
-    struct pending *pending;
-    struct request *request;
-    struct kept *kept;
+    struct kept *kept = calloc(1, sizeof(*kept));
 
-    pthread_mutex_lock(&net->lock);
-    pending = take_locked(frame->client, frame->number, frame->attempt);
-    pthread_mutex_unlock(&net->lock);
-    if (!pending) {
-        free(frame);
-        return;
-    }
-    request = pending->request;
-    free(pending);
-    kept = calloc(1, sizeof(*kept));
     kept->frame = frame;
     cr_assert_eq(wire_reply_decode(frame->bytes, frame->len, request, &kept->memory), 0);
     request->reply_memory = kept;
     request->reply_free = kept_free;
-    request->done(request);
+    if (request->status != -ETIMEDOUT)
+        return true;
+    request_release(request);
+    return false;
+}
+
+/* The request that the frame answers, or NULL; takes the frame. */
+static struct request *answered_locked(struct net_client *client, struct frame *frame)
+{
+    for (struct pending **at = &client->pending; *at; at = &(*at)->next) {
+        struct pending *pending = *at;
+        struct request *request = pending->request;
+
+        if (pending->number != frame->number || pending->attempt != frame->attempt)
+            continue;
+        if (!decode(frame, request))
+            return NULL;
+        *at = pending->next;
+        free(pending);
+        return request;
+    }
+    free(frame);
+    return NULL;
+}
+
+static void take_answer(struct net *net, struct frame *frame)
+{
+    struct request *request;
+
+    pthread_mutex_lock(&net->lock);
+    request = answered_locked(frame->client, frame);
+    pthread_mutex_unlock(&net->lock);
+    if (request)
+        request->done(request);
 }
 
 static void retry_locked(struct net *net, int64_t now, int64_t *next_us)

@@ -352,6 +352,33 @@ Test(client, stop_answers_each_outstanding_request_once)
     stop_outstanding("tcp://127.0.0.1:1", false);
 }
 
+/* The service says so of a copy that it does not work on; the number must stay in use. */
+Test(client, an_answer_that_is_none_is_waited_for_under_the_same_number)
+{
+    struct server *server;
+    struct client *client;
+    struct fake fake;
+    struct call call;
+
+    fake_init(&fake, FAKE_NEVER);
+    server = serve(&fake, "inproc://no-answer");
+    client = connect_to("inproc://no-answer", 10 * SECOND);
+    call_init(&call, REQUEST_GET);
+    call_start(&call, client);
+    fake_await(&fake, 1);
+    fake_answer(&fake, -ETIMEDOUT);
+    fake_await(&fake, 2);
+    cr_assert_eq(fake.last_number, 1);
+    cr_assert_eq(fake.last_answered_below, 1);
+    cr_assert_eq(call.n_done, 0);
+    fake_answer(&fake, 0);
+    call_await(&call);
+    cr_assert_eq(call.request.status, 0);
+    call_fini(&call);
+    client_free(client);
+    serve_end(server, &fake);
+}
+
 static struct client *resubmit_client;
 
 static void resubmit(struct request *request)
@@ -360,7 +387,6 @@ static void resubmit(struct request *request)
 
     request_release(request);
     call->n_done++;
-    request->number = 0;
     if (request->status == 0)
         call_start(call, resubmit_client);
     else

@@ -359,7 +359,7 @@ Test(client_server, answered_below_is_the_oldest_without_an_answer)
     serve_end(server, &fake);
 }
 
-Test(client_server, request_submitted_anew_keeps_its_number)
+Test(client_server, request_submitted_anew_is_a_new_one)
 {
     struct fake fake;
     struct server *server;
@@ -374,8 +374,9 @@ Test(client_server, request_submitted_anew_keeps_its_number)
     request_release(&call.request);
     call_start(&call, client);
     call_await(&call);
-    cr_assert_eq(call.request.number, 1);
-    cr_assert_eq(fake.last_number, 1);
+    cr_assert_eq(call.request.number, 2);
+    cr_assert_eq(fake.last_number, 2);
+    cr_assert_eq(fake.last_answered_below, 2);
     cr_assert_eq(call.n_done, 2);
     call_fini(&call);
     client_free(client);

@@ -376,8 +376,16 @@ static void report(const struct world *world, const struct tally *tally, const c
             (unsigned long long)world->net.n_twice, (unsigned long long)world->net.n_retries);
 }
 
-/* Kill it over and over until every writer is done. */
-static void harass(struct world *world, struct writing *writing, bool kills)
+/* For a moment nothing can be read; each request that fails of it is made anew. */
+static void starve(struct world *world)
+{
+    world->store.read_error = -ENOMEM;
+    usleep(1000 + rand_r(&world->seed) % 20000);
+    world->store.read_error = 0;
+}
+
+/* Hurt it over and over until every writer is done. */
+static void harass(struct world *world, struct writing *writing, void (*hurt)(struct world *))
 {
     int left = WRITERS;
 
@@ -391,8 +399,8 @@ static void harass(struct world *world, struct writing *writing, bool kills)
         until.tv_nsec %= 1000000000;
         if (pthread_timedjoin_np(writing[left - 1].thread, NULL, &until) == 0)
             left--;
-        else if (kills)
-            restart(world);
+        else if (hurt)
+            hurt(world);
     }
 }
 
@@ -411,7 +419,7 @@ Test(exactly_once, puts_are_stored_once_and_in_order)
     tally_init(&tally, n_items());
     mqueue_unref(make(world.mounts[0], "jobs"));
     begin_writing(&world, writing);
-    harass(&world, writing, true);
+    harass(&world, writing, restart);
     net_faults(&world.net, 0, 0, 0);
     begin_reading(&world, &reading, 2, &tally);
     reading.enough = true;
@@ -425,7 +433,7 @@ Test(exactly_once, puts_are_stored_once_and_in_order)
     close_world(&world);
 }
 
-Test(exactly_once, gets_lease_once)
+static void expect_gets_lease_once(unsigned seed, void (*hurt)(struct world *))
 {
     struct writing writing[WRITERS];
     struct reading reading[2];
@@ -433,14 +441,14 @@ Test(exactly_once, gets_lease_once)
     struct world world;
     struct mqueue *mq;
 
-    open_world(&world, 2);
+    open_world(&world, seed);
     tally_init(&tally, n_items());
     mq = make(world.mounts[0], "jobs");
     set_maxsize(mq, 300);
     begin_writing(&world, writing);
     for (int i = 0; i < 2; i++)
         begin_reading(&world, &reading[i], 1 + i, &tally);
-    harass(&world, writing, false);
+    harass(&world, writing, hurt);
     for (int i = 0; i < 2; i++)
         reading[i].enough = true;
     for (int i = 0; i < 2; i++)
@@ -451,6 +459,16 @@ Test(exactly_once, gets_lease_once)
     mqueue_unref(mq);
     tally_fini(&tally);
     close_world(&world);
+}
+
+Test(exactly_once, gets_lease_once)
+{
+    expect_gets_lease_once(2, NULL);
+}
+
+Test(exactly_once, gets_that_failed_lease_once)
+{
+    expect_gets_lease_once(4, starve);
 }
 
 /* What a reader has when the service dies may be given again, and nothing is lost. */
@@ -469,7 +487,7 @@ Test(exactly_once, restarts_lose_nothing_that_is_read_meanwhile)
     begin_writing(&world, writing);
     for (int i = 0; i < 2; i++)
         begin_reading(&world, &reading[i], 1 + i, &tally);
-    harass(&world, writing, true);
+    harass(&world, writing, restart);
     net_faults(&world.net, 0, 0, 0);
     for (int i = 0; i < 2; i++)
         reading[i].enough = true;

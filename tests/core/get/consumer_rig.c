@@ -32,8 +32,7 @@ static void note(struct rig *rig, struct request *request)
     rig->n_gets += request->kind == REQUEST_GET;
     rig->n_settles += request->kind == REQUEST_SETTLE;
     rig->n_arms += request->kind == REQUEST_ARM;
-    if (request->number == 0)
-        request->number = ++rig->number;
+    request->number = ++rig->number;
     cr_assert_lt(rig->n_sent, 64);
     rig->sent[rig->n_sent++] = request;
 }

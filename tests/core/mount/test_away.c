@@ -52,8 +52,7 @@ static void gate_submit(struct backend *backend, struct request *request)
     struct gate *gate = (struct gate *)backend;
     bool open, gone;
 
-    if (request->number == 0)
-        request->number = ++last_number;
+    request->number = ++last_number;
     pthread_mutex_lock(&gate->lock);
     open = gate->open;
     gone = gate->gone;

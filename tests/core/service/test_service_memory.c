@@ -42,8 +42,8 @@ static uint64_t number;
 /* Submit until it is answered something else than -ENOMEM, as a client does. */
 static void run(struct call *call, bool numbered)
 {
-    call->request.number = numbered ? ++number : 0;
     for (int i = 0; i < 3; i++) {
+        call->request.number = numbered ? ++number : 0;
         call->n_done = 0;
         call_submit(&rig, call);
         service_round(rig.service);

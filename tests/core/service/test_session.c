@@ -337,6 +337,47 @@ Test(session, late_copy_of_an_answered_request_does_nothing)
     cr_assert_eq(call_run(&rig, &late), -ETIMEDOUT);
 }
 
+Test(session, late_copy_of_a_request_that_failed_does_nothing)
+{
+    static struct call get, late;
+
+    rig_put(&rig, queue, 2, 1, "a\n");
+    rig.faulty.read_error = -ENOMEM;
+    call_get(&get, GET_STREAM, queue, 1, 1);
+    get.request.number = 7;
+    cr_assert_eq(call_run(&rig, &get), -ENOMEM);
+    rig.faulty.read_error = 0;
+    call_get(&late, GET_STREAM, queue, 1, 1);
+    late.request.number = 7;
+    cr_assert_eq(call_run(&rig, &late), -ENOMEM);
+    cr_assert_eq(rig_state(&rig, queue).leased, 0);
+    call_get(&get, GET_STREAM, queue, 1, 1);
+    get.request.number = 8;
+    get_expect(&rig, &get, "a\n");
+    rig_settle(&rig, &get, SETTLE_ACK);
+}
+
+/* What was given is with somebody: it must not go back to others. */
+Test(session, repeated_get_that_finds_no_memory_gives_nothing_back)
+{
+    static struct call get, again;
+
+    rig_put(&rig, queue, 2, 1, "a\n");
+    call_get(&get, GET_STREAM, queue, 1, 1);
+    get.request.number = 7;
+    get_expect(&rig, &get, "a\n");
+    for (int i = 0; i < 2; i++) {
+        rig.faulty.read_error = i == 0 ? -ENOMEM : 0;
+        call_get(&again, GET_STREAM, queue, 1, 1);
+        again.request.number = 7;
+        cr_assert_eq(call_run(&rig, &again), i == 0 ? -ETIMEDOUT : 0);
+        cr_assert_eq(rig_state(&rig, queue).leased, 1);
+    }
+    cr_assert_eq(again.request.out.get.grants[0].token, get.request.out.get.grants[0].token);
+    call_fini(&again);
+    rig_settle(&rig, &get, SETTLE_ACK);
+}
+
 Test(session, number_used_for_something_else_is_nonsense)
 {
     static struct call call;
