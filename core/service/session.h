@@ -159,8 +159,8 @@ int reply_begin(struct session *s, struct request *request, struct answers *answ
                 enum reply_news *news, struct reply **reply);
 /*
  * Answer the reply's request; out and state are set. May free the reply. Failures are kept like all
- * else: whoever tries again does so under another number, and a late copy of the old one must not be
- * done. But -ETIMEDOUT is no answer, and the reply stays what it is for the next copy.
+ * else: whoever tries again does so under another number, and a late copy of the old one must not
+ * be done. But -ETIMEDOUT is no answer, and the reply stays what it is for the next copy.
  */
 void reply_end(struct reply *reply, int status, struct answers *answers);
 void session_free_replies(struct session *s);
