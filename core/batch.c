@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/crc32c.h"
 #include "core/name.h"
 
@@ -67,9 +68,7 @@ size_t count_byte(const uint8_t *data, size_t len, uint8_t byte)
 /* Entry i of a length table. */
 static uint32_t table_length(const struct batch_view *batch, uint32_t i)
 {
-    const uint8_t *at = batch->data + (size_t)i * 4;
-
-    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+    return get_le32(batch->data + (size_t)i * 4);
 }
 
 static int table_check(const struct batch_view *batch)

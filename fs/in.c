@@ -69,7 +69,7 @@ static void in_written(struct call *call, ssize_t result)
     if (call->begins && result < 0 && result != -EAGAIN && result != -EINTR)
         atomic_store(&file->refused, refusal(call->begins, (int)-result));
     if (result == -EAGAIN)
-        poll_again(file); /* while the file cannot be released yet */
+        file_poll_again(file); /* while the file cannot be released yet */
     call_reply_write(call, result);
 }
 

@@ -77,7 +77,7 @@ static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
 
     if (!fi && child_gives_one(&node->child))
         file = file_use(tree_of(req), node);
-    if (fi && ops_of(req, ino)->endless)
+    if (fi && child_takes(find(req, ino)->child.kind))
         fuse_reply_err(req, ESPIPE);
     else if (file)
         file->ops->fstat(file, req);

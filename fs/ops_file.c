@@ -2,47 +2,6 @@
 #include "fs/ops.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fuse.h>
-#include <sys/uio.h>
-
-/* Whether reads go through the kernel's cache: of bytes that never change. */
-static bool is_cached(const struct file *file)
-{
-    return file->ops->keeps && (file->flags & O_ACCMODE) == O_RDONLY;
-}
-
-/* Programs that open for both ways at once do so to seek. */
-static bool is_stream(const struct file *file)
-{
-    return file->ops->stream && (file->flags & O_ACCMODE) != O_RDWR;
-}
-
-/* libfuse's fuse_reply_open() has no word for a stream. */
-static int send_open(struct file *file, fuse_req_t req)
-{
-    struct fuse_open_out out = {.fh = (uintptr_t)file};
-    struct iovec iov = {&out, sizeof(out)};
-
-    file_opened(file);
-    out.open_flags = is_cached(file) ? FOPEN_KEEP_CACHE : FOPEN_DIRECT_IO;
-    if (is_stream(file))
-        out.open_flags |= FOPEN_STREAM;
-    if (!file->ops->flush)
-        out.open_flags |= FOPEN_NOFLUSH;
-    return fuse_reply_iov(req, &iov, 1);
-}
-
-void reply_open(struct file *file, fuse_req_t req, int error)
-{
-    if (error) {
-        file_release(file);
-        fuse_reply_err(req, -error);
-    } else if (send_open(file, req) < 0) {
-        /* Nobody has it: no release will come. */
-        file_release(file);
-    }
-}
 
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -55,7 +14,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, -result);
         return;
     }
-    file = file_new(tree, node, fi->flags);
+    file = file_new(tree, node, node_ops_of(node->child.kind), fi->flags);
     if (!file) {
         node_close(&tree->nodes, node);
         node_unref(&tree->nodes, node);
@@ -92,7 +51,7 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct 
     struct file *file = file_of(fi);
 
     file_ref(file); /* it may be released as soon as the request is answered */
-    if (fi->lock_owner == 0 && !is_cached(file))
+    if (fi->lock_owner == 0 && !file_is_cached(file))
         refuse_page(file, req);
     else if (file->ops->read)
         file->ops->read(file, req, size, offset, fi->flags);
@@ -155,7 +114,7 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct file *file;
 
     node_open(&tree->nodes, dir, 0);
-    file = file_new(tree, dir, fi->flags);
+    file = file_new(tree, dir, node_ops_of(dir->child.kind), fi->flags);
     if (!file) {
         node_close(&tree->nodes, dir);
         node_unref(&tree->nodes, dir);
@@ -214,6 +173,6 @@ void ops_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
     struct file *file = file_of(fi);
 
     file_ref(file);
-    poll_answer(file, req, handle);
+    file_poll(file, req, handle);
     file_unref(file);
 }

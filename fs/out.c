@@ -27,7 +27,7 @@ static void out_release(struct file *file)
 static void out_given(struct call *call, ssize_t result)
 {
     if (result == -EAGAIN)
-        poll_again(call->file); /* while the file cannot be released yet */
+        file_poll_again(call->file); /* while the file cannot be released yet */
     call_reply_read(call, result);
 }
 
@@ -117,7 +117,6 @@ const struct node_ops out_ops = {
     .shown = out_shown,
     .poll = out_poll,
     .poll_events = POLLIN | POLLRDNORM,
-    .endless = true,
 };
 
 /* Its lines are short: who reads byte by byte, as shells do where they cannot seek, may. */
@@ -128,6 +127,5 @@ const struct node_ops claim_ops = {
     .flush = out_flush,
     .poll = out_poll,
     .poll_events = POLLIN | POLLRDNORM,
-    .endless = true,
     .stream = true,
 };

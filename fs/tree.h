@@ -13,7 +13,6 @@
 #include "fs/limit.h"
 #include "fs/node.h"
 #include "fs/page.h"
-#include "fs/poll.h"
 
 #include "core/mount/mount.h"
 
@@ -40,6 +39,21 @@ struct tree {
     atomic_size_t fetched;      /* bytes of items that are open, see item.c */
     pthread_mutex_t files_lock; /* above what it guards */
     TAILQ_HEAD(, file) files;   /* all that are open */
+};
+
+/*
+ * poll(2) on an open file. The answer comes at once; where the kernel gave a handle, it is notified
+ * once what was asked for may have become so. One handle a file is kept, the newest, until a newer
+ * one or the release takes its place. At most one op is parked.
+ */
+struct poll {
+    pthread_mutex_t lock;
+    /* Guarded by lock. */
+    struct fuse_pollhandle *handle; /* owned; NULL: none */
+    bool parked;                    /* or about to be */
+    bool crowd;                     /* someone else polled meanwhile */
+    bool released;
+    struct op op; /* core's while parked */
 };
 
 /* An open file. */
@@ -100,10 +114,9 @@ struct node_ops {
      */
     bool (*poll)(struct file *file, struct op *op);
     unsigned poll_events;
-    bool endless; /* it has no size and no end to seek to */
-    bool stream;  /* nor a position: reads and writes go on, and the kernel lets those who share an
-                     open not wait for each other's, which nobody could kill */
-    bool keeps;   /* its bytes never change: the kernel may keep them */
+    bool stream; /* it has no position: reads and writes go on, and the kernel lets those who share
+                    an open not wait for each other's, which nobody could kill */
+    bool keeps;  /* its bytes never change: the kernel may keep them */
 
     /* Of directories. NULL of readdir: an empty one; of the rest: EPERM. */
     void (*lookup)(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);
@@ -125,12 +138,15 @@ struct node_ops {
 
 extern const struct node_ops root_ops, dir_ops, in_ops, out_ops, claim_ops, stats_ops, flush_ops,
     config_ops, purge_ops, items_ops, item_ops, help_ops;
+
+/* ---- tree.c ---- */
+
 const struct node_ops *node_ops_of(enum node_kind kind);
-
 void tree_init(struct tree *tree, const struct tree_options *options);
-
 /* Releases what is still open, after mount_stop() and the end of the session's loop. */
 void tree_fini(struct tree *tree);
+
+/* ---- entry.c ---- */
 
 /* What stat(2) shows of a node. 0; -ENOENT: its queue is gone; -ESTALE: the item is elsewhere. */
 int node_stat(struct tree *tree, struct node *node, struct stat *st);
@@ -145,6 +161,41 @@ void reply_attr(struct tree *tree, fuse_req_t req, struct node *node);
 /* The same, of an open that is so large. */
 void reply_size(struct tree *tree, fuse_req_t req, struct node *node, off_t size);
 
+/* Whether setattr would change what is fixed: mode, owner, group. */
+bool setattr_changes(const struct stat *now, const struct stat *to, int to_set);
+
+/* The kernel shall ask anew for the attributes of all of a queue's nodes. */
+void tree_expire(struct tree *tree, uint64_t queue);
+
+/* What `node` shows is about to be looked at, on behalf of the request that this thread handles: a
+ * close of its queue (of any, for a node of the root) that has returned counts. */
+void tree_look(struct tree *tree, const struct node *node);
+
+/* ---- file.c ---- */
+
+/* A file that is being opened, with one reference; NULL: no memory. */
+struct file *file_new(struct tree *tree, struct node *node, const struct node_ops *ops, int flags);
+struct file *file_of(const struct fuse_file_info *fi);
+void file_ref(struct file *file);
+void file_unref(struct file *file);
+/* The open has ended: releases what it holds and takes back its reference. */
+void file_release(struct file *file);
+
+/* The open that has this node alone, or NULL. The kernel may release it at any time, but what it
+ * holds stays until file_unuse(). */
+struct file *file_use(struct tree *tree, struct node *node);
+void file_unuse(struct file *file);
+
+/* Answer a poll; takes the handle (NULL: the kernel waits for nothing). */
+void file_poll(struct file *file, fuse_req_t req, struct fuse_pollhandle *handle);
+
+/* A call was answered EAGAIN: whoever waits for a change only (EPOLLET) must be told of the next,
+ * although the last poll had nothing to wait for. */
+void file_poll_again(struct file *file);
+
+/* Whether its reads go through the kernel's cache: of bytes that never change. */
+bool file_is_cached(const struct file *file);
+
 /* The file opens with this text, which it takes, and whose size fstat(2) shows. 0, or -ENOMEM where
  * it is NULL. */
 int open_text(struct file *file, char *text);
@@ -155,40 +206,19 @@ void reply_open(struct file *file, fuse_req_t req, int error);
 /* A read of file->text, of file->data where there is none. */
 void reply_text(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);
 
-/* Whether setattr would change what is fixed: mode, owner, group. */
-bool setattr_changes(const struct stat *now, const struct stat *to, int to_set);
+/* ---- root.c ---- */
 
 /* The help of the root is a row for each of its fixed names: NULL from `i` = their number on. */
 const char *root_name(unsigned i, const char **help);
 
-/* The kernel shall ask anew for the attributes of all of a queue's nodes. */
-void tree_expire(struct tree *tree, uint64_t queue);
+/* ---- move.c ---- */
 
-/* A file that is being opened, with one reference; NULL: no memory. */
-struct file *file_new(struct tree *tree, struct node *node, int flags);
-struct file *file_of(const struct fuse_file_info *fi);
-void file_ref(struct file *file);
-void file_unref(struct file *file);
-/* The open has ended: releases what it holds and takes back its reference. */
-void file_release(struct file *file);
-
-/* The kernel is about to be told that it is open. Of what gives one item: file_use() may find it.
- */
-void file_opened(struct file *file);
-
-/* The open that has this node alone, or NULL. The kernel may release it at any time, but what it
- * holds stays until file_unuse(). */
-struct file *file_use(struct tree *tree, struct node *node);
-void file_unuse(struct file *file);
-
-/* move.c: rm of an item, and every rename(2). */
+/* rm of an item, and every rename(2). */
 void items_unlink(struct tree *tree, struct node *dir, fuse_req_t req, const char *name);
 void tree_rename(struct tree *tree, fuse_req_t req, struct node *from, const char *name,
                  struct node *to, const char *new_name, unsigned flags);
 
-/* What `node` shows is about to be looked at, on behalf of the request that this thread handles: a
- * close of its queue (of any, for a node of the root) that has returned counts. */
-void tree_look(struct tree *tree, const struct node *node);
+/* ---- ops.c ---- */
 
 /* fuse's table, and how its session reads and writes; the session's user data is the tree. */
 extern const struct fuse_lowlevel_ops tree_fuse_ops;

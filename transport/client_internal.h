@@ -1,10 +1,11 @@
 /*
  * The client's parts, private to client*.c.
  *
- *   client.c       requests come in, get a number and a slot, or queue up for one
- *   client_stop.c  the end
- *   client_slot.c  a slot: one request in flight, over and over until it is answered
  *   client_link.c  the connection: a thread that dials the addresses in turn
+ *   client_slot.c  requests come in, get a number and a slot, or stand in line for one; a slot: one
+ *                  request in flight, over and over until it is answered
+ *   client_stop.c  the end
+ *   client.c       its life
  *
  * A slot owns an NNG context. Its request travels  send -> receive -> done,  and where no answer
  * comes  pause -> send  again. Each arrow is an aio's callback, on any of NNG's threads; the slot
@@ -108,25 +109,19 @@ struct client {
     uint64_t retries;
 };
 
-/* client.c */
-bool client_begin(struct client *client);         /* false: stopping, start nothing */
-bool client_begin_receive(struct client *client); /* the same for receiving: false when closing */
-void client_flew(struct slot *slot);              /* what slot_send() sent has come to an end */
-void client_end(struct client *client);
-/* The request of `slot` is done, its results set: tell its owner; the slot goes on with another. */
-void client_finish(struct slot *slot);
-
-/* Tell the owner that there is no answer but `status`. */
-void client_fail(struct request *request, int status);
+/* client_slot.c */
+void client_submit(struct backend *backend, struct request *request);
+void lane_init(struct lane *lane);
 /* The next request that waits for a slot, or NULL. */
 struct request *client_pop_locked(struct lane *lane);
-
-/* client_slot.c */
+/* Tell the owner that there is no answer but `status`. */
+void client_fail(struct request *request, int status);
+/* Requests that came before there were slots get theirs. */
+void slots_begin(struct client *client);
 int slot_open(struct slot *slot);
 void slot_stop_sending(struct slot *slot); /* waits for the callback; what it sent flies on */
 void slot_stop(struct slot *slot);         /* waits for its callbacks; once */
 void slot_close(struct slot *slot);        /* after slot_stop; takes one that was never opened */
-void slot_send(struct slot *slot);         /* within client_begin() and client_end() */
 
 /* client_link.c */
 void link_watch(struct client *client); /* on the open socket, before link_run */

@@ -1,6 +1,7 @@
 /*
- * One request in flight. Runs on NNG's threads: nothing here blocks, and no lock is held when
- * something of NNG or of the request's owner is called.
+ * Requests get a number and a slot, or stand in line for one, and are sent until they are answered.
+ * Runs on NNG's threads: nothing here blocks, and no lock is held when something of NNG or of the
+ * request's owner is called.
  */
 #include "transport/client_internal.h"
 
@@ -12,6 +13,156 @@
 
 #include "transport/error.h"
 #include "transport/wire.h"
+
+/* ---- in line, and into a slot ---- */
+
+void lane_init(struct lane *lane)
+{
+    lane->idle = NULL;
+    lane->first = NULL;
+    lane->last = &lane->first;
+}
+
+static void lane_append(struct lane *lane, struct request *request)
+{
+    request->next = NULL;
+    *lane->last = request;
+    lane->last = &request->next;
+}
+
+struct request *client_pop_locked(struct lane *lane)
+{
+    struct request *request = lane->first;
+
+    if (!request)
+        return NULL;
+    lane->first = request->next;
+    if (!lane->first)
+        lane->last = &lane->first;
+    request->next = NULL;
+    return request;
+}
+
+/* The lowest number that has no answer yet. */
+static uint64_t lowest_locked(const struct client *client)
+{
+    uint64_t lowest = UINT64_MAX;
+
+    for (size_t i = 0; i < CLIENT_ALL_SLOTS; i++)
+        lowest = client->busy[i] < lowest ? client->busy[i] : lowest;
+    for (size_t i = 0; i < 2; i++)
+        if (client->lanes[i].first && client->lanes[i].first->number < lowest)
+            lowest = client->lanes[i].first->number;
+    return lowest;
+}
+
+static void slot_take_locked(struct slot *slot, struct request *request)
+{
+    struct client *client = slot->client;
+
+    slot->request = request;
+    request->n_retries = 0;
+    slot->pause_ms = CLIENT_PAUSE_MS;
+    client->busy[slot->index] = request->number;
+    request->answered_below = lowest_locked(client);
+    client->n_starting++;
+    client->n_flying += slot->index < CLIENT_SLOTS;
+}
+
+static bool begin_unless(struct client *client, const bool *refused)
+{
+    bool go;
+
+    pthread_mutex_lock(&client->lock);
+    go = !*refused;
+    if (go)
+        client->n_starting++;
+    pthread_mutex_unlock(&client->lock);
+    return go;
+}
+
+/* False: stopping, start nothing. */
+static bool client_begin(struct client *client)
+{
+    return begin_unless(client, &client->stopping);
+}
+
+/* The same for receiving: false when closing. */
+static bool client_begin_receive(struct client *client)
+{
+    return begin_unless(client, &client->closing);
+}
+
+/* What slot_send() sent has come to an end. */
+static void client_flew(struct slot *slot)
+{
+    struct client *client = slot->client;
+
+    if (slot->index >= CLIENT_SLOTS)
+        return;
+    pthread_mutex_lock(&client->lock);
+    client->n_flying--;
+    if (client->stopping && client->n_flying == 0)
+        pthread_cond_broadcast(&client->changed);
+    pthread_mutex_unlock(&client->lock);
+}
+
+static void client_end(struct client *client)
+{
+    pthread_mutex_lock(&client->lock);
+    client->n_starting--;
+    if (client->stopping && client->n_starting == 0)
+        pthread_cond_broadcast(&client->changed);
+    pthread_mutex_unlock(&client->lock);
+}
+
+void client_fail(struct request *request, int status)
+{
+    request->status = status;
+    memset(&request->state, 0, sizeof(request->state));
+    memset(&request->out, 0, sizeof(request->out));
+    request->reply_free = NULL;
+    request->reply_memory = NULL;
+    request->done(request);
+}
+
+/* Give an empty slot its next request, or to the idle ones. */
+static bool slot_refill_locked(struct slot *slot)
+{
+    struct client *client = slot->client;
+    struct request *next = client->stopping ? NULL : client_pop_locked(slot->lane);
+
+    client->busy[slot->index] = UINT64_MAX;
+    slot->request = NULL;
+    if (next) {
+        slot_take_locked(slot, next);
+        return true;
+    }
+    slot->next = slot->lane->idle;
+    slot->lane->idle = slot;
+    return false;
+}
+
+static void slot_send(struct slot *slot);
+
+/* The request of `slot` is done, its results set: tell its owner; the slot goes on with another. */
+static void client_finish(struct slot *slot)
+{
+    struct client *client = slot->client;
+    struct request *request = slot->request;
+    bool more;
+
+    pthread_mutex_lock(&client->lock);
+    more = slot_refill_locked(slot);
+    pthread_mutex_unlock(&client->lock);
+    if (more) {
+        slot_send(slot);
+        client_end(client);
+    }
+    request->done(request);
+}
+
+/* ---- a slot ---- */
 
 /* What an answer keeps until request_release(). */
 struct answer {
@@ -152,7 +303,8 @@ static bool slot_send_now(struct slot *slot, nng_msg *msg)
     return false;
 }
 
-void slot_send(struct slot *slot)
+/* Within client_begin() and client_end(). */
+static void slot_send(struct slot *slot)
 {
     size_t size = wire_request_size(slot->request);
     nng_msg *msg;
@@ -299,6 +451,51 @@ static void slot_received(void *arg)
 static void slot_paused(void *arg)
 {
     slot_retry(arg);
+}
+
+/* ---- from outside ---- */
+
+void client_submit(struct backend *backend, struct request *request)
+{
+    struct client *client = (struct client *)backend;
+    struct lane *lane = &client->lanes[request->kind == REQUEST_WATCH];
+    struct slot *slot = NULL;
+    bool stopping;
+
+    pthread_mutex_lock(&client->lock);
+    stopping = client->stopping;
+    if (!stopping)
+        request->number = ++client->last_number;
+    if (!stopping && lane->idle) {
+        slot = lane->idle;
+        lane->idle = slot->next;
+        slot_take_locked(slot, request);
+    } else if (!stopping) {
+        lane_append(lane, request);
+    }
+    pthread_mutex_unlock(&client->lock);
+
+    if (stopping)
+        client_fail(request, -ESHUTDOWN);
+    if (slot) {
+        slot_send(slot);
+        client_end(client);
+    }
+}
+
+void slots_begin(struct client *client)
+{
+    for (size_t i = CLIENT_ALL_SLOTS; i-- > 0;) {
+        bool more;
+
+        pthread_mutex_lock(&client->lock);
+        more = slot_refill_locked(&client->slots[i]);
+        pthread_mutex_unlock(&client->lock);
+        if (more) {
+            slot_send(&client->slots[i]);
+            client_end(client);
+        }
+    }
 }
 
 int slot_open(struct slot *slot)

@@ -7,12 +7,12 @@
 #define QUEUEFS_TRANSPORT_WIRE_CURSOR_H
 
 #include <assert.h>
-#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/request.h"
 
 struct wire_out {
@@ -41,14 +41,14 @@ static inline void put_u8(struct wire_out *out, uint8_t value)
 
 static inline void put_u32(struct wire_out *out, uint32_t value)
 {
-    value = htole32(value);
-    put_bytes(out, &value, sizeof(value));
+    assert(sizeof(value) <= (size_t)(out->end - out->at));
+    out->at = put_le32(out->at, value);
 }
 
 static inline void put_u64(struct wire_out *out, uint64_t value)
 {
-    value = htole64(value);
-    put_bytes(out, &value, sizeof(value));
+    assert(sizeof(value) <= (size_t)(out->end - out->at));
+    out->at = put_le64(out->at, value);
 }
 
 static inline void put_i64(struct wire_out *out, int64_t value)
@@ -86,21 +86,15 @@ static inline uint8_t get_u8(struct wire_in *in)
 static inline uint32_t get_u32(struct wire_in *in)
 {
     const uint8_t *at = get_bytes(in, sizeof(uint32_t));
-    uint32_t value = 0;
 
-    if (at)
-        memcpy(&value, at, sizeof(value));
-    return le32toh(value);
+    return at ? get_le32(at) : 0;
 }
 
 static inline uint64_t get_u64(struct wire_in *in)
 {
     const uint8_t *at = get_bytes(in, sizeof(uint64_t));
-    uint64_t value = 0;
 
-    if (at)
-        memcpy(&value, at, sizeof(value));
-    return le64toh(value);
+    return at ? get_le64(at) : 0;
 }
 
 static inline int64_t get_i64(struct wire_in *in)

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/clock.h"
 #include "core/get/consumer_state.h"
 
 /* ---- the ids that a read is given ---- */
@@ -85,8 +84,7 @@ ssize_t claim_fill(struct consumer *c, char *lines, size_t max, int64_t now_us)
     return (ssize_t)n;
 }
 
-int consumer_hold(struct consumer *c, const struct request *get, int64_t now_us,
-                  struct effects *effects)
+int claim_all(struct consumer *c, const struct request *get, int64_t now_us)
 {
     int error = c->ended == -ENOENT ? -ENOENT : grants_check(get), failed;
     struct held_item item;
@@ -103,47 +101,5 @@ int consumer_hold(struct consumer *c, const struct request *get, int64_t now_us,
             give_back(c, &got, now_us);
         error = error ? error : failed;
     }
-    consumer_step(c, now_us, effects);
     return error;
-}
-
-/* ---- what becomes of them ---- */
-
-int consumer_settle(struct consumer *c, uint64_t id, enum settle_verb verb, int64_t now_us,
-                    struct effects *effects)
-{
-    int error = held_settle(c->held, id, verb, now_us);
-
-    if (error)
-        return error;
-    if (verb == SETTLE_NACK) {
-        /* It is lower than what was fetched, and goes first. */
-        c->given_back = settler_mark(&c->settler);
-        c->discard = true;
-        c->armed = false;
-        consumer_yield(c, now_us);
-    }
-    consumer_step(c, now_us, effects);
-    return 0;
-}
-
-int consumer_open_held(struct consumer *c, uint64_t id, struct held **held, int64_t now_us,
-                       struct effects *effects)
-{
-    int error = held_open(c->held, id, now_us, held);
-
-    consumer_step(c, now_us, effects);
-    return error;
-}
-
-void consumer_close_held(struct consumer *c, struct held *held, int64_t now_us,
-                         struct effects *effects)
-{
-    held_close(c->held, held, now_us);
-    consumer_step(c, now_us, effects);
-}
-
-const struct held_set *consumer_held(const struct consumer *c)
-{
-    return c->held;
 }

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "core/clock.h"
 #include "core/get/consumer_state.h"
 
 /* ---- life ---- */
@@ -87,39 +86,6 @@ struct consumer *reader_consumer(const struct reader *r)
 
 /* ---- bringing everything up to date ---- */
 
-void consumer_return_pool(struct consumer *c, int64_t now_us)
-{
-    size_t i;
-
-    if (!pool_empty(&c->pool))
-        c->discard = true;
-    while (!pool_empty(&c->pool)) {
-        struct cut_piece rest = chunk_rest(TAILQ_FIRST(&c->pool.chunks));
-
-        if (settler_reserve(&c->settler, piece_n_ranges(&rest)))
-            break;
-        for (i = 0; i < piece_n_ranges(&rest); i++) {
-            struct settlement range = piece_range(&rest, i, SETTLE_RETURN);
-
-            settler_add(&c->settler, &range, now_us);
-        }
-        pool_drop_chunk(&c->pool);
-        c->given_back = settler_mark(&c->settler);
-        c->armed = false;
-        c->growth = 1;
-    }
-    c->returning = !pool_empty(&c->pool);
-    c->touched_us = now_us;
-    c->streaming = false;
-    settler_hurry(&c->settler);
-}
-
-void consumer_yield(struct consumer *c, int64_t now_us)
-{
-    if (consumer_claims(c) && c->waiting.n == 0 && !pool_empty(&c->pool))
-        consumer_return_pool(c, now_us);
-}
-
 static int64_t pool_idle_us(const struct consumer *c)
 {
     if (pool_empty(&c->pool) || c->waiting.n > 0)
@@ -163,7 +129,7 @@ static void step_one(struct consumer *c, int64_t now_us, struct effects *effects
     fetch_step(c, now_us, effects);
 }
 
-void consumer_step(struct consumer *c, int64_t now_us, struct effects *effects)
+static void step(struct consumer *c, int64_t now_us, struct effects *effects)
 {
     step_one(c, now_us, effects);
     if (c->stirred_peer && c->peer)
@@ -191,7 +157,7 @@ void consumer_read(struct consumer *c, struct reader *r, struct op *op, int64_t 
     op->subject = r;
     if (!reader_read(r, op, now_us, effects))
         wait_read(r, op, now_us, effects);
-    consumer_step(c, now_us, effects);
+    step(c, now_us, effects);
 }
 
 void consumer_peek(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
@@ -210,7 +176,7 @@ void consumer_peek_no_more(struct consumer *c, struct reader *r, int64_t now_us,
         return;
     reader_return_partial(r, now_us);
     consumer_return_pool(c, now_us);
-    consumer_step(c, now_us, effects);
+    step(c, now_us, effects);
 }
 
 /* Whether a reader that leaves need not care for what was fetched: it was claimed ahead, or a GET
@@ -239,7 +205,7 @@ void consumer_close(struct consumer *c, struct reader *r, struct op *op, int64_t
     op->on_deadline = 0;
     op->target = op->renewals = op->peers = 0;
     wait_park(c, op, &c->closing, close_deadline_us(c, now_us), effects);
-    consumer_step(c, now_us, effects);
+    step(c, now_us, effects);
 }
 
 /* Its reads have been answered when a file is released; what is still there is not waited for. */
@@ -270,13 +236,7 @@ void consumer_release(struct consumer *c, struct reader *r, int64_t now_us, stru
         settler_hurry(&c->settler);
     TAILQ_REMOVE(&c->readers, r, link);
     reader_free(r);
-    consumer_step(c, now_us, effects);
-}
-
-bool consumer_readable(const struct consumer *c, const struct reader *r)
-{
-    return c->ended || r->partial.chunk || r->line_left > 0 || reader_at_end(r) ||
-           reader_timeout(r) == 0 || !pool_empty(&c->pool) || c->options.state->depth > 0;
+    step(c, now_us, effects);
 }
 
 void consumer_poll(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
@@ -289,7 +249,7 @@ void consumer_poll(struct consumer *c, struct reader *r, struct op *op, int64_t 
     op->subject = r;
     r->has_parked = true;
     wait_park(c, op, &c->polling, TIME_FOREVER, effects);
-    consumer_step(c, now_us, effects);
+    step(c, now_us, effects);
 }
 
 void consumer_flush(struct consumer *c, struct op *op, int64_t timeout_us, int64_t now_us,
@@ -305,7 +265,57 @@ void consumer_flush(struct consumer *c, struct op *op, int64_t timeout_us, int64
         settler_hurry(&c->peer->settler);
     c->stirred_peer = true;
     wait_park(c, op, &c->closing, time_after(now_us, timeout_us), effects);
-    consumer_step(c, now_us, effects);
+    step(c, now_us, effects);
+}
+
+/* ---- claims ---- */
+
+int consumer_hold(struct consumer *c, const struct request *get, int64_t now_us,
+                  struct effects *effects)
+{
+    int error = claim_all(c, get, now_us);
+
+    step(c, now_us, effects);
+    return error;
+}
+
+int consumer_settle(struct consumer *c, uint64_t id, enum settle_verb verb, int64_t now_us,
+                    struct effects *effects)
+{
+    int error = held_settle(c->held, id, verb, now_us);
+
+    if (error)
+        return error;
+    if (verb == SETTLE_NACK) {
+        /* It is lower than what was fetched, and goes first. */
+        c->given_back = settler_mark(&c->settler);
+        c->discard = true;
+        c->armed = false;
+        consumer_yield(c, now_us);
+    }
+    step(c, now_us, effects);
+    return 0;
+}
+
+int consumer_open_held(struct consumer *c, uint64_t id, struct held **held, int64_t now_us,
+                       struct effects *effects)
+{
+    int error = held_open(c->held, id, now_us, held);
+
+    step(c, now_us, effects);
+    return error;
+}
+
+void consumer_close_held(struct consumer *c, struct held *held, int64_t now_us,
+                         struct effects *effects)
+{
+    held_close(c->held, held, now_us);
+    step(c, now_us, effects);
+}
+
+const struct held_set *consumer_held(const struct consumer *c)
+{
+    return c->held;
 }
 
 /* ---- news ---- */
@@ -335,7 +345,7 @@ void consumer_request_done(struct consumer *c, struct request *request, int64_t 
         fetch_arm_done(c, request, now_us, effects);
         break;
     }
-    consumer_step(c, now_us, effects);
+    step(c, now_us, effects);
 }
 
 void consumer_changed(struct consumer *c, bool rearm, int64_t now_us, struct effects *effects)
@@ -348,12 +358,12 @@ void consumer_changed(struct consumer *c, bool rearm, int64_t now_us, struct eff
         consumer_return_pool(c, now_us);
         c->discard = true;
     }
-    consumer_step(c, now_us, effects);
+    step(c, now_us, effects);
 }
 
 void consumer_tick(struct consumer *c, int64_t now_us, struct effects *effects)
 {
-    consumer_step(c, now_us, effects);
+    step(c, now_us, effects);
 }
 
 int64_t consumer_deadline(const struct consumer *c)
@@ -380,7 +390,7 @@ void consumer_expect(struct consumer *c, int64_t now_us, struct effects *effects
     if (c->waiting.n == 0)
         return;
     c->armed = false;
-    consumer_step(c, now_us, effects);
+    step(c, now_us, effects);
 }
 
 /* ---- the end ---- */
@@ -428,7 +438,7 @@ void consumer_end(struct consumer *c, int error, int64_t now_us, struct effects 
         c->settler.ending = true;
         settle_all(c, now_us);
     }
-    consumer_step(c, now_us, effects);
+    step(c, now_us, effects);
 }
 
 void consumer_shut(struct consumer *c, struct effects *effects)

@@ -1,22 +1,27 @@
 /*
  * The inside of a consumer, shared by the files that make it up:
  *
- *   consumer.c  its life, close, flush, poll, the order in which things are looked at
- *   reader.c    what one read is given, what is acknowledged
- *   fetch.c     GET and ARM: when, how much, their answers
- *   claim_lines.c     claims: ids that are given, items that are held
- *   waiters.c     ops that are parked: the end of a wait
- *   pool.c      fetched items; ack_queue.c  settlements
+ *   pool.c         fetched items
+ *   ack_queue.c    settlements on their way
+ *   give_back.c    what nobody takes
+ *   claim_lines.c  claims: ids that are given, items that are held
+ *   reader.c       what one read is given, what is acknowledged
+ *   waiters.c      ops that are parked: the end of a wait
+ *   fetch.c        GET and ARM: when, how much, their answers
+ *   consumer.c     its life, the calls of its users, the order in which things are looked at
  *
- * consumer_step() is run at the end of every call and brings everything up to date: whatever a call
- * changes, it need only change the state.
+ * Each knows only those above it.
+ *
+ * step() of consumer.c is run at the end of every call and brings everything up to date: whatever a
+ * call changes, it need only change the state.
  */
 #ifndef QUEUEFS_CORE_GET_CONSUMER_STATE_H
 #define QUEUEFS_CORE_GET_CONSUMER_STATE_H
 
+#include "core/clock.h"
+#include "core/get/ack_queue.h"
 #include "core/get/consumer.h"
 #include "core/get/pool.h"
-#include "core/get/ack_queue.h"
 
 #define POOL_IDLE_US         INT64_C(20000)   /* what nobody takes for so long goes back */
 #define CLOSE_WAIT_US        INT64_C(1000000) /* a close waits no longer */
@@ -127,9 +132,7 @@ struct consumer {
     int fault;          /* of the last GET, 0 once it was answered */
 };
 
-/* ---- consumer.c ---- */
-
-void consumer_step(struct consumer *c, int64_t now_us, struct effects *effects);
+/* ---- give_back.c ---- */
 
 /* Everything in the pool goes back, or `returning` is set until it can. */
 void consumer_return_pool(struct consumer *c, int64_t now_us);
@@ -147,6 +150,9 @@ static inline bool consumer_claims(const struct consumer *c)
 /* Hold up to `max` items of the pool and write a line each: how many, at least 1. -ENOENT: the pool
  * is empty; -EAGAIN: settlements must be answered first; -ENOMEM. */
 ssize_t claim_fill(struct consumer *c, char *lines, size_t max, int64_t now_us);
+
+/* Hold all that the answered GET has brought; what cannot be held goes back. As consumer_hold(). */
+int claim_all(struct consumer *c, const struct request *get, int64_t now_us);
 
 /* ---- reader.c ---- */
 
@@ -185,7 +191,6 @@ void wait_park(struct consumer *c, struct op *op, struct op_list *list, int64_t 
 
 /* Finish what need not wait any longer. */
 void wait_serve(struct consumer *c, int64_t now_us, struct effects *effects);
-void wait_serve_reader(struct reader *r, int64_t now_us, struct effects *effects);
 void wait_review(struct consumer *c, int64_t now_us, struct effects *effects);
 void wait_pollers(struct consumer *c, struct effects *effects);
 void wait_closers(struct consumer *c, struct effects *effects);

@@ -4,14 +4,13 @@
  * large reads does not run dry. Nothing is asked for while something that was given back is not yet
  * back: what is lower comes first.
  *
- * A GET that failed is sent again, the same one, because the service may have lent items to it. An
- * empty answer to a GET with `arm` leaves the queue armed: the next one is sent when
- * consumer_changed() or consumer_expect() comes, however many reads wait.
+ * A GET that failed has lent nothing, and is made again. An empty answer to a GET with `arm` leaves
+ * the queue armed: the next one is sent when consumer_changed() or consumer_expect() comes, however
+ * many reads wait.
  */
 #include <errno.h>
 #include <stdlib.h>
 
-#include "core/clock.h"
 #include "core/get/consumer_state.h"
 
 #define BACKOFF_FIRST_US INT64_C(50000)

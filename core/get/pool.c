@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bytes.h"
+
 /* Up to so many items are found one by one, more by looking for the last that fits. */
 #define WALK_ITEMS 64
 
@@ -42,11 +44,6 @@ static size_t n_grants(const struct request *get)
     return get->out.get.n_grants;
 }
 
-static uint32_t read_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 /* Where the bytes of a grant's items begin and end: a length table goes before them. */
 static size_t grant_begin(const struct grant *g)
 {
@@ -77,7 +74,7 @@ static size_t item_end(const struct request *get, const struct cursor *at)
     if (at->index + 1 == g->to)
         return grant_end(g);
     if (g->framing == FRAMING_FILE)
-        return at->offset + read_u32(data + g->offset + (size_t)4 * (at->index - g->from));
+        return at->offset + get_le32(data + g->offset + (size_t)4 * (at->index - g->from));
     separator = memchr(data + at->offset, framing_separator(g->framing), grant_end(g) - at->offset);
     return separator ? (size_t)(separator - data) + 1 : grant_end(g);
 }
@@ -125,7 +122,7 @@ static bool table_adds_up(const struct grant *g, const uint8_t *data)
         return false;
     left = g->len - table;
     for (i = 0; i < table; i += 4) {
-        size_t len = read_u32(data + g->offset + i);
+        size_t len = get_le32(data + g->offset + i);
 
         if (len > left)
             return false;

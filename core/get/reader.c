@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/clock.h"
 #include "core/get/consumer_state.h"
 
 /* A portion of so few bytes is a copy, so that it does not keep a whole answer in memory. */
@@ -186,6 +185,12 @@ int64_t reader_size(const struct reader *r)
     if (consumer_claims(r->consumer) || (r->left > 0 && !r->ended))
         return 0;
     return r->pos + (r->partial.chunk ? (int64_t)r->partial.len : 0);
+}
+
+bool consumer_readable(const struct consumer *c, const struct reader *r)
+{
+    return c->ended || r->partial.chunk || r->line_left > 0 || reader_at_end(r) ||
+           reader_timeout(r) == 0 || !pool_empty(&c->pool) || c->options.state->depth > 0;
 }
 
 static void give(struct reader *r, struct portion *portion, struct op *op, struct effects *effects)
@@ -420,6 +425,18 @@ static bool read_on(struct reader *r, struct op *op, int64_t now_us, struct effe
     return true;
 }
 
+/* Its other reads that wait, now that it has an item. */
+static void serve_others(struct reader *r, int64_t now_us, struct effects *effects)
+{
+    struct op *op, *after;
+
+    for (op = TAILQ_FIRST(&r->consumer->waiting.ops); op; op = after) {
+        after = TAILQ_NEXT(op, link);
+        if (op->subject == r)
+            reader_read(r, op, now_us, effects);
+    }
+}
+
 /* As read_on(): an item is the reader's now, and no byte of it is given. */
 static bool peek(struct reader *r, struct op *op, int64_t now_us, struct effects *effects)
 {
@@ -445,7 +462,7 @@ static bool peek(struct reader *r, struct op *op, int64_t now_us, struct effects
     c->touched_us = c->taken_us = now_us;
     c->look = true; /* it is readable */
     effects_finish_locked(effects, op, (ssize_t)reader_size(r));
-    wait_serve_reader(r, now_us, effects);
+    serve_others(r, now_us, effects);
     return true;
 }
 

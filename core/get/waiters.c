@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 
-#include "core/clock.h"
 #include "core/get/consumer_state.h"
 
 /* Deadlines are rounded up to this, so that many reads end in one review. */
@@ -171,17 +170,6 @@ void wait_serve(struct consumer *c, int64_t now_us, struct effects *effects)
 
         if (!reader_read(op->subject, op, now_us, effects))
             return;
-    }
-}
-
-void wait_serve_reader(struct reader *r, int64_t now_us, struct effects *effects)
-{
-    struct op *op, *after;
-
-    for (op = TAILQ_FIRST(&r->consumer->waiting.ops); op; op = after) {
-        after = TAILQ_NEXT(op, link);
-        if (op->subject == r)
-            reader_read(r, op, now_us, effects);
     }
 }
 

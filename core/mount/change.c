@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/log.h"
-
 /* ---- requests that change something ---- */
 
 struct change {
@@ -17,33 +15,12 @@ struct change {
     struct all_settings settings; /* of MAKE and SET */
     char name[QUEUE_NAME_MAX + 1];
     struct op before; /* REMOVE, PURGE: first what was settled and written here is sent */
-    bool wanted;      /* MAKE of a queue of the settings file */
 };
 
 static void change_free(struct change *change)
 {
     ask_fini(&change->ask);
     free(change);
-}
-
-static void warn_differences(const struct mount *m, const struct queue_entry *entry)
-{
-    const struct mount_queue *configured = mount_configured(m, entry->name);
-    struct all_settings theirs = {.own = entry->settings}, ours;
-    int i;
-
-    if (!configured)
-        return;
-    ours = configured->settings;
-    for (i = 0; settings_table[i].key; i++) {
-        const struct setting *row = &settings_table[i];
-        int64_t here = *setting_value(row, &ours), there = *setting_value(row, &theirs);
-
-        if (row->whose == SETTING_OWN && configured->given >> i & 1 && here != there)
-            log_warning("queue %s: %s is %lld at the service, %lld in the settings file; the "
-                        "service's holds",
-                        entry->name, row->key, (long long)there, (long long)here);
-    }
 }
 
 static void change_done(struct request *request)
@@ -58,15 +35,11 @@ static void change_done(struct request *request)
         mount_apply_entry(m, &gone);
     } else if (request->status == 0 && request->kind != REQUEST_PURGE) {
         mount_apply_entry(m, &request->out.make.entry);
-        if (change->wanted)
-            warn_differences(m, &request->out.make.entry);
     } else if (request->status == 0) {
         mqueue_update(change->ask.mq, NULL, &request->state);
     }
     if (request->status == 0 && request->kind == REQUEST_SET)
         mqueue_apply(change->ask.mq, &change->settings);
-    if (change->wanted)
-        mount_made(m, change->name, request->status);
     ask_finish(m, change, request->status);
     change_free(change);
 }
@@ -113,23 +86,6 @@ void mount_make_queue(struct mount *m, const char *name, int64_t mode, int64_t o
         change->ask.request.in.make.settings = &change->settings.own;
     }
     ask(m, change, op);
-}
-
-void mount_make_wanted(struct mount *m, const struct mount_queue *queue)
-{
-    struct change *change = change_new(m, REQUEST_MAKE, NULL);
-
-    if (!change) {
-        mount_made(m, queue->name, -ENOMEM);
-        return;
-    }
-    change->settings = queue->settings;
-    change->wanted = true;
-    strcpy(change->name, queue->name);
-    change->ask.request.in.make.name = change->name;
-    change->ask.request.in.make.settings = &change->settings.own;
-    change->ask.request.in.make.may_exist = true;
-    m->backend->submit(m->backend, &change->ask.request);
 }
 
 static bool has_buffered(struct mqueue *mq)

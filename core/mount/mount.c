@@ -1,4 +1,4 @@
-/* The life of a mount: its lists of queues, its start and its end. mount_state.h has the locks. */
+/* The life of a mount: its start and its end. mount_state.h has the locks. */
 #include "core/mount/mount_state.h"
 
 #include <errno.h>
@@ -7,30 +7,6 @@
 #include <time.h>
 
 #include "core/log.h"
-
-RB_GENERATE(mqueue_by_name, mqueue, by_name, mqueue_compare_name)
-RB_GENERATE(mqueue_by_number, mqueue, by_number, mqueue_compare_number)
-RB_GENERATE(mqueue_by_place, mqueue, by_place, mqueue_compare_place)
-
-int mqueue_compare_name(const struct mqueue *a, const struct mqueue *b)
-{
-    return strcmp(a->name, b->name);
-}
-
-int mqueue_compare_number(const struct mqueue *a, const struct mqueue *b)
-{
-    return (a->number > b->number) - (a->number < b->number);
-}
-
-int mqueue_compare_place(const struct mqueue *a, const struct mqueue *b)
-{
-    return (a->place > b->place) - (a->place < b->place);
-}
-
-int64_t mount_now(const struct mount *mount)
-{
-    return mount->clock->mono_us(mount->clock);
-}
 
 int mount_new(const struct mount_options *options, struct mount **mount)
 {
@@ -53,9 +29,7 @@ int mount_new(const struct mount_options *options, struct mount **mount)
         goto free_mount;
     if (ticker_new(m->clock, &m->ticker))
         goto free_mount;
-    RB_INIT(&m->by_name);
-    RB_INIT(&m->by_number);
-    RB_INIT(&m->by_place);
+    mount_lists_init(m);
     op_list_init(&m->ops);
     pthread_mutex_init(&m->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -76,7 +50,6 @@ free_mount:
 void mount_free(struct mount *m)
 {
     struct ticker_entry *entry;
-    struct mqueue *mq;
 
     if (!m)
         return;
@@ -85,10 +58,7 @@ void mount_free(struct mount *m)
         if (entry->owner != m)
             mqueue_unref(entry->owner);
     ticker_free(m->ticker);
-    while ((mq = RB_ROOT(&m->by_place))) {
-        RB_REMOVE(mqueue_by_place, &m->by_place, mq);
-        mqueue_unref(mq);
-    }
+    mount_lists_fini(m);
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);
     free(m->queues);
@@ -119,57 +89,6 @@ int mount_start(struct mount *m, int64_t wait_us)
     pthread_mutex_unlock(&m->lock);
     mount_provide(m);
     return error;
-}
-
-/* ---- the lists ---- */
-
-struct mqueue *mount_find(struct mount *m, const char *name)
-{
-    struct mqueue key, *mq;
-
-    if (!queue_name_valid(name))
-        return NULL;
-    strcpy(key.name, name);
-    pthread_mutex_lock(&m->lock);
-    mq = RB_FIND(mqueue_by_name, &m->by_name, &key);
-    if (mq)
-        mqueue_ref(mq);
-    pthread_mutex_unlock(&m->lock);
-    return mq;
-}
-
-struct mqueue *mount_next(struct mount *m, uint64_t after)
-{
-    struct mqueue key = {.place = after + 1}, *mq;
-
-    pthread_mutex_lock(&m->lock);
-    mq = RB_NFIND(mqueue_by_place, &m->by_place, &key);
-    if (mq)
-        mqueue_ref(mq);
-    pthread_mutex_unlock(&m->lock);
-    return mq;
-}
-
-struct mqueue **mount_all(struct mount *m, size_t *n)
-{
-    struct mqueue **all, *mq;
-    size_t i = 0;
-
-    pthread_mutex_lock(&m->lock);
-    all = malloc((m->n_mqueues + 1) * sizeof(struct mqueue *));
-    if (all)
-        RB_FOREACH (mq, mqueue_by_place, &m->by_place)
-            all[i++] = mqueue_ref(mq);
-    pthread_mutex_unlock(&m->lock);
-    *n = i;
-    return all;
-}
-
-void mount_all_free(struct mqueue **all, size_t n)
-{
-    while (n > 0)
-        mqueue_unref(all[--n]);
-    free(all);
 }
 
 void mount_space(struct mount *m, struct store_space *space, uint64_t *n_queues)

@@ -17,9 +17,9 @@ static void get_done(struct request *request);
 static void claim_done(struct request *request);
 static void tick(struct ticker_entry *entry, int64_t now_us);
 
-struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, uint64_t place)
+struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, uint64_t place,
+                          const struct mount_settings *settings)
 {
-    const struct mount_queue *configured = mount_configured(mount, entry->name);
     struct mqueue *mq = calloc(1, sizeof(*mq));
 
     if (!mq)
@@ -30,7 +30,7 @@ struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, 
     memcpy(mq->name, entry->name, sizeof(mq->name));
     mq->made_us = entry->made_us;
     atomic_init(&mq->refs, 1);
-    mq->settings.mount = configured ? configured->settings.mount : mount->defaults.mount;
+    mq->settings.mount = *settings;
     mq->settings.own = entry->settings;
     mq->state = entry->state;
     mq->held_end = &mq->held;

@@ -1,7 +1,15 @@
 /*
- * What mount.c (life), change.c and items.c (ops that ask the service, by service_call.c),
- * mount_queue*.c (one queue), sync.c (SYNC and WATCH), presets.c (queues of the settings file),
- * ticker.c (deadlines) and stats.c share. Nobody else includes this.
+ * What the files of a mount share. Each knows only those above it, mount_state.h's inline functions
+ * aside; nobody else includes this.
+ *
+ *   ticker.c           deadlines
+ *   mount_queue*.c     one queue
+ *   catalog.c          all of them
+ *   presets.c          those of the settings file
+ *   sync.c             SYNC and WATCH: what the service tells
+ *   service_call.c     ops that ask the service
+ *   change.c, items.c  which ones there are
+ *   mount.c, stats.c   life; what is shown of it
  *
  * Threads: any. Locks, in the order in which they may be taken: mount.lock, mqueue.lock,
  * ticker.lock. No request is submitted and no op finished under any of them.
@@ -10,6 +18,7 @@
 #define QUEUEFS_CORE_MOUNT_MOUNT_STATE_H
 
 #include <bsd/sys/tree.h>
+#include <errno.h>
 #include <pthread.h>
 
 #include "core/mount/mount.h"
@@ -100,16 +109,27 @@ struct mount {
     struct request sync_request, watch_request;
 };
 
-int mqueue_compare_name(const struct mqueue *a, const struct mqueue *b);
-int mqueue_compare_number(const struct mqueue *a, const struct mqueue *b);
-int mqueue_compare_place(const struct mqueue *a, const struct mqueue *b);
-RB_PROTOTYPE(mqueue_by_name, mqueue, by_name, mqueue_compare_name)
-RB_PROTOTYPE(mqueue_by_number, mqueue, by_number, mqueue_compare_number)
-RB_PROTOTYPE(mqueue_by_place, mqueue, by_place, mqueue_compare_place)
+static inline int64_t mount_now(const struct mount *mount)
+{
+    return mount->clock->mono_us(mount->clock);
+}
 
-/* ---- mount.c ---- */
+/* Some request has ended so: an answer of the service ends its silence. Any thread, any lock. */
+static inline void mount_heard(struct mount *m, int status)
+{
+    bool answered = status != -ETIMEDOUT && status != -ESHUTDOWN && status != -ENOMEM;
 
-int64_t mount_now(const struct mount *mount);
+    if (answered && atomic_load(&m->asked_us) != 0)
+        atomic_store(&m->asked_us, 0);
+}
+
+/* ---- catalog.c ---- */
+
+void mount_lists_init(struct mount *mount);
+void mount_lists_fini(struct mount *mount);
+
+/* The queue of this number with a reference, or NULL. */
+struct mqueue *mount_find_number(struct mount *mount, uint64_t number);
 
 /* References to all queues, in order of place; an array of *n and owned; NULL: out of memory or
  * none (then *n is 0). */
@@ -118,13 +138,25 @@ struct mqueue **mount_all(struct mount *mount, size_t *n);
 /* Unrefs what mount_all() gave and frees it. */
 void mount_all_free(struct mqueue **all, size_t n);
 
-/* What the file says of the queue `name`, or NULL. */
+/* What the settings file says of the queue `name`, or NULL. */
 const struct mount_queue *mount_configured(const struct mount *mount, const char *name);
+
+/* A queue that the service has not told of: its reference is the lists' then. False: one of this
+ * name is there, or the mount is ending. */
+bool mount_list_provided(struct mount *mount, struct mqueue *mq);
+
+/* Take over what the service says of one queue: new, changed or gone. Out of memory: not listed
+ * until the next SYNC. */
+void mount_apply_entry(struct mount *mount, const struct queue_entry *entry);
+
+/* A whole list was applied: what it did not name is gone. */
+void mount_remove_unnamed(struct mount *mount);
 
 /* ---- mount_queue.c ---- */
 
 /* With one reference. entry->number 0: not known yet. NULL: out of memory. */
-struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, uint64_t place);
+struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, uint64_t place,
+                          const struct mount_settings *settings);
 
 /* The service's number, or 0. */
 uint64_t mqueue_number(struct mqueue *mq);
@@ -193,14 +225,6 @@ void mount_asks_init(struct mount *mount);
 /* Ends every op that is parked on the mount with -ESHUTDOWN; later ones do at once. */
 void mount_asks_end(struct mount *mount);
 
-/* Some request has ended so: an answer of the service ends its silence. Any thread, any lock. */
-void mount_heard(struct mount *mount, int status);
-
-/* ---- change.c ---- */
-
-/* Ask for a queue of the settings file; mount_made() is told how it went. */
-void mount_make_wanted(struct mount *mount, const struct mount_queue *queue);
-
 /* ---- presets.c ---- */
 
 int mount_wanted_init(struct mount *mount, const struct mount_queue *queues, size_t n_queues);
@@ -214,13 +238,6 @@ void mount_provide(struct mount *mount);
 /* Make those that were not made yet, at the first whole list and with each one after it. */
 void mount_make_missing(struct mount *mount);
 
-/* What became of a MAKE for the settings file. */
-void mount_made(struct mount *mount, const char *name, int status);
-
-/* `entry` is news of a queue that was provided, if it is: then it has its number now and is
- * returned with a reference. */
-struct mqueue *mount_adopt(struct mount *mount, const struct queue_entry *entry);
-
 /* ---- sync.c ---- */
 
 void mount_follow_init(struct mount *mount);
@@ -228,9 +245,5 @@ void mount_follow_init(struct mount *mount);
 /* Ask now. Harmless while one is on its way. */
 void mount_sync(struct mount *mount);
 void mount_watch(struct mount *mount);
-
-/* Take over what the service says of one queue: new, changed or gone. Out of memory: not listed
- * until the next SYNC. */
-void mount_apply_entry(struct mount *mount, const struct queue_entry *entry);
 
 #endif

@@ -33,23 +33,6 @@ int mount_wanted_init(struct mount *m, const struct mount_queue *queues, size_t 
     return 0;
 }
 
-static struct wanted_queue *wanted_find(const struct mount *m, const char *name)
-{
-    size_t i;
-
-    for (i = 0; i < m->n_queues; i++)
-        if (strcmp(m->queues[i].queue.name, name) == 0)
-            return &m->queues[i];
-    return NULL;
-}
-
-const struct mount_queue *mount_configured(const struct mount *m, const char *name)
-{
-    struct wanted_queue *wanted = wanted_find(m, name);
-
-    return wanted ? &wanted->queue : NULL;
-}
-
 bool mount_all_tried_locked(const struct mount *m)
 {
     size_t i;
@@ -67,23 +50,12 @@ static void provide(struct mount *m, const struct mount_queue *queue, uint64_t p
     struct queue_entry entry = {.made_us = m->clock->wall_us(m->clock),
                                 .settings = queue->settings.own};
     struct mqueue *mq;
-    bool there;
 
     strcpy(entry.name, queue->name);
-    mq = mqueue_new(m, &entry, place);
-    if (!mq) {
+    mq = mqueue_new(m, &entry, place, &queue->settings.mount);
+    if (!mq)
         log_error("queue %s: out of memory", queue->name);
-        return;
-    }
-    pthread_mutex_lock(&m->lock);
-    there = m->stopping || RB_INSERT(mqueue_by_name, &m->by_name, mq);
-    if (!there) {
-        RB_INSERT(mqueue_by_place, &m->by_place, mq);
-        mq->listed = true;
-        m->n_mqueues++;
-    }
-    pthread_mutex_unlock(&m->lock);
-    if (there)
+    else if (!mount_list_provided(m, mq))
         mqueue_unref(mq);
 }
 
@@ -95,26 +67,82 @@ void mount_provide(struct mount *m)
         provide(m, &m->queues[i].queue, PROVIDED_PLACE + i);
 }
 
-struct mqueue *mount_adopt(struct mount *m, const struct queue_entry *entry)
-{
-    struct mqueue key, *mq;
+/* ---- with it ---- */
 
-    strcpy(key.name, entry->name);
+/* A MAKE on its way. */
+struct make {
+    struct request request; /* first */
+    struct mount *mount;
+    struct wanted_queue *wanted;
+};
+
+static void made(struct mount *m, struct wanted_queue *wanted, int status)
+{
+    bool warn;
+
     pthread_mutex_lock(&m->lock);
-    mq = RB_FIND(mqueue_by_name, &m->by_name, &key);
-    if (mq && mq->number == 0) {
-        mqueue_settle_locked(mq, entry);
-        RB_INSERT(mqueue_by_number, &m->by_number, mq);
-        mq->generation = m->generation;
-        mqueue_ref(mq);
-    } else {
-        mq = NULL;
-    }
+    wanted->asked = false;
+    wanted->made |= status == 0;
+    warn = status != 0 && status != -ESHUTDOWN && !wanted->warned;
+    wanted->warned |= warn;
+    pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
-    return mq;
+    if (warn)
+        log_warning("queue %s cannot be made: %s; it is tried again", wanted->queue.name,
+                    strerror(-status));
 }
 
-/* ---- with it ---- */
+static void warn_differences(const struct mount_queue *configured, const struct queue_entry *entry)
+{
+    struct all_settings theirs = {.own = entry->settings}, ours;
+    int i;
+
+    ours = configured->settings;
+    for (i = 0; settings_table[i].key; i++) {
+        const struct setting *row = &settings_table[i];
+        int64_t here = *setting_value(row, &ours), there = *setting_value(row, &theirs);
+
+        if (row->whose == SETTING_OWN && configured->given >> i & 1 && here != there)
+            log_warning("queue %s: %s is %lld at the service, %lld in the settings file; the "
+                        "service's holds",
+                        entry->name, row->key, (long long)there, (long long)here);
+    }
+}
+
+static void make_done(struct request *request)
+{
+    struct make *make = (struct make *)request;
+
+    mount_heard(make->mount, request->status);
+    if (request->status == 0) {
+        mount_apply_entry(make->mount, &request->out.make.entry);
+        warn_differences(&make->wanted->queue, &request->out.make.entry);
+    }
+    made(make->mount, make->wanted, request->status);
+    request_release(request);
+    free(make);
+}
+
+static void make_wanted(struct mount *m, struct wanted_queue *wanted)
+{
+    struct make *make = calloc(1, sizeof(*make));
+
+    if (!make) {
+        made(m, wanted, -ENOMEM);
+        return;
+    }
+    make->mount = m;
+    make->wanted = wanted;
+    make->request = (struct request){
+        .kind = REQUEST_MAKE,
+        .session = m->id,
+        .in.make = {.name = wanted->queue.name,
+                    .settings = &wanted->queue.settings.own,
+                    .may_exist = true},
+        .done = make_done,
+    };
+    m->backend->submit(m->backend, &make->request);
+}
 
 void mount_make_missing(struct mount *m)
 {
@@ -127,22 +155,6 @@ void mount_make_missing(struct mount *m)
         m->queues[i].asked |= ask;
         pthread_mutex_unlock(&m->lock);
         if (ask)
-            mount_make_wanted(m, &m->queues[i].queue);
+            make_wanted(m, &m->queues[i]);
     }
-}
-
-void mount_made(struct mount *m, const char *name, int status)
-{
-    struct wanted_queue *wanted = wanted_find(m, name);
-    bool warn;
-
-    pthread_mutex_lock(&m->lock);
-    wanted->asked = false;
-    wanted->made |= status == 0;
-    warn = status != 0 && status != -ESHUTDOWN && !wanted->warned;
-    wanted->warned |= warn;
-    pthread_cond_broadcast(&m->changed);
-    pthread_mutex_unlock(&m->lock);
-    if (warn)
-        log_warning("queue %s cannot be made: %s; it is tried again", name, strerror(-status));
 }

@@ -5,14 +5,6 @@
 
 /* ---- silence of the service ---- */
 
-void mount_heard(struct mount *m, int status)
-{
-    bool answered = status != -ETIMEDOUT && status != -ESHUTDOWN && status != -ENOMEM;
-
-    if (answered && atomic_load(&m->asked_us) != 0)
-        atomic_store(&m->asked_us, 0);
-}
-
 /* Silent from now on, unless it is already. */
 static void note_asked(struct mount *m)
 {

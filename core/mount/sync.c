@@ -6,9 +6,6 @@
 #include "core/mount/mount_state.h"
 
 #include <errno.h>
-#include <string.h>
-
-#include "core/log.h"
 
 #define SYNC_PERIOD_US  INT64_C(1000000)
 #define WATCH_WAIT_US   INT64_C(15000000)
@@ -78,127 +75,6 @@ void mount_watch(struct mount *m)
         m->backend->submit(m->backend, &m->watch_request);
 }
 
-/* ---- queues come and go ---- */
-
-static void unlist_locked(struct mount *m, struct mqueue *mq)
-{
-    RB_REMOVE(mqueue_by_name, &m->by_name, mq);
-    RB_REMOVE(mqueue_by_number, &m->by_number, mq);
-    RB_REMOVE(mqueue_by_place, &m->by_place, mq);
-    mq->listed = false;
-    m->n_mqueues--;
-}
-
-/* The list's reference is the caller's now. */
-static struct mqueue *take_out(struct mount *m, uint64_t number)
-{
-    struct mqueue key = {.number = number}, *mq;
-
-    pthread_mutex_lock(&m->lock);
-    mq = RB_FIND(mqueue_by_number, &m->by_number, &key);
-    if (mq)
-        unlist_locked(m, mq);
-    pthread_mutex_unlock(&m->lock);
-    return mq;
-}
-
-static void remove_queue(struct mount *m, uint64_t number)
-{
-    struct mqueue *mq = take_out(m, number);
-
-    if (!mq)
-        return;
-    mqueue_end(mq, -ENOENT);
-    mqueue_unref(mq);
-}
-
-/* False: another of this number, or of this name, is there. */
-static bool list_locked(struct mount *m, struct mqueue *mq)
-{
-    if (m->stopping || RB_INSERT(mqueue_by_number, &m->by_number, mq))
-        return false;
-    if (RB_INSERT(mqueue_by_name, &m->by_name, mq)) {
-        RB_REMOVE(mqueue_by_number, &m->by_number, mq);
-        return false;
-    }
-    RB_INSERT(mqueue_by_place, &m->by_place, mq);
-    mq->generation = m->generation;
-    m->n_mqueues++;
-    return true;
-}
-
-/* A queue this mount did not know. One of the same name that it knows is gone, then. */
-static struct mqueue *add_queue(struct mount *m, const struct queue_entry *entry)
-{
-    struct mqueue *mq = mqueue_new(m, entry, entry->number), *same;
-    uint64_t replaced = 0;
-
-    if (!mq) {
-        log_error("queue %s: out of memory", entry->name);
-        return NULL;
-    }
-    pthread_mutex_lock(&m->lock);
-    same = RB_FIND(mqueue_by_name, &m->by_name, mq);
-    if (same && same->number < mq->number)
-        replaced = same->number;
-    pthread_mutex_unlock(&m->lock);
-    if (replaced)
-        remove_queue(m, replaced);
-
-    pthread_mutex_lock(&m->lock);
-    mq->listed = list_locked(m, mq);
-    same = mq->listed ? mqueue_ref(mq) : NULL;
-    pthread_mutex_unlock(&m->lock);
-    if (!same)
-        mqueue_unref(mq);
-    return same;
-}
-
-static struct mqueue *known_queue(struct mount *m, uint64_t number)
-{
-    struct mqueue key = {.number = number}, *mq;
-
-    pthread_mutex_lock(&m->lock);
-    mq = RB_FIND(mqueue_by_number, &m->by_number, &key);
-    if (mq) {
-        mq->generation = m->generation;
-        mqueue_ref(mq);
-    }
-    pthread_mutex_unlock(&m->lock);
-    return mq;
-}
-
-void mount_apply_entry(struct mount *m, const struct queue_entry *entry)
-{
-    struct mqueue *mq;
-
-    if (entry->gone) {
-        remove_queue(m, entry->number);
-        return;
-    }
-    mq = known_queue(m, entry->number);
-    if (!mq)
-        mq = mount_adopt(m, entry);
-    if (mq)
-        mqueue_update(mq, &entry->settings, &entry->state);
-    else
-        mq = add_queue(m, entry);
-    mqueue_unref(mq);
-}
-
-/* After a whole list: what it did not name is gone. */
-static void remove_unnamed(struct mount *m)
-{
-    struct mqueue **all;
-    size_t n, i;
-
-    all = mount_all(m, &n);
-    for (i = 0; i < n; i++)
-        if (all[i]->generation != m->generation)
-            remove_queue(m, mqueue_number(all[i])); /* 0 is nobody's */
-    mount_all_free(all, n);
-}
-
 /* ---- answers ---- */
 
 /* Another life of the service has no leases in memory, nothing armed, and counts anew. True where
@@ -245,7 +121,7 @@ static bool take_sync(struct mount *m, const struct request *request)
     m->since = request->out.sync.until;
     if (m->listing && !request->out.sync.more) {
         m->listing = false;
-        remove_unnamed(m);
+        mount_remove_unnamed(m);
     }
     return request->out.sync.more;
 }
@@ -282,15 +158,11 @@ static void sync_done(struct request *request)
 
 static void take_event(struct mount *m, const struct event *event)
 {
-    struct mqueue key = {.number = event->queue}, *mq;
+    struct mqueue *mq;
 
     if (event->kinds & EVENT_QUEUES)
         mount_sync(m);
-    pthread_mutex_lock(&m->lock);
-    mq = RB_FIND(mqueue_by_number, &m->by_number, &key);
-    if (mq)
-        mqueue_ref(mq);
-    pthread_mutex_unlock(&m->lock);
+    mq = mount_find_number(m, event->queue);
     if (mq)
         mqueue_event(mq, event->kinds, false);
     mqueue_unref(mq);

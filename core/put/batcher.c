@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/clock.h"
 #include "core/crc32c.h"
 #include "core/name.h"
@@ -24,19 +25,6 @@
 static size_t size_min(size_t a, size_t b)
 {
     return a < b ? a : b;
-}
-
-static void put_length(uint8_t *at, size_t len)
-{
-    at[0] = (uint8_t)len;
-    at[1] = (uint8_t)(len >> 8);
-    at[2] = (uint8_t)(len >> 16);
-    at[3] = (uint8_t)(len >> 24);
-}
-
-static size_t get_length(const uint8_t *at)
-{
-    return (size_t)at[0] | (size_t)at[1] << 8 | (size_t)at[2] << 16 | (size_t)at[3] << 24;
 }
 
 /* ---- batches and their buffers ---- */
@@ -121,7 +109,7 @@ static int batch_add_item(struct batch *batch, const uint8_t *first, size_t firs
         return -ENOMEM;
     to = batch->data + batch->len;
     if (batch->framing == FRAMING_FILE) {
-        put_length(to, first_len + second_len);
+        put_le32(to, (uint32_t)(first_len + second_len));
         to += LENGTH_BYTES;
     }
     if (first_len > 0)
@@ -302,7 +290,7 @@ static struct batch *lay_out(struct batcher *b, const uint8_t *records, size_t l
     table = batch->data;
     items = table + (size_t)n_items * LENGTH_BYTES;
     for (uint32_t i = 0; i < n_items; i++) {
-        item_len = get_length(records);
+        item_len = get_le32(records);
         memcpy(table + (size_t)i * LENGTH_BYTES, records, LENGTH_BYTES);
         memcpy(items, records + LENGTH_BYTES, item_len);
         items += item_len;
@@ -330,7 +318,7 @@ static size_t first_item_bytes(enum framing framing, const uint8_t *data, size_t
     const uint8_t *end;
 
     if (framing == FRAMING_FILE)
-        return LENGTH_BYTES + get_length(data);
+        return LENGTH_BYTES + get_le32(data);
     end = memchr(data, framing_separator(framing), len);
     assert(end);
     return (size_t)(end - data) + 1;
@@ -383,7 +371,7 @@ static int copy_some(const struct batch_view *from, uint32_t skip, size_t max, s
 
     for (uint32_t i = 0; i < from->n_items; i++) {
         if (file)
-            len = get_length(from->data + (size_t)i * LENGTH_BYTES);
+            len = get_le32(from->data + (size_t)i * LENGTH_BYTES);
         else
             len = first_item_bytes(from->framing, item, left) - 1;
         if (i >= skip && len <= max && batch_add_item(to, item, len, NULL, 0) < 0)

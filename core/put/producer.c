@@ -43,6 +43,34 @@ void producer_free(struct producer *p)
     free(p);
 }
 
+/* ---- what happens after each change ---- */
+
+static void resume_parked(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    struct op *op;
+    bool ended = true;
+
+    while (ended && (op = TAILQ_FIRST(&p->parked.ops))) {
+        ended = producer_write_try(p, op, now_us, effects);
+        if (!ended)
+            producer_note_deadline(p, op);
+        producer_pump(p, now_us, effects);
+    }
+}
+
+static void go(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    p->now_us = now_us;
+    producer_pump(p, now_us, effects);
+    resume_parked(p, now_us, effects);
+    producer_wake_pollers(p, effects);
+    producer_wake_lookers(p, now_us, effects);
+    producer_ask_room(p, now_us, effects);
+    p->counters.buffered_items = p->batcher.last - p->acked;
+}
+
+/* ---- opens, and the end ---- */
+
 void writer_init(struct producer *p, struct writer *w)
 {
     *w = (struct writer){0};
@@ -70,7 +98,7 @@ static void forget_writer(struct producer *p, struct writer *w, int64_t now_us,
     }
     free(w->partial);
     w->partial = NULL;
-    producer_go(p, now_us, effects);
+    go(p, now_us, effects);
 }
 
 void producer_release(struct producer *p, struct writer *w, int64_t now_us, struct effects *effects)
@@ -98,7 +126,7 @@ static void drop_everything(struct producer *p)
     p->acked = p->batcher.last;
 }
 
-void producer_end(struct producer *p, int error, int64_t now_us, struct effects *effects)
+static void end(struct producer *p, int error, struct effects *effects)
 {
     if (p->ended == -ENOENT || p->ended == error)
         return;
@@ -113,40 +141,100 @@ void producer_end(struct producer *p, int error, int64_t now_us, struct effects 
 
         effects_finish_locked(effects, op, op->progress > 0 ? (ssize_t)op->progress : error);
     }
-    producer_go(p, now_us, effects);
 }
 
-/* ---- what happens after each change ---- */
-
-static void resume_parked(struct producer *p, int64_t now_us, struct effects *effects)
+void producer_end(struct producer *p, int error, int64_t now_us, struct effects *effects)
 {
-    struct op *op;
-    bool ended = true;
+    end(p, error, effects);
+    go(p, now_us, effects);
+}
 
-    while (ended && (op = TAILQ_FIRST(&p->parked.ops))) {
-        ended = producer_write_try(p, op, now_us, effects);
-        if (!ended)
-            producer_note_deadline(p, op);
-        producer_pump(p, now_us, effects);
+/* ---- calls of users ---- */
+
+void producer_write(struct producer *p, struct writer *w, struct op *op, int64_t now_us,
+                    struct effects *effects)
+{
+    producer_write_begin(p, w, op, now_us, effects);
+    go(p, now_us, effects);
+}
+
+void producer_sync(struct producer *p, struct writer *w, struct op *op, int64_t timeout_us,
+                   int64_t now_us, struct effects *effects)
+{
+    op->subject = w;
+    producer_wait_for_all(p, op, &w->error, timeout_us, now_us, effects);
+    go(p, now_us, effects);
+}
+
+void producer_flush(struct producer *p, struct op *op, int64_t timeout_us, int64_t now_us,
+                    struct effects *effects)
+{
+    op->subject = NULL;
+    producer_wait_for_all(p, op, &p->error, timeout_us, now_us, effects);
+    go(p, now_us, effects);
+}
+
+uint64_t producer_push(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    if (p->hurry < p->batcher.last)
+        p->hurry = p->batcher.last;
+    go(p, now_us, effects);
+    return p->batcher.last;
+}
+
+void producer_close(struct producer *p, struct writer *w, struct op *op, int64_t now_us,
+                    struct effects *effects)
+{
+    bool wait = p->options.settings->mount.sync_on_close && w->last > p->acked;
+    int error = w->error;
+
+    op->subject = w;
+    if (!error && wait)
+        error = p->ended;
+    if (error || !wait) {
+        w->error = 0;
+        effects_finish_locked(effects, op, error);
+    } else {
+        producer_wait(p, op, w->last, p->options.timeout_us, now_us, effects);
     }
+    go(p, now_us, effects);
 }
 
-void producer_go(struct producer *p, int64_t now_us, struct effects *effects)
+void producer_show(struct producer *p, struct op *op, int64_t wait_us, int64_t now_us,
+                   struct effects *effects)
 {
-    p->now_us = now_us;
-    producer_pump(p, now_us, effects);
-    resume_parked(p, now_us, effects);
-    producer_wake_pollers(p, effects);
+    op->subject = NULL;
+    op->target = producer_push(p, now_us, effects);
+    op->deadline_us = time_after(now_us, wait_us);
+    op->on_deadline = 0;
+    if (op_park_locked(op, &p->lookers))
+        producer_note_deadline(p, op);
+    else
+        effects_finish_locked(effects, op, 0);
     producer_wake_lookers(p, now_us, effects);
-    producer_ask_room(p, now_us, effects);
-    p->counters.buffered_items = p->batcher.last - p->acked;
+}
+
+/* ---- news ---- */
+
+void producer_put_done(struct producer *p, struct request *request, int64_t now_us,
+                       struct effects *effects)
+{
+    int status = request->status;
+
+    if (request->kind == REQUEST_ARM)
+        producer_room_answered(p, request, now_us);
+    else
+        producer_put_answered(p, (struct put *)request, now_us, effects);
+    if (status == -ENOENT)
+        end(p, -ENOENT, effects);
+    go(p, now_us, effects);
 }
 
 void producer_changed(struct producer *p, int64_t now_us, struct effects *effects)
 {
     producer_room_changed(p);
     producer_probe(p, now_us);
-    producer_go(p, now_us, effects);
+    go(p, now_us, effects);
 }
 
 void producer_set_awaited(struct producer *p, bool awaited, int64_t now_us, struct effects *effects)
@@ -155,15 +243,10 @@ void producer_set_awaited(struct producer *p, bool awaited, int64_t now_us, stru
 
     p->awaited = awaited;
     if (begun)
-        producer_go(p, now_us, effects);
+        go(p, now_us, effects);
 }
 
 /* ---- deadlines ---- */
-
-void producer_note_deadline(struct producer *p, const struct op *op)
-{
-    p->ops_due_us = time_min(p->ops_due_us, op->deadline_us);
-}
 
 static bool is_idle(const struct producer *p)
 {
@@ -172,11 +255,14 @@ static bool is_idle(const struct producer *p)
 
 void producer_tick(struct producer *p, int64_t now_us, struct effects *effects)
 {
-    if (now_us >= p->ops_due_us)
+    if (now_us >= p->ops_due_us) {
+        p->ops_due_us = TIME_FOREVER;
         producer_expire(p, now_us, effects);
+        producer_expire_parked(p, now_us, effects);
+    }
     if (now_us >= p->trim_us && is_idle(p))
         batcher_trim(&p->batcher);
-    producer_go(p, now_us, effects);
+    go(p, now_us, effects);
 }
 
 int64_t producer_deadline(const struct producer *p)

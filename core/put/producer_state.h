@@ -1,7 +1,12 @@
 /*
- * What producer.c (life, deadlines), room.c (room for bytes and items), split.c
- * (splitting), waiters.c (sync, flush, close, poll, errors told) and window.c (window,
- * answers, retries) share.
+ * What the files of the producer share. Each knows only those above it:
+ *
+ *   room.c      room for bytes and items
+ *   waiters.c   sync, flush, poll, looks, errors told
+ *   split.c     write(2), from bytes to items
+ *   window.c    batches in flight, answers, retries
+ *   producer.c  life, deadlines, what happens after each change
+ *
  * Nobody else includes this but their tests.
  *
  * An item is in one place: the writer's partial, the batcher, or a put. Puts stand in order of
@@ -79,13 +84,22 @@ struct producer {
     struct producer_counters counters;
 };
 
-/* ---- producer.c ---- */
+#define PROBE_MIN_US INT64_C(20000) /* not more often, whoever asks for it */
 
-/* After every change: send, let parked writes go on, wake pollers, ask for room. */
-void producer_go(struct producer *p, int64_t now_us, struct effects *effects);
+/* Trouble may be over: try soon instead of at the end of the hold. */
+static inline void producer_probe(struct producer *p, int64_t now_us)
+{
+    int64_t soonest_us = time_after(p->failed_us, PROBE_MIN_US);
+
+    if (p->hold_us > soonest_us)
+        p->hold_us = soonest_us > now_us ? soonest_us : now_us;
+}
 
 /* The op's deadline counts from now on. */
-void producer_note_deadline(struct producer *p, const struct op *op);
+static inline void producer_note_deadline(struct producer *p, const struct op *op)
+{
+    p->ops_due_us = time_min(p->ops_due_us, op->deadline_us);
+}
 
 /* ---- room.c ---- */
 
@@ -108,7 +122,7 @@ void producer_ask_room(struct producer *p, int64_t now_us, struct effects *effec
 /* Whether the queue is full, the service having said so just now. */
 bool producer_surely_full(const struct producer *p, int64_t now_us);
 
-/* An ARM was answered. */
+/* An ARM was answered: releases it. */
 void producer_room_answered(struct producer *p, struct request *request, int64_t now_us);
 
 /* What the service said may be no longer so. */
@@ -119,12 +133,19 @@ int64_t producer_room_due(const struct producer *p);
 
 /* ---- split.c ---- */
 
+/* write(2), as producer_write(). */
+void producer_write_begin(struct producer *p, struct writer *w, struct op *op, int64_t now_us,
+                          struct effects *effects);
+
 /* Go on with a write. False: it waits for room; park it, or leave it parked. */
 bool producer_write_try(struct producer *p, struct op *op, int64_t now_us, struct effects *effects);
 
 /* End a write: with what it has taken, waiting for that under O_SYNC, or else with `error`. */
 void producer_write_end(struct producer *p, struct op *op, int error, int64_t now_us,
                         struct effects *effects);
+
+/* Deadlines of parked writes that have come. */
+void producer_expire_parked(struct producer *p, int64_t now_us, struct effects *effects);
 
 /* The writer's unfinished item becomes one. */
 void producer_finish_partial(struct producer *p, struct writer *w, int64_t now_us);
@@ -137,6 +158,10 @@ void producer_drop_partial(struct producer *p, struct writer *w);
 /* The op ends, with op->progress, when item `target` is acknowledged. */
 void producer_wait(struct producer *p, struct op *op, uint64_t target, int64_t timeout_us,
                    int64_t now_us, struct effects *effects);
+
+/* Wait for all that is written, unless there is an error to tell, which is then told. */
+void producer_wait_for_all(struct producer *p, struct op *op, int *error, int64_t timeout_us,
+                           int64_t now_us, struct effects *effects);
 
 /* Waiters whose target was reached end. */
 void producer_wake(struct producer *p, struct effects *effects);
@@ -153,7 +178,7 @@ void producer_wake_pollers(struct producer *p, struct effects *effects);
 /* Those who look at the queue end where there is nothing more to wait for. */
 void producer_wake_lookers(struct producer *p, int64_t now_us, struct effects *effects);
 
-/* Deadlines that have come, of parked writes, of waiters and of lookers. */
+/* Deadlines that have come, of waiters and of lookers. */
 void producer_expire(struct producer *p, int64_t now_us, struct effects *effects);
 
 /* ---- window.c ---- */
@@ -164,8 +189,9 @@ void producer_pump(struct producer *p, int64_t now_us, struct effects *effects);
 /* When pump has something to do next. */
 int64_t producer_pump_due(const struct producer *p);
 
-/* Trouble may be over: try soon instead of at the end of the hold. */
-void producer_probe(struct producer *p, int64_t now_us);
+/* A PUT was answered; -ENOENT is left to the caller. */
+void producer_put_answered(struct producer *p, struct put *put, int64_t now_us,
+                           struct effects *effects);
 
 /* Drop what is not in flight. */
 void producer_drop_puts(struct producer *p);

@@ -375,8 +375,8 @@ static bool would_be_cut(const struct producer *p, const struct op *op)
     return op->nonblock && op->len <= PIPE_BUF && op->len > producer_room(p);
 }
 
-void producer_write(struct producer *p, struct writer *w, struct op *op, int64_t now_us,
-                    struct effects *effects)
+void producer_write_begin(struct producer *p, struct writer *w, struct op *op, int64_t now_us,
+                          struct effects *effects)
 {
     bool behind;
 
@@ -396,5 +396,16 @@ void producer_write(struct producer *p, struct writer *w, struct op *op, int64_t
         producer_write_end(p, op, -EAGAIN, now_us, effects);
     else if (behind || !producer_write_try(p, op, now_us, effects))
         park(p, op, now_us, effects);
-    producer_go(p, now_us, effects);
+}
+
+void producer_expire_parked(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    struct op *op, *next;
+
+    TAILQ_FOREACH_SAFE (op, &p->parked.ops, link, next) {
+        if (op->deadline_us <= now_us)
+            producer_write_end(p, op, op->on_deadline, now_us, effects);
+        else
+            producer_note_deadline(p, op);
+    }
 }

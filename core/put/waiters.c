@@ -76,11 +76,8 @@ void producer_report(struct producer *p, uint64_t base, int error, struct effect
     producer_fail_waiters(p, base, error, effects);
 }
 
-/* ---- fsync, flush, close ---- */
-
-/* Wait for all that is written, unless there is an error to tell, which is then told. */
-static void wait_for_all(struct producer *p, struct op *op, int *error, int64_t timeout_us,
-                         int64_t now_us, struct effects *effects)
+void producer_wait_for_all(struct producer *p, struct op *op, int *error, int64_t timeout_us,
+                           int64_t now_us, struct effects *effects)
 {
     int told = *error ? *error : p->ended;
 
@@ -92,47 +89,6 @@ static void wait_for_all(struct producer *p, struct op *op, int *error, int64_t 
     } else {
         producer_wait(p, op, p->batcher.last, timeout_us, now_us, effects);
     }
-    producer_go(p, now_us, effects);
-}
-
-void producer_sync(struct producer *p, struct writer *w, struct op *op, int64_t timeout_us,
-                   int64_t now_us, struct effects *effects)
-{
-    op->subject = w;
-    wait_for_all(p, op, &w->error, timeout_us, now_us, effects);
-}
-
-void producer_flush(struct producer *p, struct op *op, int64_t timeout_us, int64_t now_us,
-                    struct effects *effects)
-{
-    op->subject = NULL;
-    wait_for_all(p, op, &p->error, timeout_us, now_us, effects);
-}
-
-uint64_t producer_push(struct producer *p, int64_t now_us, struct effects *effects)
-{
-    if (p->hurry < p->batcher.last)
-        p->hurry = p->batcher.last;
-    producer_go(p, now_us, effects);
-    return p->batcher.last;
-}
-
-void producer_close(struct producer *p, struct writer *w, struct op *op, int64_t now_us,
-                    struct effects *effects)
-{
-    bool wait = p->options.settings->mount.sync_on_close && w->last > p->acked;
-    int error = w->error;
-
-    op->subject = w;
-    if (!error && wait)
-        error = p->ended;
-    if (error || !wait) {
-        w->error = 0;
-        effects_finish_locked(effects, op, error);
-    } else {
-        producer_wait(p, op, w->last, p->options.timeout_us, now_us, effects);
-    }
-    producer_go(p, now_us, effects);
 }
 
 /* ---- poll ---- */
@@ -165,20 +121,6 @@ void producer_wake_pollers(struct producer *p, struct effects *effects)
 
 /* ---- looking at the queue ---- */
 
-void producer_show(struct producer *p, struct op *op, int64_t wait_us, int64_t now_us,
-                   struct effects *effects)
-{
-    op->subject = NULL;
-    op->target = producer_push(p, now_us, effects);
-    op->deadline_us = time_after(now_us, wait_us);
-    op->on_deadline = 0;
-    if (op_park_locked(op, &p->lookers))
-        producer_note_deadline(p, op);
-    else
-        effects_finish_locked(effects, op, 0);
-    producer_wake_lookers(p, now_us, effects);
-}
-
 void producer_wake_lookers(struct producer *p, int64_t now_us, struct effects *effects)
 {
     bool blocked = p->ended || p->shut || p->hold_us > now_us;
@@ -205,22 +147,8 @@ static void expire(struct producer *p, struct op_list *list, int64_t now_us,
     }
 }
 
-static void expire_parked(struct producer *p, int64_t now_us, struct effects *effects)
-{
-    struct op *op, *next;
-
-    TAILQ_FOREACH_SAFE (op, &p->parked.ops, link, next) {
-        if (op->deadline_us <= now_us)
-            producer_write_end(p, op, op->on_deadline, now_us, effects);
-        else
-            producer_note_deadline(p, op);
-    }
-}
-
 void producer_expire(struct producer *p, int64_t now_us, struct effects *effects)
 {
-    p->ops_due_us = TIME_FOREVER;
     expire(p, &p->waiters, now_us, effects);
     expire(p, &p->lookers, now_us, effects);
-    expire_parked(p, now_us, effects);
 }

@@ -18,7 +18,6 @@
 #define BACKOFF_MIN_US INT64_C(50000)
 #define BACKOFF_MAX_US INT64_C(1000000)
 #define FULL_HOLD_US   INT64_C(1000000)
-#define PROBE_MIN_US   INT64_C(20000) /* not more often, whoever asks for it */
 #define TRIM_US        INT64_C(1000000)
 
 /* A put that the service calls damaged is sent so often before it is given up. */
@@ -107,14 +106,6 @@ static void back_off(struct producer *p, int64_t now_us)
     hold(p, time_after(now_us, p->backoff_us), now_us);
     if (!holding)
         p->backoff_us = time_min(p->backoff_us * 2, BACKOFF_MAX_US);
-}
-
-void producer_probe(struct producer *p, int64_t now_us)
-{
-    int64_t soonest_us = time_after(p->failed_us, PROBE_MIN_US);
-
-    if (p->hold_us > soonest_us)
-        p->hold_us = soonest_us > now_us ? soonest_us : now_us;
 }
 
 /* What is not stored of a put failed after its write had returned: once in put_errors. */
@@ -376,9 +367,16 @@ static void shut(struct producer *p, struct effects *effects)
     producer_fail_waiters(p, 0, -ESHUTDOWN, effects);
 }
 
-static void put_answered(struct producer *p, struct put *put, int64_t now_us,
-                         struct effects *effects)
+void producer_put_answered(struct producer *p, struct put *put, int64_t now_us,
+                           struct effects *effects)
 {
+    p->n_sent--;
+    put->state = PUT_WAITING;
+    request_release(&put->request);
+    if (p->ended == -ENOENT) {
+        put_free(p, put);
+        return;
+    }
     switch (put->request.status) {
     case 0:
         answered(p, put, now_us, effects);
@@ -393,9 +391,6 @@ static void put_answered(struct producer *p, struct put *put, int64_t now_us,
     case -EINVAL:
         refused(p, put, put->request.status, now_us);
         break;
-    case -ENOENT:
-        producer_end(p, -ENOENT, now_us, effects);
-        break;
     case -ESHUTDOWN:
         shut(p, effects);
         break;
@@ -404,38 +399,10 @@ static void put_answered(struct producer *p, struct put *put, int64_t now_us,
         probe_until(p, put);
         back_off(p, now_us);
         break;
+    case -ENOENT: /* the end, which is the caller's */
+        break;
     default: /* away, or out of memory: it may be better soon */
         probe_until(p, put);
         back_off(p, now_us);
     }
-}
-
-static void arm_answered(struct producer *p, struct request *request, int64_t now_us,
-                         struct effects *effects)
-{
-    int status = request->status;
-
-    producer_room_answered(p, request, now_us);
-    if (status == -ENOENT)
-        producer_end(p, -ENOENT, now_us, effects);
-}
-
-void producer_put_done(struct producer *p, struct request *request, int64_t now_us,
-                       struct effects *effects)
-{
-    struct put *put = (struct put *)request;
-
-    if (request->kind == REQUEST_ARM) {
-        arm_answered(p, request, now_us, effects);
-        producer_go(p, now_us, effects);
-        return;
-    }
-    p->n_sent--;
-    put->state = PUT_WAITING;
-    request_release(request);
-    if (p->ended == -ENOENT)
-        put_free(p, put);
-    else
-        put_answered(p, put, now_us, effects);
-    producer_go(p, now_us, effects);
 }

@@ -7,10 +7,10 @@
  */
 #include "core/queue/item_states.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/clock.h"
 
 #define MARK_VERSION 3
@@ -21,36 +21,6 @@
 #define DELAY_MAX_US (INT64_C(600) * 1000000)
 /* Nor a lease than this. */
 #define LEASE_MAX_US (INT64_C(366) * 24 * 3600 * 1000000)
-
-static uint8_t *put_u32(uint8_t *out, uint32_t value)
-{
-    value = htole32(value);
-    memcpy(out, &value, sizeof(value));
-    return out + sizeof(value);
-}
-
-static uint8_t *put_u64(uint8_t *out, uint64_t value)
-{
-    value = htole64(value);
-    memcpy(out, &value, sizeof(value));
-    return out + sizeof(value);
-}
-
-static uint32_t get_u32(const uint8_t *in)
-{
-    uint32_t value;
-
-    memcpy(&value, in, sizeof(value));
-    return le32toh(value);
-}
-
-static uint64_t get_u64(const uint8_t *in)
-{
-    uint64_t value;
-
-    memcpy(&value, in, sizeof(value));
-    return le64toh(value);
-}
 
 static enum item_state stored_state(const struct span *span)
 {
@@ -82,18 +52,18 @@ static uint8_t *span_encode(const struct span *span, const struct mark_times *ti
     enum item_state state = stored_state(span);
 
     *out++ = (uint8_t)state;
-    out = put_u32(out, span->to - span->from);
-    out = put_u32(out, (uint32_t)span->n_bytes);
-    out = put_u32(out, span->deliveries);
+    out = put_le32(out, span->to - span->from);
+    out = put_le32(out, (uint32_t)span->n_bytes);
+    out = put_le32(out, span->deliveries);
     if (state == ITEM_LEASED) {
-        out = put_u64(out, span->token);
-        out = put_u64(out, (uint64_t)span->lease_us);
+        out = put_le64(out, span->token);
+        out = put_le64(out, (uint64_t)span->lease_us);
     }
     if (state == ITEM_DELAYED) {
         int64_t left_us = span->when_us > times->mono_us ? span->when_us - times->mono_us : 0;
 
-        out = put_u64(out, (uint64_t)(left_us + times->wall_us));
-        out = put_u64(out, (uint64_t)left_us);
+        out = put_le64(out, (uint64_t)(left_us + times->wall_us));
+        out = put_le64(out, (uint64_t)left_us);
     }
     return out;
 }
@@ -105,9 +75,9 @@ void mark_encode(const struct mark *mark, const struct mark_head *head,
     *out++ = (uint8_t)head->framing;
     *out++ = 0;
     *out++ = 0;
-    out = put_u32(out, mark->n_items);
-    out = put_u64(out, (uint64_t)head->put_time_us);
-    out = put_u32(out, mark->n_spans);
+    out = put_le32(out, mark->n_items);
+    out = put_le64(out, (uint64_t)head->put_time_us);
+    out = put_le32(out, mark->n_spans);
     for (uint32_t i = 0; i < mark->n_spans; i++)
         out = span_encode(&mark->spans[i], times, out);
 }
@@ -116,8 +86,8 @@ void mark_encode(const struct mark *mark, const struct mark_head *head,
  * have been set back since; no more is left than there was. */
 static int64_t delay_end(const uint8_t *extra, uint8_t version, const struct mark_times *times)
 {
-    uint64_t stored = get_u64(extra);
-    uint64_t left_us = version <= 2 ? UINT64_MAX : get_u64(extra + 8);
+    uint64_t stored = get_le64(extra);
+    uint64_t left_us = version <= 2 ? UINT64_MAX : get_le64(extra + 8);
 
     if (stored > INT64_MAX || (int64_t)stored <= times->wall_us)
         return times->mono_us;
@@ -130,10 +100,10 @@ static int64_t delay_end(const uint8_t *extra, uint8_t version, const struct mar
 static void lease_decode(const uint8_t *extra, uint8_t version, const struct mark_times *times,
                          struct span *span)
 {
-    uint64_t lease_us = version == 1 ? (uint64_t)times->lease_us : get_u64(extra + 8);
+    uint64_t lease_us = version == 1 ? (uint64_t)times->lease_us : get_le64(extra + 8);
 
     span->kind = GET_CLAIM;
-    span->token = get_u64(extra);
+    span->token = get_le64(extra);
     span->lease_us = lease_us < LEASE_MAX_US ? (int64_t)lease_us : LEASE_MAX_US;
     span->first_us = times->mono_us;
     span->when_us = time_after(times->mono_us, span->lease_us);
@@ -148,9 +118,9 @@ static size_t span_decode(const uint8_t *in, size_t len, uint8_t version,
     if (len < SPAN_SIZE || in[0] >= ITEM_STATES)
         return 0;
     *span = (struct span){.state = in[0],
-                          .to = get_u32(in + 1), /* length, until it is placed */
-                          .n_bytes = get_u32(in + 5),
-                          .deliveries = get_u32(in + 9),
+                          .to = get_le32(in + 1), /* length, until it is placed */
+                          .n_bytes = get_le32(in + 5),
+                          .deliveries = get_le32(in + 9),
                           .when_us = TIME_FOREVER};
     size = SPAN_SIZE + extra_size(span->state, version);
     if (len < size)
@@ -193,8 +163,8 @@ static int head_decode(const uint8_t *data, size_t len, struct mark_head *head)
     if (len < HEAD_SIZE || data[0] < 1 || data[0] > MARK_VERSION || data[1] > FRAMING_FILE)
         return -EBADMSG;
     head->framing = data[1];
-    head->n_items = get_u32(data + 4);
-    head->put_time_us = (int64_t)get_u64(data + 8);
+    head->n_items = get_le32(data + 4);
+    head->put_time_us = (int64_t)get_le64(data + 8);
     if (head->n_items < 1 || head->n_items > BATCH_ITEMS_MAX)
         return -EBADMSG;
     return 0;
@@ -219,7 +189,7 @@ int mark_decode(const uint8_t *data, size_t len, const struct mark_times *times,
     rc = head_decode(data, len, head);
     if (rc < 0)
         return rc;
-    n_spans = get_u32(data + 16);
+    n_spans = get_le32(data + 16);
     if (n_spans < 1 || n_spans > (len - HEAD_SIZE) / SPAN_SIZE)
         return -EBADMSG;
     mark->n_items = head->n_items;

@@ -14,104 +14,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "core/log.h"
 
 #define FORMAT 1 /* of the whole store; rows have their own versions too */
-
-const char *const lmdb_table_names[LMDB_TABLES] = {
-    [LMDB_META] = "meta",   [LMDB_QUEUES] = "queues",       [LMDB_BATCHES] = "batches",
-    [LMDB_MARKS] = "marks", [LMDB_SEQUENCES] = "sequences",
-};
-
-int lmdb_error(int code)
-{
-    switch (code) {
-    case 0:
-        return 0;
-    case MDB_NOTFOUND:
-        return -ENOENT;
-    case MDB_KEYEXIST:
-        return -EEXIST;
-    case MDB_MAP_FULL:
-    case MDB_TXN_FULL:
-    case ENOSPC:
-    case EDQUOT:
-        return -ENOSPC;
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-    case MDB_INVALID:
-        return -EBADMSG;
-    case MDB_VERSION_MISMATCH:
-    case MDB_INCOMPATIBLE:
-        return -EINVAL;
-    default:
-        return code > 0 ? -code : -EIO;
-    }
-}
-
-int lmdb_reader(struct lmdb_store *lmdb, MDB_txn **txn)
-{
-    int rc = 0;
-
-    if (lmdb->transaction == LMDB_OPEN) {
-        *txn = lmdb->write;
-        return 0;
-    }
-    if (!lmdb->read)
-        rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, &lmdb->read);
-    else if (!lmdb->reading)
-        rc = mdb_txn_renew(lmdb->read);
-    if (rc != 0)
-        return lmdb_error(rc);
-    lmdb->reading = true;
-    *txn = lmdb->read;
-    return 0;
-}
-
-int lmdb_writer(struct lmdb_store *lmdb)
-{
-    assert(lmdb->transaction != LMDB_NONE);
-    return lmdb->transaction == LMDB_OPEN ? 0 : lmdb->error;
-}
-
-int lmdb_fail(struct lmdb_store *lmdb, int code)
-{
-    mdb_txn_abort(lmdb->write);
-    lmdb->write = NULL;
-    lmdb->transaction = LMDB_FAILED;
-    lmdb->error = lmdb_error(code);
-    return lmdb->error;
-}
-
-int lmdb_meta_get(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint64_t *value)
-{
-    MDB_val key = {.mv_size = strlen(name), .mv_data = (void *)(uintptr_t)name}, data;
-    int rc = mdb_get(txn, lmdb->tables[LMDB_META], &key, &data);
-    const uint8_t *bytes = data.mv_data;
-
-    if (rc != 0 && rc != MDB_NOTFOUND)
-        return lmdb_error(rc);
-    if (rc == 0 && data.mv_size != 8)
-        return -EBADMSG;
-    *value = 0;
-    for (int i = 8; rc == 0 && i-- > 0;)
-        *value = *value << 8 | bytes[i];
-    return 0;
-}
-
-int lmdb_meta_put(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint64_t value)
-{
-    uint8_t bytes[8];
-    MDB_val key = {.mv_size = strlen(name), .mv_data = (void *)(uintptr_t)name};
-    MDB_val data = {.mv_size = sizeof(bytes), .mv_data = bytes};
-
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)(value >> (8 * i));
-    return lmdb_error(mdb_put(txn, lmdb->tables[LMDB_META], &key, &data, 0));
-}
 
 /* One line for what must end the service. Returns -EIO for all of it. */
 static int fatal(const struct lmdb_store *lmdb, const char *doing, int code)
@@ -177,31 +84,6 @@ static void lmdb_abort(struct store *store)
         mdb_txn_abort(lmdb->write);
     lmdb->write = NULL;
     lmdb->transaction = LMDB_NONE;
-}
-
-/*
- * The directory may be removed, renamed, replaced by an old copy or mounted over while its file is
- * open: all goes on working, and the next start finds none of it. Renamed back, all is well again.
- * Not stat(2): since Linux 6.13 whoever asks for a file's times makes its next write store new
- * ones, which costs a tenth of a commit.
- */
-bool lmdb_gone(struct lmdb_store *lmdb)
-{
-    struct statx now;
-    bool gone = statx(AT_FDCWD, lmdb->file, 0, STATX_INO, &now) < 0
-                    ? errno == ENOENT || errno == ENOTDIR
-                    : makedev(now.stx_dev_major, now.stx_dev_minor) != lmdb->file_dev ||
-                          now.stx_ino != lmdb->file_ino;
-
-    if (gone && !lmdb->gone)
-        log_error("%s is not the store that is open: it was removed, moved or replaced. What is in "
-                  "the queues can be read, and is lost when the service ends; puts fail (EIO) "
-                  "until that file is back",
-                  lmdb->file);
-    else if (!gone && lmdb->gone)
-        log_info("%s is back", lmdb->file);
-    lmdb->gone = gone;
-    return gone;
 }
 
 static void lmdb_close(struct store *store)

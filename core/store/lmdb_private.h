@@ -1,6 +1,7 @@
 /*
- * What the files of the LMDB engine share: lmdb.c (open, transactions), lmdb_rows.c (the four
- * tables) and lmdb_space.c (how full it is).
+ * What the files of the LMDB engine share: lmdb_txn.c (errors, the transaction at work),
+ * lmdb_space.c (how full it is), lmdb_rows.c (the four tables) and lmdb.c (open, begin, commit).
+ * Each knows only those before it.
  *
  * One write transaction at a time, from begin to commit. Reads outside of it go through one read
  * transaction, which is renewed by the first read after a commit and reset before the next begin,

@@ -1,48 +1,20 @@
 #include "core/store/record.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/crc32c.h"
-
-static void put_u32(uint8_t *at, uint32_t value)
-{
-    value = htole32(value);
-    memcpy(at, &value, sizeof(value));
-}
-
-static uint32_t get_u32(const uint8_t *at)
-{
-    uint32_t value;
-
-    memcpy(&value, at, sizeof(value));
-    return le32toh(value);
-}
-
-static void put_u64(uint8_t *at, uint64_t value)
-{
-    value = htole64(value);
-    memcpy(at, &value, sizeof(value));
-}
-
-static uint64_t get_u64(const uint8_t *at)
-{
-    uint64_t value;
-
-    memcpy(&value, at, sizeof(value));
-    return le64toh(value);
-}
 
 /* The last 4 of len bytes are the checksum of those before. */
 static void seal(uint8_t *row, size_t len)
 {
-    put_u32(row + len - 4, crc32c(row, len - 4));
+    put_le32(row + len - 4, crc32c(row, len - 4));
 }
 
 static int seal_check(const uint8_t *row, size_t len)
 {
-    if (get_u32(row + len - 4) != crc32c(row, len - 4))
+    if (get_le32(row + len - 4) != crc32c(row, len - 4))
         return -EBADMSG;
     return row[0] == RECORD_VERSION ? 0 : -EBADMSG;
 }
@@ -79,7 +51,7 @@ void record_queue_encode(const struct queue_record *record, uint8_t row[RECORD_Q
     row[1] = (uint8_t)name_len;
     memcpy(row + 2, record->name, name_len);
     for (size_t i = 0; i < RECORD_QUEUE_NUMBERS; i++)
-        put_u64(row + 2 + QUEUE_NAME_MAX + 8 * i, numbers[i]);
+        put_le64(row + 2 + QUEUE_NAME_MAX + 8 * i, numbers[i]);
     seal(row, RECORD_QUEUE_BYTES);
 }
 
@@ -124,7 +96,7 @@ int record_queue_decode(struct queue_record *record, const void *row, size_t len
         return -EBADMSG;
 
     for (size_t i = 0; i < RECORD_QUEUE_NUMBERS; i++)
-        numbers[i] = get_u64(bytes + 2 + QUEUE_NAME_MAX + 8 * i);
+        numbers[i] = get_le64(bytes + 2 + QUEUE_NAME_MAX + 8 * i);
     queue_numbers(&found, numbers);
     *record = found;
     return 0;
@@ -134,9 +106,9 @@ void record_sequence_encode(const struct sequence_record *record,
                             uint8_t row[RECORD_SEQUENCE_BYTES])
 {
     row[0] = RECORD_VERSION;
-    put_u64(row + 1, record->epoch);
-    put_u64(row + 9, record->last);
-    put_u64(row + 17, (uint64_t)record->last_used_us);
+    put_le64(row + 1, record->epoch);
+    put_le64(row + 9, record->last);
+    put_le64(row + 17, (uint64_t)record->last_used_us);
     seal(row, RECORD_SEQUENCE_BYTES);
 }
 
@@ -146,9 +118,9 @@ int record_sequence_decode(struct sequence_record *record, const void *row, size
 
     if (len != RECORD_SEQUENCE_BYTES || seal_check(bytes, len) < 0)
         return -EBADMSG;
-    record->epoch = get_u64(bytes + 1);
-    record->last = get_u64(bytes + 9);
-    record->last_used_us = (int64_t)get_u64(bytes + 17);
+    record->epoch = get_le64(bytes + 1);
+    record->last = get_le64(bytes + 9);
+    record->last_used_us = (int64_t)get_le64(bytes + 17);
     return 0;
 }
 
@@ -157,10 +129,10 @@ void record_batch_encode(const struct batch_view *view, uint8_t row[RECORD_BATCH
     memset(row, 0, RECORD_BATCH_BYTES);
     row[0] = RECORD_VERSION;
     row[1] = (uint8_t)view->framing;
-    put_u32(row + 4, view->n_items);
-    put_u32(row + 8, (uint32_t)view->len);
-    put_u32(row + 12, view->crc);
-    put_u64(row + 16, (uint64_t)view->put_time_us);
+    put_le32(row + 4, view->n_items);
+    put_le32(row + 8, (uint32_t)view->len);
+    put_le32(row + 12, view->crc);
+    put_le64(row + 16, (uint64_t)view->put_time_us);
     seal(row, RECORD_BATCH_BYTES);
 }
 
@@ -170,15 +142,15 @@ int record_batch_decode(struct batch_view *view, const void *row, size_t len)
 
     if (len < RECORD_BATCH_BYTES || seal_check(bytes, RECORD_BATCH_BYTES) < 0)
         return -EBADMSG;
-    if (bytes[1] > FRAMING_FILE || get_u32(bytes + 8) != len - RECORD_BATCH_BYTES)
+    if (bytes[1] > FRAMING_FILE || get_le32(bytes + 8) != len - RECORD_BATCH_BYTES)
         return -EBADMSG;
     *view = (struct batch_view){
         .framing = (enum framing)bytes[1],
-        .n_items = get_u32(bytes + 4),
+        .n_items = get_le32(bytes + 4),
         .data = bytes + RECORD_BATCH_BYTES,
         .len = len - RECORD_BATCH_BYTES,
-        .crc = get_u32(bytes + 12),
-        .put_time_us = (int64_t)get_u64(bytes + 16),
+        .crc = get_le32(bytes + 12),
+        .put_time_us = (int64_t)get_le64(bytes + 16),
     };
     return 0;
 }

@@ -520,7 +520,8 @@ def sanitizer_messages(directory):
     text = ""
     for path in glob.glob(directory + "/sanitizer.*"):
         with open(path, errors="replace") as file:
-            text += file.read()
+            # That it could not stop a thread in time to look for leaks is no finding.
+            text += "".join(line for line in file if "False leaks are possible" not in line)
     return text
 
 

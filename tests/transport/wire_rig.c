@@ -1,9 +1,9 @@
 #include "tests/transport/wire_rig.h"
 
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "tests/transport/samples.h"
 #include "transport/wire.h"
 
@@ -35,14 +35,12 @@ struct frame sample_frame(enum request_kind kind)
 
 void frame_put32(struct frame *frame, size_t at, uint32_t value)
 {
-    value = htole32(value);
-    memcpy(frame->bytes + at, &value, sizeof(value));
+    put_le32(frame->bytes + at, value);
 }
 
 void frame_put64(struct frame *frame, size_t at, uint64_t value)
 {
-    value = htole64(value);
-    memcpy(frame->bytes + at, &value, sizeof(value));
+    put_le64(frame->bytes + at, value);
 }
 
 int decode_request(const struct frame *frame)
