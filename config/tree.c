@@ -14,6 +14,8 @@
 
 #include <yaml.h>
 
+#define NODE_PATH_MAX 256
+
 struct builder {
     const struct source *source;
     struct node *root;
@@ -44,7 +46,8 @@ void tree_free(struct node *root)
     free(root);
 }
 
-void node_path(const struct node *node, char path[NODE_PATH_MAX])
+/* "queues.jobs.lease"; entries of a list have their list's. Cut to the size. */
+static void node_path(const struct node *node, char path[NODE_PATH_MAX])
 {
     const struct node *keyed[TREE_DEPTH_MAX + 1];
     size_t n = 0;

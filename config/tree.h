@@ -37,10 +37,6 @@ int tree_read(const struct source *source, const char *text, size_t len, struct 
 /* Frees the node and all below it. Takes NULL. */
 void tree_free(struct node *root);
 
-/* "queues.jobs.lease"; entries of a list have their list's. Cut to the size. */
-#define NODE_PATH_MAX 256
-void node_path(const struct node *node, char path[NODE_PATH_MAX]);
-
 /* fault() at the node's value, or at its key, under its path. */
 int node_fault(const struct source *source, const struct node *node, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

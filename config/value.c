@@ -171,8 +171,9 @@ static int parse_who(const struct value_rule *rule, const char *text, int64_t *v
     return error;
 }
 
-int value_parse(const struct value_rule *rule, const char *text, int64_t *value,
-                char why[VALUE_WHY_MAX])
+/* 0; -EINVAL and `why` says what is wrong and what is allowed; -ENOMEM. */
+static int value_parse(const struct value_rule *rule, const char *text, int64_t *value,
+                       char why[VALUE_WHY_MAX])
 {
     switch (rule->type) {
     case SETTING_BOOL:

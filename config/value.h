@@ -23,14 +23,8 @@ struct value_rule setting_rule(const struct setting *row);
 
 #define VALUE_WHY_MAX 256
 
-/*
- * 0; -EINVAL and `why` says what is wrong and what is allowed; -ENOMEM. Users and groups given by
- * name ask the name service.
- */
-int value_parse(const struct value_rule *rule, const char *text, int64_t *value,
-                char why[VALUE_WHY_MAX]);
-
-/* The same from a node of YAML, the fault at its place. 0, -EINVAL with *source->error, -ENOMEM. */
+/* A value from a node of YAML, the fault at its place; users and groups given by name ask the name
+ * service. 0, -EINVAL with *source->error, -ENOMEM. */
 int value_load(const struct source *source, const struct node *node, const struct value_rule *rule,
                int64_t *value);
 

@@ -47,7 +47,8 @@ struct op {
     /* Results besides `result`: of a read, where the bytes are, valid during done(). */
     struct iovec iov[16];
     int n_iov;
-    const struct item_answer *answer; /* of mqueue_list(), mqueue_look(): valid during done() */
+    const struct item_answer
+        *answer; /* of mount_queue_list(), mount_queue_look(): valid during done() */
     /* What lends those bytes: op_finish() calls unhold(hold), where set, after done(). */
     void (*unhold)(void *hold);
     void *hold;
@@ -62,7 +63,8 @@ struct op {
     TAILQ_ENTRY(op) link;
     int64_t deadline_us;
     int on_deadline;  /* the result then; a partial `progress` goes before */
-    int64_t since_us; /* consumer: when the call came */
+    int64_t since_us; /* when the call came */
+    bool verdict;     /* producer: waits to learn whether queue or store are really full */
     uint64_t target;  /* item number, or settlements, that it waits for */
     uint64_t confirm; /* consumer: the GET that has to come back empty before the end of file */
     uint64_t renewals, peers; /* consumer: as target, of a flush: the others that it waits for */

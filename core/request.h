@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "core/batch.h"
+#include "core/counters.h"
 #include "core/item.h"
 #include "core/name.h"
 #include "core/producer_id.h"
@@ -48,7 +49,7 @@ struct queue_state {
     uint64_t depth, depth_bytes; /* ready */
     uint64_t leased, delayed, dead;
     int64_t oldest_put_us; /* wall clock; of the lowest ready item's batch; 0: none ready */
-    uint64_t total_puts, total_gets, batch_puts, batch_gets, redelivered, expired;
+    QUEUE_COUNTER_FIELDS
 };
 
 /* A queue as a mount learns of it. */

@@ -4,6 +4,7 @@
  */
 #include "core/settings.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -73,6 +74,10 @@ const struct setting settings_table[] = {
      .help = "how long a read waits at an empty queue, then end of file"},
     {.key = NULL},
 };
+
+static_assert(sizeof(settings_table) / sizeof(settings_table[0]) - 1 ==
+                  sizeof(struct all_settings) / sizeof(int64_t),
+              "each field of core/settings.h has a row here");
 
 const struct setting *setting_find(const char *key)
 {

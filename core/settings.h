@@ -30,6 +30,9 @@ struct queue_settings {
     int64_t group; /* gid */
 };
 
+/* They are numbers one after the other, and so they are stored and sent: new ones at the end. */
+#define QUEUE_N_SETTINGS (sizeof(struct queue_settings) / sizeof(int64_t))
+
 /* Of one mount. */
 struct mount_settings {
     int64_t batch_size;

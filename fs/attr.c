@@ -1,5 +1,9 @@
 #include "fs/attr.h"
 
+#define MODE(kind, number, ops, mode, traits, name, help)                                          \
+    case NODE_##kind:                                                                              \
+        return mode;
+
 mode_t attr_mode(enum node_kind kind, mode_t mode)
 {
     mode_t get = mode & 0444;
@@ -7,30 +11,7 @@ mode_t attr_mode(enum node_kind kind, mode_t mode)
     mode_t look = get | put << 1;
 
     switch (kind) {
-    case NODE_DIR:
-        return S_IFDIR | get | put | look >> 2;
-    case NODE_IN:
-        return S_IFREG | put | put << 1; /* so that fopen("a+") is let through */
-    case NODE_OUT:
-    case NODE_NEXT:
-    case NODE_CLAIM:
-        return S_IFREG | get;
-    case NODE_READY:
-    case NODE_LEASED:
-    case NODE_DEAD:
-        return S_IFDIR | get | get >> 1 | get >> 2; /* to move and remove is to get */
-    case NODE_ITEM:
-        return S_IFREG | get | get >> 1; /* touch(1) opens for writing */
-    case NODE_STATS:
-        return S_IFREG | look;
-    case NODE_HELP:
-        return S_IFREG | 0444;
-    case NODE_FLUSH:
-        return S_IFREG | put;
-    case NODE_CONFIG:
-        return S_IFREG | 0600 | look;
-    case NODE_PURGE:
-        return S_IFREG | 0200;
+        NODES(MODE)
     default:
         return S_IFREG;
     }

@@ -1,7 +1,7 @@
 /*
  * Threads: op_cancel() comes from libfuse's interrupt function, which runs under the request's
- * lock, and from the limit's thread. The op's end must not free the call under either: it waits
- * for them (fuse_req_interrupt_func takes the request's lock, limit_remove the limit's), except
+ * lock, and from the ticker's thread. The op's end must not free the call under either: it waits
+ * for them (fuse_req_interrupt_func takes the request's lock, limit_remove asks the ticker), except
  * where it runs on the very thread that cancels. The interrupt function is waited for first: it may
  * set the limit.
  */
@@ -42,7 +42,7 @@ static void call_done(struct op *op, ssize_t result)
     struct call *call = op->owner;
     enum limit_bound over;
 
-    if (!op->in_cancel || limit_is_ending())
+    if (!op->in_cancel || ticker_is_here())
         fuse_req_interrupt_func(call->req, NULL, NULL);
     over = limit_remove(&call->tree->limit, &call->limited);
     if (result == -EINTR && is_timeout(call->kind, over))

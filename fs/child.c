@@ -10,22 +10,11 @@
 
 #include <string.h>
 
-/* clang-format off */
-static const struct child_word words[] = {
-    {"in", NODE_IN, false, false, "put: write here, each line is an item"},
-    {"out", NODE_OUT, true, true, "get: cat takes all, head -n 3 takes three"},
-    {"next", NODE_NEXT, false, true, "get one"},
-    {"claim", NODE_CLAIM, true, true, "lease one and print its id; leased/ID is its bytes"},
-    {"ready", NODE_READY, false, false, "what waits, a file each; to read one only looks"},
-    {"leased", NODE_LEASED, false, false, "what was claimed; rm: done, mv to ready/: give back"},
-    {"dead", NODE_DEAD, false, false, "what failed too often; mv to ready/: try again"},
-    {"stats", NODE_STATS, false, false, "counters"},
-    {"flush", NODE_FLUSH, false, false, "touch it: returns when all that was put is on disk"},
-    {"config", NODE_CONFIG, false, false, "the settings; write `key: value` to change one"},
-    {"purge", NODE_PURGE, false, false, "write the queue's name here to remove all that is ready"},
-    {"help", NODE_HELP, false, false, "this"},
-};
-/* clang-format on */
+#define WORD(kind, number, ops, mode, traits, name, help)   {name, NODE_##kind, help},
+#define TRAITS(kind, number, ops, mode, traits, name, help) [NODE_##kind] = (traits),
+
+static const struct child_word words[] = {NODES_NAMED(WORD)};
+static const unsigned traits_of[NODE_KINDS] = {NODES(TRAITS)};
 
 #define N_WORDS (sizeof(words) / sizeof(words[0]))
 
@@ -37,6 +26,11 @@ static const struct {
 };
 
 #define N_UNITS (sizeof(units) / sizeof(units[0]))
+
+bool child_has(enum node_kind kind, enum node_trait trait)
+{
+    return traits_of[kind] & trait;
+}
 
 /* Digits at *text, at most `max`; *text then stands behind them. */
 static bool parse_number(const char **text, uint64_t max, uint64_t *number)
@@ -79,12 +73,13 @@ static bool parse_timeout(const char *text, int64_t *timeout_us)
 }
 
 /* "@N", "@T" or "@N@T"; `text` stands at the first '@'. */
-static bool parse_arguments(const char *text, bool takes_limit, struct child *child)
+static bool parse_arguments(const char *text, struct child *child)
 {
     uint64_t n;
     const char *at = text + 1;
 
-    if (takes_limit && parse_number(&at, CHILD_LIMIT_MAX, &n) && (*at == '\0' || *at == '@')) {
+    if (child_has(child->kind, NODE_LIMIT) && parse_number(&at, CHILD_LIMIT_MAX, &n) &&
+        (*at == '\0' || *at == '@')) {
         if (n == 0)
             return false;
         child->limit = n;
@@ -106,7 +101,7 @@ bool child_parse(const char *name, struct child *child)
         found.kind = words[i].kind;
         found.limit = child_usual_limit(found.kind);
         if (name[len] == '@' &&
-            (!words[i].takes_timeout || !parse_arguments(name + len, words[i].takes_limit, &found)))
+            (!child_has(found.kind, NODE_TIMEOUT) || !parse_arguments(name + len, &found)))
             return false;
         *child = found;
         return true;
@@ -121,7 +116,7 @@ const struct child_word *child_word(unsigned i)
 
 bool child_takes(enum node_kind kind)
 {
-    return kind == NODE_OUT || kind == NODE_NEXT || kind == NODE_CLAIM;
+    return child_has(kind, NODE_TAKES);
 }
 
 bool child_gives_one(const struct child *child)
@@ -136,10 +131,10 @@ struct child child_of_item(uint64_t id)
 
 bool child_lists_items(enum node_kind kind)
 {
-    return kind == NODE_READY || kind == NODE_LEASED || kind == NODE_DEAD;
+    return child_has(kind, NODE_ITEMS);
 }
 
 uint64_t child_usual_limit(enum node_kind kind)
 {
-    return kind == NODE_NEXT || kind == NODE_CLAIM ? 1 : READER_UNLIMITED;
+    return child_has(kind, NODE_ONE) ? 1 : READER_UNLIMITED;
 }

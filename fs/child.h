@@ -5,25 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Kinds of nodes. Part of st_ino: append only. */
-enum node_kind {
-    NODE_ROOT,
-    NODE_DIR,
-    NODE_IN,
-    NODE_OUT,
-    NODE_NEXT,
-    NODE_STATS,
-    NODE_FLUSH,
-    NODE_CONFIG,
-    NODE_PURGE,
-    NODE_CLAIM,
-    NODE_READY,
-    NODE_LEASED,
-    NODE_DEAD,
-    NODE_ITEM, /* child.limit is its id; in ready, leased or dead */
-    NODE_HELP,
-    NODE_KINDS
-};
+#include "fs/kinds.h"
 
 #define CHILD_LIMIT_MAX (UINT64_C(1) << 40)
 
@@ -48,14 +30,15 @@ bool child_parse(const char *name, struct child *child);
 struct child_word {
     const char *name;
     enum node_kind kind;
-    bool takes_limit, takes_timeout;
     const char *help; /* what it is, of one line */
 };
 
 /* In the order of listings; NULL from `i` = their number on. */
 const struct child_word *child_word(unsigned i);
 
-/* Whether to open and read it takes items: what opens all that it finds must not find it. */
+bool child_has(enum node_kind kind, enum node_trait trait);
+
+/* Whether to open and read it takes items. */
 bool child_takes(enum node_kind kind);
 
 /* Whether an open of it gets one item and no more, so that its size can be told. */

@@ -13,9 +13,9 @@
 
 static int config_open(struct file *file, fuse_req_t req)
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
 
-    mqueue_info(file->node->mq, &info);
+    mount_queue_info(file->node->mq, &info);
     if (info.gone)
         return -ENOENT;
     if ((file->flags & O_ACCMODE) == O_WRONLY)
@@ -35,12 +35,12 @@ static void config_written(struct call *call, ssize_t result)
 static void config_write(struct file *file, fuse_req_t req, const char *data, size_t len,
                          off_t offset, int flags)
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
     struct call *call;
     char *error = NULL;
     int result;
 
-    mqueue_info(file->node->mq, &info);
+    mount_queue_info(file->node->mq, &info);
     result = file->tree->options.config_parse(data, len, &info.settings, &error);
     if (result < 0) {
         log_warning("queue %s: config: %s", info.name, error ? error : strerror(-result));
@@ -54,7 +54,7 @@ static void config_write(struct file *file, fuse_req_t req, const char *data, si
     call_set_file(call, file);
     call->size = len;
     memcpy(call->name, info.name, sizeof(call->name));
-    mqueue_set(file->node->mq, &info.settings, &call->op);
+    mount_queue_set(file->node->mq, &info.settings, &call->op);
 }
 
 /* Truncation and times do nothing: `cat new > config` does both. */

@@ -57,7 +57,7 @@ static void dir_changed(struct call *call, ssize_t result)
 static void dir_setattr(struct tree *tree, struct node *dir, fuse_req_t req, const struct stat *to,
                         int to_set)
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
     struct call *call;
 
     if (!(to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))) {
@@ -68,14 +68,14 @@ static void dir_setattr(struct tree *tree, struct node *dir, fuse_req_t req, con
     if (!call)
         return;
     call->node = dir;
-    mqueue_info(dir->mq, &info);
+    mount_queue_info(dir->mq, &info);
     if (to_set & FUSE_SET_ATTR_MODE)
         info.settings.own.mode = attr_queue_mode(to->st_mode);
     if (to_set & FUSE_SET_ATTR_UID)
         info.settings.own.owner = to->st_uid;
     if (to_set & FUSE_SET_ATTR_GID)
         info.settings.own.group = to->st_gid;
-    mqueue_set(dir->mq, &info.settings, &call->op);
+    mount_queue_set(dir->mq, &info.settings, &call->op);
 }
 
 const struct node_ops dir_ops = {

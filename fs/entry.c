@@ -85,8 +85,7 @@ static int stat_of_item(struct tree *tree, const struct node *node, struct stat 
 
 static bool is_text(const struct node *node)
 {
-    return node->child.kind == NODE_STATS || node->child.kind == NODE_CONFIG ||
-           node->child.kind == NODE_HELP;
+    return child_has(node->child.kind, NODE_TEXT);
 }
 
 static bool size_varies(const struct node *node)
@@ -96,7 +95,7 @@ static bool size_varies(const struct node *node)
 
 int node_stat(struct tree *tree, struct node *node, struct stat *st)
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
 
     *st = (struct stat){.st_ino = attr_ino(node->queue, &node->child),
                         .st_nlink = links_of(node->child.kind),
@@ -109,7 +108,7 @@ int node_stat(struct tree *tree, struct node *node, struct stat *st)
         stat_of_root(tree, node, st);
         return 0;
     }
-    mqueue_info(node->mq, &info);
+    mount_queue_info(node->mq, &info);
     if (info.gone)
         return -ENOENT;
     st->st_mode = attr_mode(node->child.kind, (mode_t)info.settings.own.mode);
@@ -121,14 +120,14 @@ int node_stat(struct tree *tree, struct node *node, struct stat *st)
 
 /* How long the kernel may keep what it was told of a node: not longer than the item's lease. Of
  * what has a size to each open nothing: SEEK_END asks then, and ops_getattr() knows it. */
-static double fresh_s(struct tree *tree, const struct node *node, bool *held)
+static double fresh_s(struct tree *tree, const struct node *node, bool *claim)
 {
     struct item_info info;
     double left_s;
 
-    *held = node->child.kind == NODE_ITEM && node_item(&tree->nodes, node, &info) == 0 &&
-            info.state == ITEM_LEASED;
-    if (!*held)
+    *claim = node->child.kind == NODE_ITEM && node_item(&tree->nodes, node, &info) == 0 &&
+             info.state == ITEM_LEASED;
+    if (!*claim)
         return size_varies(node) ? 0 : FRESH_S;
     left_s = (double)(info.until_us - clock_system.wall_us(&clock_system)) / 1e6;
     return left_s < 0 ? 0 : left_s < FRESH_S ? left_s : FRESH_S;
@@ -136,13 +135,13 @@ static double fresh_s(struct tree *tree, const struct node *node, bool *held)
 
 int entry_of_node(struct tree *tree, struct node *node, struct fuse_entry_param *entry)
 {
-    bool held;
+    bool claim;
 
     *entry = (struct fuse_entry_param){.ino = node_id(&tree->nodes, node),
                                        .generation = node->generation};
-    entry->attr_timeout = fresh_s(tree, node, &held);
+    entry->attr_timeout = fresh_s(tree, node, &claim);
     entry->entry_timeout = size_varies(node) ? FRESH_S : entry->attr_timeout;
-    if ((node->child.kind == NODE_ITEM && !held) || child_gives_one(&node->child))
+    if ((node->child.kind == NODE_ITEM && !claim) || child_gives_one(&node->child))
         entry->entry_timeout = 0;
     return node_stat(tree, node, &entry->attr);
 }
@@ -169,12 +168,12 @@ void reply_attr(struct tree *tree, fuse_req_t req, struct node *node)
 {
     struct stat st;
     int result = node_stat(tree, node, &st);
-    bool held;
+    bool claim;
 
     if (result < 0)
         fuse_reply_err(req, -result);
     else
-        fuse_reply_attr(req, &st, fresh_s(tree, node, &held));
+        fuse_reply_attr(req, &st, fresh_s(tree, node, &claim));
 }
 
 void reply_size(struct tree *tree, fuse_req_t req, struct node *node, off_t size)
@@ -199,7 +198,7 @@ bool setattr_changes(const struct stat *now, const struct stat *to, int to_set)
 
 void tree_look(struct tree *tree, const struct node *node)
 {
-    if (closes_under_way(&tree->closes) && (!node->mq || mqueue_unfinished(node->mq)))
+    if (closes_under_way(&tree->closes) && (!node->mq || mount_queue_unfinished(node->mq)))
         closes_await(&tree->closes);
 }
 

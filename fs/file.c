@@ -46,8 +46,8 @@ void file_unref(struct file *file)
 {
     if (atomic_fetch_sub(&file->n_refs, 1) > 1)
         return;
-    if (file->held) /* no sooner: its bytes may be on their way to the kernel */
-        mqueue_held_close(file->node->mq, file->held);
+    if (file->claim) /* no sooner: its bytes may be on their way to the kernel */
+        mount_queue_claim_close(file->node->mq, file->claim);
     node_unref(&file->tree->nodes, file->node);
     pthread_mutex_destroy(&file->poll.lock);
     lister_close(file->lister);

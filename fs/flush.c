@@ -12,7 +12,7 @@ static void flush_queues(struct tree *tree, struct node *node, struct call *call
 {
     tree_look(tree, node);
     if (node->mq)
-        mqueue_flush(node->mq, &call->op);
+        mount_queue_flush(node->mq, &call->op);
     else
         mount_flush(tree->options.mount, &call->op);
 }

@@ -65,7 +65,7 @@ static void print_root(FILE *out, bool list_all)
 static int help_open(struct file *file, fuse_req_t req)
 {
     bool list_all = file->tree->options.list_all;
-    struct mqueue_info info;
+    struct mount_queue_info info;
     char *text = NULL;
     size_t len;
     FILE *out;
@@ -76,7 +76,7 @@ static int help_open(struct file *file, fuse_req_t req)
     if (!out)
         return -ENOMEM;
     if (file->node->mq) {
-        mqueue_info(file->node->mq, &info);
+        mount_queue_info(file->node->mq, &info);
         print_queue(out, info.name, list_all);
     } else {
         print_root(out, list_all);

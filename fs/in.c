@@ -27,13 +27,13 @@ static int in_open(struct file *file, fuse_req_t req)
 {
     if ((file->flags & O_ACCMODE) == O_RDONLY)
         return -EACCES;
-    return mqueue_writer_open(file->node->mq, &file->writer);
+    return mount_queue_writer_open(file->node->mq, &file->writer);
 }
 
 static void in_release(struct file *file)
 {
     if (file->writer)
-        mqueue_writer_release(file->node->mq, file->writer);
+        mount_queue_writer_release(file->node->mq, file->writer);
 }
 
 /* What `len` bytes begin with, in 48 bits: how many bytes that is, and their CRC. */
@@ -94,7 +94,7 @@ static void in_write(struct file *file, fuse_req_t req, const char *data, size_t
     call->op.len = len;
     call->op.nonblock = flags & O_NONBLOCK;
     call->op.sync = flags & O_DSYNC; /* O_SYNC has this bit too */
-    mqueue_write(file->node->mq, file->writer, &call->op);
+    mount_queue_write(file->node->mq, file->writer, &call->op);
 }
 
 /*
@@ -117,7 +117,7 @@ static void in_flush(struct file *file, fuse_req_t req)
     forget_size(file);
     call = call_new(file->tree, req, CALL_SYNCS, call_reply_error);
     if (call)
-        mqueue_writer_close(file->node->mq, file->writer, &call->op);
+        mount_queue_writer_close(file->node->mq, file->writer, &call->op);
 }
 
 static void in_fsync(struct file *file, fuse_req_t req)
@@ -127,7 +127,7 @@ static void in_fsync(struct file *file, fuse_req_t req)
     if (!call)
         return;
     tree_look(file->tree, file->node);
-    mqueue_sync(file->node->mq, file->writer, &call->op);
+    mount_queue_sync(file->node->mq, file->writer, &call->op);
 }
 
 /* Truncation and times do nothing. */
@@ -138,7 +138,7 @@ static void in_touch(struct tree *tree, struct node *node, fuse_req_t req)
 
 static bool in_poll(struct file *file, struct op *op)
 {
-    return mqueue_writer_poll(file->node->mq, file->writer, op);
+    return mount_queue_writer_poll(file->node->mq, file->writer, op);
 }
 
 const struct node_ops in_ops = {

@@ -65,14 +65,14 @@ static int fetch(struct file *file, fuse_req_t req, size_t size, uint32_t states
         return OPEN_PARKED;
     }
     call_set_file(call, file);
-    mqueue_look(file->node->mq, file->node->child.limit, states, true, &call->op);
+    mount_queue_look(file->node->mq, file->node->child.limit, states, true, &call->op);
     return OPEN_PARKED;
 }
 
 static int open_held(struct file *file, fuse_req_t req, const struct item_info *info)
 {
-    int result =
-        mqueue_held_open(file->node->mq, info->id, &file->held, &file->data, &file->data_len);
+    int result = mount_queue_claim_open(file->node->mq, info->id, &file->claim, &file->data,
+                                        &file->data_len);
 
     if (result < 0)
         return result == -ENOENT ? -ESTALE : result;
@@ -115,7 +115,7 @@ static void item_touch(struct tree *tree, struct node *node, fuse_req_t req)
     if (result == 0 && node->in != NODE_LEASED)
         result = -EPERM;
     if (result == 0)
-        result = mqueue_held_settle(node->mq, info.id, SETTLE_RENEW);
+        result = mount_queue_claim_settle(node->mq, info.id, SETTLE_RENEW);
     if (result < 0)
         fuse_reply_err(req, -result);
     else

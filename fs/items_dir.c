@@ -52,7 +52,7 @@ static void look(struct tree *tree, struct node *dir, fuse_req_t req, uint64_t i
     if (!call)
         return;
     call->node = dir;
-    mqueue_look(dir->mq, id, states_of(dir), false, &call->op);
+    mount_queue_look(dir->mq, id, states_of(dir), false, &call->op);
 }
 
 static void items_lookup(struct tree *tree, struct node *dir, fuse_req_t req, const char *name)
@@ -61,7 +61,7 @@ static void items_lookup(struct tree *tree, struct node *dir, fuse_req_t req, co
     struct item_info info;
     uint64_t id;
 
-    if (!item_id_parse(name, &id) || mqueue_held(dir->mq, id, &info) != leased)
+    if (!item_id_parse(name, &id) || mount_queue_claim(dir->mq, id, &info) != leased)
         fuse_reply_err(req, ENOENT);
     else if (leased)
         reply_entry(tree, req, node_lookup_item(&tree->nodes, dir, &info, NULL));
@@ -83,7 +83,7 @@ static void items_create(struct tree *tree, struct node *dir, fuse_req_t req, co
 /* Whether the item is here still; then *info is how. */
 static bool is_listed(const struct node *dir, struct item_info *info)
 {
-    return mqueue_held(dir->mq, info->id, info) == (dir->child.kind == NODE_LEASED);
+    return mount_queue_claim(dir->mq, info->id, info) == (dir->child.kind == NODE_LEASED);
 }
 
 /* False: it does not fit. */
@@ -155,7 +155,7 @@ static int fill_from_memory(struct file *dir, uint64_t start, uint32_t max)
 
     if (!infos)
         return -ENOMEM;
-    n = mqueue_held_list(dir->node->mq, start, infos, max);
+    n = mount_queue_claim_list(dir->node->mq, start, infos, max);
     result = page_fill(&dir->page, start, infos, n, n == max ? infos[n - 1].id + 1 : 0);
     free(infos);
     return result;
@@ -190,7 +190,7 @@ static void ask(const struct reading *reading, uint64_t start, uint32_t max)
     call_set_file(call, reading->dir);
     call->reading = *reading;
     call->id = start;
-    mqueue_list(reading->dir->node->mq, states_of(reading->dir->node), start, max, &call->op);
+    mount_queue_list(reading->dir->node->mq, states_of(reading->dir->node), start, max, &call->op);
 }
 
 /* Fetch what is needed, then answer. */

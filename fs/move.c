@@ -43,9 +43,9 @@ const struct move *move_of_rename(enum node_kind from, const char *name, enum no
 static enum item_state state_after(const struct node *from, const struct move *move,
                                    const struct item_info *info)
 {
-    struct mqueue_info queue;
+    struct mount_queue_info queue;
 
-    mqueue_info(from->mq, &queue);
+    mount_queue_info(from->mq, &queue);
     switch (move->verb) {
     case SETTLE_BURY:
         return ITEM_DEAD;
@@ -86,9 +86,9 @@ static void move_by_service(struct tree *tree, fuse_req_t req, struct node *from
     call->id = id;
     call->move = move;
     if (move->how == MOVE_TAKE)
-        mqueue_take(from->mq, id, &call->op);
+        mount_queue_take(from->mq, id, &call->op);
     else
-        mqueue_settle(from->mq, id, move->verb, &call->op);
+        mount_queue_settle(from->mq, id, move->verb, &call->op);
 }
 
 static void move_held(struct tree *tree, fuse_req_t req, struct node *from, uint64_t id,
@@ -97,8 +97,8 @@ static void move_held(struct tree *tree, fuse_req_t req, struct node *from, uint
     struct item_info info = {.id = id};
     int result = -ENOENT;
 
-    if (mqueue_held(from->mq, id, &info))
-        result = mqueue_held_settle(from->mq, id, move->verb);
+    if (mount_queue_claim(from->mq, id, &info))
+        result = mount_queue_claim_settle(from->mq, id, move->verb);
     reply_moved(tree, req, from, move, &info, result);
 }
 

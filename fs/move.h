@@ -9,9 +9,9 @@
 #define MOVE_AWAY NODE_KINDS
 
 enum move_how {
-    MOVE_HELD,  /* mqueue_held_settle() by `verb`: at once */
-    MOVE_TAKE,  /* mqueue_take() */
-    MOVE_SETTLE /* mqueue_settle() by `verb` */
+    MOVE_HELD,  /* mount_queue_claim_settle() by `verb`: at once */
+    MOVE_TAKE,  /* mount_queue_take() */
+    MOVE_SETTLE /* mount_queue_settle() by `verb` */
 };
 
 struct move {

@@ -57,7 +57,7 @@ static void lister_unref(struct lister *lister);
 
 static void node_free(struct node *node)
 {
-    mqueue_unref(node->mq);
+    mount_queue_unref(node->mq);
     lister_unref(node->lister);
     free(node);
 }
@@ -117,7 +117,8 @@ static struct node *find_locked(struct nodes *nodes, struct node *like)
     return is_idle_like(node, like) ? node : NULL;
 }
 
-static struct node *node_new_locked(struct nodes *nodes, const struct node *like, struct mqueue *mq)
+static struct node *node_new_locked(struct nodes *nodes, const struct node *like,
+                                    struct mount_queue *mq)
 {
     struct node *node = malloc(sizeof(*node));
 
@@ -125,11 +126,11 @@ static struct node *node_new_locked(struct nodes *nodes, const struct node *like
         return NULL;
     *node = *like;
     node->generation = nodes->next_generation++;
-    node->mq = mq ? mqueue_ref(mq) : NULL;
+    node->mq = mq ? mount_queue_ref(mq) : NULL;
     return node;
 }
 
-static struct node *lookup_locked(struct nodes *nodes, struct mqueue *mq, struct node *like)
+static struct node *lookup_locked(struct nodes *nodes, struct mount_queue *mq, struct node *like)
 {
     struct node *node = find_locked(nodes, like);
 
@@ -145,15 +146,15 @@ static struct node *lookup_locked(struct nodes *nodes, struct mqueue *mq, struct
     return node;
 }
 
-struct node *node_lookup(struct nodes *nodes, struct mqueue *mq, const struct child *child,
+struct node *node_lookup(struct nodes *nodes, struct mount_queue *mq, const struct child *child,
                          pid_t tid)
 {
-    struct mqueue_info info = {0};
+    struct mount_queue_info info = {0};
     struct node like = {.child = *child, .looker = tid};
     struct node *node;
 
     if (mq)
-        mqueue_info(mq, &info);
+        mount_queue_info(mq, &info);
     like.queue = info.number;
 
     pthread_mutex_lock(&nodes->lock);
@@ -262,7 +263,7 @@ static bool stands_locked(const struct nodes *nodes, const struct node *node)
 
 int node_item(struct nodes *nodes, const struct node *node, struct item_info *info)
 {
-    struct item_info held;
+    struct item_info claim;
     bool moved, stands;
 
     pthread_mutex_lock(&nodes->lock);
@@ -270,11 +271,11 @@ int node_item(struct nodes *nodes, const struct node *node, struct item_info *in
     moved = node->serial != 0;
     stands = stands_locked(nodes, node);
     pthread_mutex_unlock(&nodes->lock);
-    if (!mqueue_held(node->mq, node->child.limit, &held))
+    if (!mount_queue_claim(node->mq, node->child.limit, &claim))
         return stands ? 0 : -ESTALE;
     if (moved || node->in != NODE_LEASED)
         return -ESTALE;
-    *info = held;
+    *info = claim;
     return 0;
 }
 

@@ -40,10 +40,10 @@ struct file;
 
 struct node {
     struct child child;
-    struct mqueue *mq;   /* owned; NULL: root, its stats, its flush */
-    uint64_t queue;      /* its number, 0 without */
-    uint64_t generation; /* with its address it is unique, which a file handle needs */
-    enum node_kind in;   /* of an item: its directory */
+    struct mount_queue *mq; /* owned; NULL: root, its stats, its flush */
+    uint64_t queue;         /* its number, 0 without */
+    uint64_t generation;    /* with its address it is unique, which a file handle needs */
+    enum node_kind in;      /* of an item: its directory */
     /* nodes.lock */
     RB_ENTRY(node) link;
     bool busy;       /* of a kind that has a node for each open: it is open */
@@ -78,7 +78,7 @@ fuse_ino_t node_id(const struct nodes *nodes, const struct node *node);
 
 /* The node of a child of `mq` (NULL: of the root) for thread `tid` (0: unknown), counted as looked
  * up once. NULL: no memory. */
-struct node *node_lookup(struct nodes *nodes, struct mqueue *mq, const struct child *child,
+struct node *node_lookup(struct nodes *nodes, struct mount_queue *mq, const struct child *child,
                          pid_t tid);
 
 /* The same of an item in `dir`, which was just seen so, by `lister` or (NULL) by a LOOKUP. */

@@ -14,14 +14,15 @@ static int out_open(struct file *file, fuse_req_t req)
     /* So grep -r, cp -r and backups open what they find; they must not empty a queue. */
     if (file->flags & O_NOFOLLOW)
         return -EPERM;
-    return mqueue_reader_open(file->node->mq, child->kind == NODE_CLAIM ? GET_CLAIM : GET_STREAM,
-                              child->limit, child->timeout_us, &file->reader);
+    return mount_queue_reader_open(file->node->mq,
+                                   child->kind == NODE_CLAIM ? GET_CLAIM : GET_STREAM, child->limit,
+                                   child->timeout_us, &file->reader);
 }
 
 static void out_release(struct file *file)
 {
     if (file->reader)
-        mqueue_reader_release(file->node->mq, file->reader);
+        mount_queue_reader_release(file->node->mq, file->reader);
 }
 
 static void out_given(struct call *call, ssize_t result)
@@ -42,7 +43,7 @@ static void out_read(struct file *file, fuse_req_t req, size_t size, off_t offse
     call->op.offset = file->ops->stream ? OP_GO_ON : offset;
     call->op.nonblock = flags & O_NONBLOCK;
     tree_look(file->tree, file->node);
-    mqueue_read(file->node->mq, file->reader, &call->op);
+    mount_queue_read(file->node->mq, file->reader, &call->op);
 }
 
 static void out_flush(struct file *file, fuse_req_t req)
@@ -53,7 +54,7 @@ static void out_flush(struct file *file, fuse_req_t req)
         return;
     /* A child, as a rule, on its way to exec: whoever was told a size shall still find it so. */
     call->op.sharer = fuse_req_ctx(req)->pid != file->tid;
-    mqueue_reader_close(file->node->mq, file->reader, &call->op);
+    mount_queue_reader_close(file->node->mq, file->reader, &call->op);
 }
 
 /* ---- the size of one item ---- */
@@ -69,7 +70,7 @@ static void out_flush(struct file *file, fuse_req_t req)
 static void out_shared(struct file *file)
 {
     atomic_store(&file->shown, 0);
-    mqueue_peek_no_more(file->node->mq, file->reader);
+    mount_queue_peek_no_more(file->node->mq, file->reader);
 }
 
 static void out_peeked(struct call *call, ssize_t result)
@@ -92,19 +93,19 @@ static void out_fstat(struct file *file, fuse_req_t req)
         return;
     call_set_file(call, file);
     tree_look(file->tree, file->node);
-    mqueue_peek(file->node->mq, file->reader, &call->op);
+    mount_queue_peek(file->node->mq, file->reader, &call->op);
 }
 
 static off_t out_shown(struct file *file)
 {
     off_t shown = atomic_load(&file->shown);
 
-    return shown > 0 && mqueue_reader_size(file->node->mq, file->reader) == shown ? shown : 0;
+    return shown > 0 && mount_queue_reader_size(file->node->mq, file->reader) == shown ? shown : 0;
 }
 
 static bool out_poll(struct file *file, struct op *op)
 {
-    return mqueue_reader_poll(file->node->mq, file->reader, op);
+    return mount_queue_reader_poll(file->node->mq, file->reader, op);
 }
 
 const struct node_ops out_ops = {

@@ -12,11 +12,11 @@ static void purge_written(struct call *call, ssize_t result)
 static void purge_write(struct file *file, fuse_req_t req, const char *data, size_t len,
                         off_t offset, int flags)
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
     struct call *call;
     size_t name_len = len > 0 && data[len - 1] == '\n' ? len - 1 : len;
 
-    mqueue_info(file->node->mq, &info);
+    mount_queue_info(file->node->mq, &info);
     if (strlen(info.name) != name_len || memcmp(info.name, data, name_len) != 0) {
         fuse_reply_err(req, EINVAL);
         return;
@@ -26,7 +26,7 @@ static void purge_write(struct file *file, fuse_req_t req, const char *data, siz
         return;
     call->size = len;
     tree_look(file->tree, file->node);
-    mqueue_purge(file->node->mq, &call->op);
+    mount_queue_purge(file->node->mq, &call->op);
 }
 
 /* A shell's `>` truncates. */

@@ -35,14 +35,14 @@ const char *root_name(unsigned i, const char **help)
 static const struct child queue_dir = {NODE_DIR, READER_UNLIMITED, -1};
 
 /* The entry of a queue; takes the reference. */
-static void reply_queue(struct tree *tree, fuse_req_t req, struct mqueue *mq)
+static void reply_queue(struct tree *tree, fuse_req_t req, struct mount_queue *mq)
 {
     if (!mq) {
         fuse_reply_err(req, ENOENT);
         return;
     }
     reply_entry(tree, req, node_lookup(&tree->nodes, mq, &queue_dir, 0));
-    mqueue_unref(mq);
+    mount_queue_unref(mq);
 }
 
 static void root_lookup(struct tree *tree, struct node *root, fuse_req_t req, const char *name)
@@ -61,13 +61,13 @@ static void root_lookup(struct tree *tree, struct node *root, fuse_req_t req, co
 
 static void list_queues(struct tree *tree, struct listing *listing, off_t offset)
 {
-    struct mqueue_info info;
-    struct mqueue *mq;
+    struct mount_queue_info info;
+    struct mount_queue *mq;
     bool fits = true;
 
     while (fits && (mq = mount_next(tree->options.mount, (uint64_t)(offset - FIRST_QUEUE)))) {
-        mqueue_info(mq, &info);
-        mqueue_unref(mq);
+        mount_queue_info(mq, &info);
+        mount_queue_unref(mq);
         offset = FIRST_QUEUE + (off_t)info.number;
         fits = listing_add(listing, info.name, S_IFDIR, attr_ino(info.number, &queue_dir), offset);
     }
@@ -124,7 +124,7 @@ static void root_mkdir(struct tree *tree, struct node *root, fuse_req_t req, con
 
 static void root_rmdir(struct tree *tree, struct node *root, fuse_req_t req, const char *name)
 {
-    struct mqueue *mq = mount_find(tree->options.mount, name);
+    struct mount_queue *mq = mount_find(tree->options.mount, name);
     struct call *call;
 
     if (!mq) {
@@ -134,7 +134,7 @@ static void root_rmdir(struct tree *tree, struct node *root, fuse_req_t req, con
     call = call_new(tree, req, CALL_ASKS, call_reply_error);
     if (call)
         mount_remove_queue(tree->options.mount, mq, &call->op);
-    mqueue_unref(mq);
+    mount_queue_unref(mq);
 }
 
 const struct node_ops root_ops = {

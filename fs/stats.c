@@ -7,12 +7,12 @@
 
 static int stats_open(struct file *file, fuse_req_t req)
 {
-    struct mqueue *mq = file->node->mq;
+    struct mount_queue *mq = file->node->mq;
 
     if ((file->flags & O_ACCMODE) != O_RDONLY)
         return -EACCES;
     tree_look(file->tree, file->node);
-    return open_text(file, mq ? mqueue_stats(mq) : mount_stats(file->tree->options.mount));
+    return open_text(file, mq ? mount_queue_stats(mq) : mount_stats(file->tree->options.mount));
 }
 
 const struct node_ops stats_ops = {.open = stats_open, .read = reply_text};

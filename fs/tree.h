@@ -72,7 +72,7 @@ struct file {
     _Atomic uint64_t refused; /* in: what came after it, and the error: see there */
     struct reader *reader;    /* out, next, claim */
     _Atomic off_t shown;      /* next: the size that fstat(2) was told; 0: none */
-    struct held *held;        /* an item that this mount holds */
+    struct claim *claim;      /* an item that this mount holds */
     const uint8_t *data;      /* its bytes, held's */
     size_t data_len;
     struct page page;      /* a directory of items: see there */
@@ -136,8 +136,8 @@ struct node_ops {
     void (*listxattr)(struct tree *tree, struct node *node, fuse_req_t req, size_t size);
 };
 
-extern const struct node_ops root_ops, dir_ops, in_ops, out_ops, claim_ops, stats_ops, flush_ops,
-    config_ops, purge_ops, items_ops, item_ops, help_ops;
+#define NODE_OPS(kind, number, ops, mode, traits, name, help) extern const struct node_ops ops;
+NODES(NODE_OPS)
 
 /* ---- tree.c ---- */
 

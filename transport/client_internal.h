@@ -21,22 +21,21 @@
 #include <nng/nng.h>
 #include <nng/supplemental/tls/tls.h>
 
+#include "core/backoff.h"
 #include "transport/address.h"
 #include "transport/client.h"
 #include "transport/tls_report.h"
 
-#define CLIENT_SLOTS        256
-#define CLIENT_WATCH_SLOTS  16
-#define CLIENT_ALL_SLOTS    (CLIENT_SLOTS + CLIENT_WATCH_SLOTS)
-#define CLIENT_PAUSE_MS     50 /* doubled each time, up to ... */
-#define CLIENT_PAUSE_MAX_MS 2000
-#define CLIENT_CONNECT_MS   5000  /* a dial that takes longer has failed */
-#define CLIENT_REDIAL_MS    10000 /* NNG's own redialling has so long */
-#define CLIENT_ENDING_MS    5000  /* a service that is ending closes the connection itself */
-#define CLIENT_DRAIN_MS     1000  /* on stopping, answers on their way have so long */
-#define CLIENT_SETTLE_MS    100   /* between a break and closing the dialer */
-#define CLIENT_DIAL_MS      300   /* ... and so has a dial */
-#define CLIENT_CLOSE_MS     1000  /* how long to wait for a connection to be gone */
+#define CLIENT_SLOTS       256
+#define CLIENT_WATCH_SLOTS 16
+#define CLIENT_ALL_SLOTS   (CLIENT_SLOTS + CLIENT_WATCH_SLOTS)
+#define CLIENT_CONNECT_MS  5000  /* a dial that takes longer has failed */
+#define CLIENT_REDIAL_MS   10000 /* NNG's own redialling has so long */
+#define CLIENT_ENDING_MS   5000  /* a service that is ending closes the connection itself */
+#define CLIENT_DRAIN_MS    1000  /* on stopping, answers on their way have so long */
+#define CLIENT_SETTLE_MS   100   /* between a break and closing the dialer */
+#define CLIENT_DIAL_MS     300   /* ... and so has a dial */
+#define CLIENT_CLOSE_MS    1000  /* how long to wait for a connection to be gone */
 
 struct slot {
     struct client *client;
@@ -47,7 +46,7 @@ struct slot {
     /* One each: in NNG 1.5 an aio that has slept takes every later timeout for success. */
     nng_aio *now_aio, *send_aio, *receive_aio, *pause_aio;
     int64_t handed_us; /* to a connection */
-    nng_duration pause_ms;
+    struct backoff backoff;
     struct request *request; /* NULL: idle */
     struct slot *next;       /* of lane.idle */
 };

@@ -237,9 +237,10 @@ static int dialer_start(struct client *client)
 static int set_redial(struct client *client, nng_dialer dialer)
 {
     bool one = client->n_targets == 1;
-    int rv = nng_dialer_set_ms(dialer, NNG_OPT_RECONNMINT, one ? CLIENT_PAUSE_MS : NEVER_MS);
+    int rv =
+        nng_dialer_set_ms(dialer, NNG_OPT_RECONNMINT, one ? BACKOFF_FIRST_US / 1000 : NEVER_MS);
 
-    return rv ? rv : nng_dialer_set_ms(dialer, NNG_OPT_RECONNMAXT, one ? CLIENT_PAUSE_MAX_MS : 0);
+    return rv ? rv : nng_dialer_set_ms(dialer, NNG_OPT_RECONNMAXT, one ? BACKOFF_MAX_US / 1000 : 0);
 }
 
 static int dialer_make(struct client *client, const struct target *target)
@@ -406,9 +407,10 @@ static bool link_try(struct client *client)
 void *link_run(void *arg)
 {
     struct client *client = arg;
-    long pause_ms = CLIENT_PAUSE_MS;
+    struct backoff pause;
     bool stopping = false;
 
+    backoff_reset(&pause);
     while (!stopping) {
         int64_t heard_us = atomic_load(&client->heard_us);
         bool came = link_try(client);
@@ -421,14 +423,13 @@ void *link_run(void *arg)
         if (next)
             client->target = (client->target + 1) % client->n_targets;
         round = next && client->target == 0;
-        pause_ms = good ? CLIENT_PAUSE_MS : pause_ms;
-        deadline = in_ms(round ? pause_ms : 0);
+        if (good)
+            backoff_reset(&pause);
+        deadline = in_ms(round ? (long)(backoff_next(&pause) / 1000) : 0);
         while (!client->leaving && wait_locked(client, &deadline))
             continue;
         stopping = client->leaving;
         pthread_mutex_unlock(&client->lock);
-        if (round)
-            pause_ms = pause_ms * 2 > CLIENT_PAUSE_MAX_MS ? CLIENT_PAUSE_MAX_MS : pause_ms * 2;
     }
     return NULL;
 }

@@ -62,7 +62,7 @@ static void slot_take_locked(struct slot *slot, struct request *request)
 
     slot->request = request;
     request->n_retries = 0;
-    slot->pause_ms = CLIENT_PAUSE_MS;
+    backoff_reset(&slot->backoff);
     client->busy[slot->index] = request->number;
     request->answered_below = lowest_locked(client);
     client->n_starting++;
@@ -184,10 +184,7 @@ static void answer_free(struct request *request)
 
 static void slot_pause(struct slot *slot)
 {
-    nng_duration pause_ms = slot->pause_ms;
-
-    slot->pause_ms = pause_ms * 2 > CLIENT_PAUSE_MAX_MS ? CLIENT_PAUSE_MAX_MS : pause_ms * 2;
-    nng_sleep_aio(pause_ms, slot->pause_aio);
+    nng_sleep_aio((nng_duration)(backoff_next(&slot->backoff) / 1000), slot->pause_aio);
 }
 
 /* How long the request may wait for a connection. */
@@ -329,8 +326,7 @@ static void slot_send(struct slot *slot)
 static int answer_keep(struct request *request, nng_msg *msg, void *array)
 {
     struct answer *answer = NULL;
-    bool lends = (request->kind == REQUEST_GET && request->out.get.len > 0) ||
-                 (request->kind == REQUEST_LIST && request->out.list.len > 0);
+    bool lends = wire_reply_blob(request).len > 0;
 
     request->reply_free = NULL;
     request->reply_memory = NULL;

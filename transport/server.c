@@ -26,7 +26,8 @@
  */
 #define NOT_A_POWER_OF_TWO ((size_t)1)
 
-bool server_begin(struct server *server)
+/* False: closing, start nothing. */
+static bool server_begin(struct server *server)
 {
     bool go;
 
@@ -38,7 +39,7 @@ bool server_begin(struct server *server)
     return go;
 }
 
-void server_end(struct server *server)
+static void server_end(struct server *server)
 {
     pthread_mutex_lock(&server->lock);
     server->n_starting--;
@@ -108,19 +109,12 @@ static uint8_t *reply_place(nng_msg *reply)
     return (uint8_t *)nng_msg_body(reply) + WIRE_REPLY_DATA;
 }
 
-/* Where the answer's bytes are, if it has any. */
-static const uint8_t *reply_data(const struct request *request)
-{
-    if (request->kind == REQUEST_GET)
-        return request->out.get.data;
-    return request->kind == REQUEST_LIST ? request->out.list.data : NULL;
-}
-
 /* The frame of the answer, or NULL: no memory. */
 static nng_msg *context_encode(struct server_context *context)
 {
     const struct request *request = &context->decoded.request;
-    bool data_there = context->reply && reply_data(request) == reply_place(context->reply);
+    bool data_there =
+        context->reply && wire_reply_blob(request).data == reply_place(context->reply);
     nng_msg *msg;
 
     if (context->reply && !data_there) {
@@ -226,8 +220,7 @@ static void context_submit(struct server_context *context)
     }
     request->owner = context;
     request->done = context_done;
-    if (request->kind == REQUEST_GET || request->kind == REQUEST_LIST)
-        request->reply_buffer = context_reply_buffer;
+    request->reply_buffer = context_reply_buffer;
     server->backend->submit(server->backend, request);
 }
 

@@ -95,10 +95,6 @@ struct server {
     struct tls *tls; /* of those with TLS; NULL: there are none */
 };
 
-/* server.c */
-bool server_begin(struct server *server); /* false: closing, start nothing */
-void server_end(struct server *server);
-
 /* server_peer.c */
 bool peer_came(struct server *server, int pipe); /* false: refuse it */
 void peer_gone(struct server *server, int pipe);

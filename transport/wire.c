@@ -1,7 +1,8 @@
-/* What several wire files need: the head, names, settings, and what an answer holds. */
+/* Frames: what all kinds have in common; wire_kinds.c has the bodies. */
 #include "transport/wire.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "transport/wire_cursor.h"
 
@@ -12,69 +13,17 @@ uint8_t wire_version(const uint8_t *frame)
     return frame[sizeof(wire_magic)];
 }
 
-void wire_put_head(struct wire_out *out)
+static void put_head(struct wire_out *out)
 {
     put_bytes(out, wire_magic, sizeof(wire_magic));
     put_u8(out, WIRE_VERSION);
 }
 
-int wire_check_head(const uint8_t *frame, size_t len)
+static int check_head(const uint8_t *frame, size_t len)
 {
     if (len < WIRE_HEAD || memcmp(frame, wire_magic, sizeof(wire_magic)) != 0)
         return WIRE_FOREIGN;
     return wire_version(frame) == WIRE_VERSION ? 0 : WIRE_OTHER_VERSION;
-}
-
-void wire_put_settings(struct wire_out *out, const struct queue_settings *settings)
-{
-    put_i64(out, settings->maxsize);
-    put_i64(out, settings->max_item_size);
-    put_i64(out, settings->framing);
-    put_i64(out, settings->lease_us);
-    put_i64(out, settings->lease_max_us);
-    put_i64(out, settings->retry_delay_us);
-    put_i64(out, settings->max_deliveries);
-    put_i64(out, settings->mode);
-    put_i64(out, settings->owner);
-    put_i64(out, settings->group);
-}
-
-int wire_get_settings(struct wire_in *in, struct queue_settings *settings)
-{
-    const struct setting *at_fault;
-
-    settings->maxsize = get_i64(in);
-    settings->max_item_size = get_i64(in);
-    settings->framing = get_i64(in);
-    settings->lease_us = get_i64(in);
-    settings->lease_max_us = get_i64(in);
-    settings->retry_delay_us = get_i64(in);
-    settings->max_deliveries = get_i64(in);
-    settings->mode = get_i64(in);
-    settings->owner = get_i64(in);
-    settings->group = get_i64(in);
-    return in->bad ? 0 : queue_settings_check(settings, &at_fault);
-}
-
-void wire_put_name(struct wire_out *out, const char *name)
-{
-    size_t len = strlen(name);
-
-    assert(len <= QUEUE_NAME_MAX);
-    put_u8(out, (uint8_t)len);
-    put_bytes(out, name, len);
-}
-
-int wire_get_name(struct wire_in *in, char *name)
-{
-    size_t len = get_choice(in, QUEUE_NAME_MAX);
-    const uint8_t *bytes = get_bytes(in, len);
-
-    if (!bytes)
-        return 0;
-    memcpy(name, bytes, len);
-    name[len] = '\0';
-    return strlen(name) == len && queue_name_valid(name) ? 0 : -EINVAL;
 }
 
 /* errno's numbers differ between machines, these do not: a status travels as its place here. */
@@ -83,7 +32,8 @@ static const int status_table[] = {0,      ENOENT, ETIMEDOUT, ESHUTDOWN, ENOMEM,
                                    EINVAL, EAGAIN, ENOTEMPTY, EBUSY,     EPERM,  EACCES};
 #define N_STATUS (sizeof(status_table) / sizeof(status_table[0]))
 
-uint32_t wire_status_code(int status)
+/* What has no number becomes -EIO's. */
+static uint32_t status_code(int status)
 {
     uint32_t other = 0;
 
@@ -96,7 +46,8 @@ uint32_t wire_status_code(int status)
     return other;
 }
 
-int wire_status_errno(uint32_t code, int *status)
+/* 0 or -EPROTO. */
+static int status_errno(uint32_t code, int *status)
 {
     if (code >= N_STATUS)
         return -EPROTO;
@@ -104,24 +55,155 @@ int wire_status_errno(uint32_t code, int *status)
     return 0;
 }
 
-bool wire_reply_has_body(const struct request *request)
+/* ---- requests ---- */
+
+#define REQUEST_HEAD 48
+
+static const struct wire_kind *kind_of(const struct request *request)
 {
-    switch (request->kind) {
-    case REQUEST_ARM:
-    case REQUEST_PUT:
-    case REQUEST_SETTLE:
-    case REQUEST_PURGE:
-        return true;
-    case REQUEST_SYNC:
-    case REQUEST_WATCH:
-    case REQUEST_GET:
-    case REQUEST_MAKE:
-    case REQUEST_SET:
-    case REQUEST_LIST:
-        return request->status == 0;
-    case REQUEST_REMOVE:
-    case REQUEST_KINDS:
-        break;
+    assert(request->kind <= REQUEST_KINDS);
+    return &wire_kinds[request->kind];
+}
+
+size_t wire_request_size(const struct request *request)
+{
+    const struct wire_kind *kind = kind_of(request);
+
+    return REQUEST_HEAD + kind->in.size + (kind->in.more ? kind->in.more(request) : 0);
+}
+
+void wire_request_encode(const struct request *request, uint8_t *frame)
+{
+    const struct wire_kind *kind = kind_of(request);
+    struct wire_out out = {.at = frame, .end = frame + wire_request_size(request)};
+
+    put_head(&out);
+    put_u8(&out, (uint8_t)request->kind);
+    put_zeros(&out, 3);
+    put_u64(&out, request->queue);
+    put_bytes(&out, request->session.bytes, sizeof(request->session.bytes));
+    put_u64(&out, request->number);
+    put_u64(&out, request->answered_below);
+    if (kind->in.put)
+        kind->in.put(&out, request);
+    assert(out.at == out.end);
+}
+
+int wire_request_decode(const uint8_t *frame, size_t len, struct wire_request *decoded)
+{
+    struct request *request = &decoded->request;
+    struct wire_in in = {frame, len, false};
+    const uint8_t *session;
+    int rc;
+
+    memset(decoded, 0, sizeof(*decoded));
+    request->kind = REQUEST_KINDS;
+    rc = check_head(frame, len);
+    if (rc)
+        return rc;
+    get_bytes(&in, WIRE_HEAD);
+    request->kind = get_choice(&in, REQUEST_KINDS);
+    get_zeros(&in, 3);
+    request->queue = get_u64(&in);
+    session = get_bytes(&in, sizeof(request->session.bytes));
+    request->number = get_u64(&in);
+    request->answered_below = get_u64(&in);
+    if (in.bad || request->kind == REQUEST_KINDS)
+        return -EPROTO;
+    memcpy(request->session.bytes, session, sizeof(request->session.bytes));
+    if (kind_of(request)->in.get)
+        rc = kind_of(request)->in.get(&in, decoded);
+    if (in.bad || in.left)
+        return -EPROTO;
+    return rc;
+}
+
+void wire_request_fini(struct wire_request *decoded)
+{
+    free(decoded->settlements);
+    decoded->settlements = NULL;
+}
+
+/* ---- answers ---- */
+
+#define REPLY_HEAD (24 + WIRE_STATE)
+
+/* Whether the answer to a request that is done has its kind's body. */
+static bool has_body(const struct request *request)
+{
+    return kind_of(request)->always || request->status == 0;
+}
+
+size_t wire_reply_size(const struct request *request)
+{
+    const struct wire_kind *kind = kind_of(request);
+
+    if (!has_body(request))
+        return REPLY_HEAD;
+    return REPLY_HEAD + kind->out.size + (kind->out.more ? kind->out.more(request) : 0);
+}
+
+struct wire_blob wire_reply_blob(const struct request *request)
+{
+    const struct wire_kind *kind = kind_of(request);
+
+    return kind->blob ? kind->blob(request) : (struct wire_blob){NULL, 0};
+}
+
+void wire_reply_encode(const struct request *request, uint8_t *frame, bool data_there)
+{
+    const struct wire_kind *kind = kind_of(request);
+    struct wire_out out = {frame, frame + wire_reply_size(request), data_there};
+
+    put_head(&out);
+    put_u8(&out, (uint8_t)request->kind);
+    put_zeros(&out, 3);
+    put_u64(&out, request->number);
+    put_u32(&out, status_code(request->status));
+    put_zeros(&out, 4);
+    wire_put_state(&out, &request->state);
+    if (has_body(request) && kind->out.put)
+        kind->out.put(&out, request);
+    assert(out.at == out.end);
+}
+
+static int get_header(struct wire_in *in, struct request *request)
+{
+    uint32_t kind, status;
+    uint64_t number;
+
+    get_bytes(in, WIRE_HEAD);
+    kind = get_choice(in, REQUEST_KINDS);
+    get_zeros(in, 3);
+    number = get_u64(in);
+    status = get_u32(in);
+    get_zeros(in, 4);
+    wire_get_state(in, &request->state);
+    if (in->bad || kind != request->kind || number != request->number)
+        return -EPROTO;
+    return status_errno(status, &request->status);
+}
+
+int wire_reply_decode(const uint8_t *frame, size_t len, struct request *request, void **memory)
+{
+    struct wire_in in = {frame, len, false};
+    int rc = check_head(frame, len);
+
+    *memory = NULL;
+    request->status = 0;
+    memset(&request->state, 0, sizeof(request->state));
+    memset(&request->out, 0, sizeof(request->out));
+    if (rc == 0)
+        rc = get_header(&in, request);
+    if (rc == 0 && has_body(request) && kind_of(request)->out.get)
+        rc = kind_of(request)->out.get(&in, request, memory);
+    if (rc == 0 && (in.bad || in.left))
+        rc = -EPROTO;
+    if (rc) {
+        free(*memory);
+        *memory = NULL;
+        memset(&request->state, 0, sizeof(request->state));
+        memset(&request->out, 0, sizeof(request->out));
     }
-    return false;
+    return rc;
 }

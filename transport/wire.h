@@ -5,7 +5,7 @@
  *
  *   request  magic 3, version 1, kind 1, zero 3, queue 8, session 16, number 8, answered_below 8,
  *            then the body of its kind
- *   answer   magic 3, version 1, kind 1, zero 3, number 8, status 4, zero 4, queue_state 13 * 8,
+ *   answer   magic 3, version 1, kind 1, zero 3, number 8, status 4, zero 4, queue_state,
  *            then the body of its kind; where it failed, only that of ARM, PUT, SETTLE, PURGE
  *
  * A body has exactly the length that its counts say. The answers of GET and LIST have the items'
@@ -25,13 +25,17 @@
 
 #include "core/request.h"
 
-#define WIRE_VERSION 2
+/* Another one with each setting and counter of a queue. */
+#define WIRE_VERSION (2 + (int)QUEUE_N_SETTINGS - 10 + QUEUE_N_COUNTERS - 6)
+
+/* A struct queue_state. */
+#define WIRE_STATE (8 * (7 + QUEUE_N_COUNTERS))
 
 /* No frame is longer: the largest blob and what goes with it. */
 #define WIRE_FRAME_MAX (BATCH_BYTES_MAX + ((size_t)1 << 20))
 
 /* Where out.get.data and out.list.data lie in an answer. */
-#define WIRE_REPLY_DATA 144
+#define WIRE_REPLY_DATA (24 + WIRE_STATE + 16)
 
 /* What each grant, or each item of a LIST, takes behind them. */
 #define WIRE_GRANT 64
@@ -72,7 +76,15 @@ void wire_request_fini(struct wire_request *decoded);
 /* Length of the frame that answers a request that is done. */
 size_t wire_reply_size(const struct request *request);
 
-/* Fill `frame`. data_there: the data of a GET or LIST was laid at WIRE_REPLY_DATA already. */
+/* Bytes that an answer carries beside its fields, those of GET and LIST; NULL and 0: none. */
+struct wire_blob {
+    const uint8_t *data;
+    size_t len;
+};
+
+struct wire_blob wire_reply_blob(const struct request *request);
+
+/* Fill `frame`. data_there: the blob was laid at WIRE_REPLY_DATA already. */
 void wire_reply_encode(const struct request *request, uint8_t *frame, bool data_there);
 
 /*

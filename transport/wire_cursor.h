@@ -14,9 +14,11 @@
 
 #include "core/bytes.h"
 #include "core/request.h"
+#include "transport/wire.h"
 
 struct wire_out {
     uint8_t *at, *end;
+    bool data_there; /* see wire_reply_encode() */
 };
 
 static inline void put_bytes(struct wire_out *out, const void *bytes, size_t len)
@@ -25,6 +27,15 @@ static inline void put_bytes(struct wire_out *out, const void *bytes, size_t len
     if (len)
         memcpy(out->at, bytes, len);
     out->at += len;
+}
+
+static inline void put_blob(struct wire_out *out, const void *bytes, size_t len)
+{
+    assert(len <= (size_t)(out->end - out->at));
+    if (out->data_there)
+        out->at += len;
+    else
+        put_bytes(out, bytes, len);
 }
 
 static inline void put_zeros(struct wire_out *out, size_t len)
@@ -145,12 +156,35 @@ static inline void check_range(struct wire_in *in, uint64_t batch, uint32_t from
         in->bad = true;
 }
 
-/* The first four bytes of every frame; 0 or an outcome of wire.h. */
-#define WIRE_HEAD 4
-void wire_put_head(struct wire_out *out);
-int wire_check_head(const uint8_t *frame, size_t len);
+#define WIRE_HEAD 4 /* the first bytes of every frame */
 
-#define WIRE_SETTINGS 80
+/* ---- kinds, wire_kinds.c ---- */
+
+/* The body of a request, and of an answer: `size` bytes and what `more` says (NULL: no more), laid
+ * by `put`, read by `get` (NULL: there are none). get of an answer: as wire_reply_decode(). */
+struct wire_kind {
+    struct {
+        size_t size;
+        size_t (*more)(const struct request *request);
+        void (*put)(struct wire_out *out, const struct request *request);
+        int (*get)(struct wire_in *in, struct wire_request *decoded);
+    } in;
+    struct {
+        size_t size;
+        size_t (*more)(const struct request *request);
+        void (*put)(struct wire_out *out, const struct request *request);
+        int (*get)(struct wire_in *in, struct request *request, void **memory);
+    } out;
+    bool always; /* an answer has its body also where it failed */
+    struct wire_blob (*blob)(const struct request *request); /* NULL: there is none */
+};
+
+/* The last one is of what is no request, and has none. */
+extern const struct wire_kind wire_kinds[REQUEST_KINDS + 1];
+
+/* ---- wire_parts.c ---- */
+
+#define WIRE_SETTINGS (8 * QUEUE_N_SETTINGS)
 void wire_put_settings(struct wire_out *out, const struct queue_settings *settings);
 /* 0 or -EINVAL where they are not allowed; not looked at where `in` is bad. */
 int wire_get_settings(struct wire_in *in, struct queue_settings *settings);
@@ -159,13 +193,11 @@ int wire_get_settings(struct wire_in *in, struct queue_settings *settings);
 void wire_put_name(struct wire_out *out, const char *name);
 int wire_get_name(struct wire_in *in, char *name);
 
-/* A status as a number of the wire, and back: 0 or -EPROTO. What has no number becomes -EIO's. */
-uint32_t wire_status_code(int status);
-int wire_status_errno(uint32_t code, int *status);
+void wire_put_state(struct wire_out *out, const struct queue_state *state);
+void wire_get_state(struct wire_in *in, struct queue_state *state);
 
-#define WIRE_EVENT 12
-
-/* Whether the answer to a request that is done has its kind's body. */
-bool wire_reply_has_body(const struct request *request);
+size_t wire_entry_size(const struct queue_entry *entry);
+void wire_put_entry(struct wire_out *out, const struct queue_entry *entry);
+void wire_get_entry(struct wire_in *in, struct queue_entry *entry);
 
 #endif

@@ -7,13 +7,10 @@
 
 #include "core/clock.h"
 
-#define BACKOFF_FIRST_US INT64_C(50000)
-#define BACKOFF_MAX_US   INT64_C(2000000)
-
 /* A new range is joined to one of so many that were added last. */
 #define JOIN_LOOK_BACK 8
 
-void settler_init(struct settler *s, const struct request *model)
+void ack_queue_init(struct ack_queue *s, const struct request *model)
 {
     memset(s, 0, sizeof(*s));
     s->model = *model;
@@ -30,7 +27,7 @@ static void settle_free(struct settle *settle)
     free(settle);
 }
 
-void settler_fini(struct settler *s)
+void ack_queue_fini(struct ack_queue *s)
 {
     struct settle *settle;
 
@@ -44,17 +41,17 @@ void settler_fini(struct settler *s)
 
 /* ---- gathering ---- */
 
-static int gather_begin(struct settler *s)
+static int gather_begin(struct ack_queue *s)
 {
     struct settle *settle = calloc(1, sizeof(*settle));
 
     if (!settle)
         return -ENOMEM;
     settle->request = s->model;
-    settle->settler = s;
+    settle->acks = s;
     settle->serial = ++s->serial;
     settle->retry_us = TIME_FOREVER;
-    settle->backoff_us = BACKOFF_FIRST_US;
+    backoff_reset(&settle->backoff);
     s->gathering = settle;
     return 0;
 }
@@ -76,7 +73,7 @@ static int gather_grow(struct settle *settle, size_t need)
     return 0;
 }
 
-int settler_reserve(struct settler *s, size_t n)
+int ack_queue_reserve(struct ack_queue *s, size_t n)
 {
     size_t gathered = s->gathering ? s->gathering->n : 0;
     int error;
@@ -95,7 +92,7 @@ int settler_reserve(struct settler *s, size_t n)
     return 0;
 }
 
-void settler_unreserve(struct settler *s, size_t n)
+void ack_queue_unreserve(struct ack_queue *s, size_t n)
 {
     assert(n <= s->n_reserved);
     s->n_reserved -= n;
@@ -121,11 +118,11 @@ static bool join(struct settle *settle, const struct settlement *range)
     return false;
 }
 
-void settler_add(struct settler *s, const struct settlement *range, int64_t now_us)
+void ack_queue_add(struct ack_queue *s, const struct settlement *range, int64_t now_us)
 {
     struct settle *settle = s->gathering;
 
-    settler_unreserve(s, 1);
+    ack_queue_unreserve(s, 1);
     if (s->dropping)
         return;
     assert(settle && settle->n < settle->cap);
@@ -133,12 +130,12 @@ void settler_add(struct settler *s, const struct settlement *range, int64_t now_
     if (settle->n > 0 && join(settle, range))
         return;
     settle->ranges[settle->n++] = *range;
-    s->due_us = time_min(s->due_us, now_us + SETTLER_LINGER_US);
-    if (settle->n >= SETTLER_RANGES)
-        settler_hurry(s);
+    s->due_us = time_min(s->due_us, now_us + ACK_QUEUE_LINGER_US);
+    if (settle->n >= ACK_QUEUE_RANGES)
+        ack_queue_hurry(s);
 }
 
-void settler_hurry(struct settler *s)
+void ack_queue_hurry(struct ack_queue *s)
 {
     if (s->gathering && s->gathering->n > 0)
         s->due_us = 0;
@@ -156,7 +153,7 @@ static void settle_send(struct settle *settle, struct effects *effects)
  * Begin the next one: with the room that is reserved, and with what is too much for this one, which
  * keeps the position it was promised.
  */
-static int gather_next(struct settler *s, struct settle *full)
+static int gather_next(struct ack_queue *s, struct settle *full)
 {
     size_t rest = full->n > REQUEST_SETTLEMENTS_MAX ? full->n - REQUEST_SETTLEMENTS_MAX : 0;
     int error;
@@ -177,7 +174,7 @@ static int gather_next(struct settler *s, struct settle *full)
     return 0;
 }
 
-static void send_gathered(struct settler *s, int64_t now_us, struct effects *effects)
+static void send_gathered(struct ack_queue *s, int64_t now_us, struct effects *effects)
 {
     struct settle *settle = s->gathering;
 
@@ -197,25 +194,25 @@ static void send_gathered(struct settler *s, int64_t now_us, struct effects *eff
     settle_send(settle, effects);
 }
 
-void settler_step(struct settler *s, int64_t now_us, struct effects *effects)
+void ack_queue_step(struct ack_queue *s, int64_t now_us, struct effects *effects)
 {
     struct settle *settle;
 
     TAILQ_FOREACH (settle, &s->sent, link)
         if (settle->retry_us <= now_us)
             settle_send(settle, effects);
-    while (s->due_us <= now_us && s->n_sent < SETTLER_IN_FLIGHT)
+    while (s->due_us <= now_us && s->n_sent < ACK_QUEUE_IN_FLIGHT)
         send_gathered(s, now_us, effects);
 }
 
 /* Whether no further try can change anything. */
-static bool is_final(const struct settler *s, int status)
+static bool is_final(const struct ack_queue *s, int status)
 {
     return status == 0 || status == -ENOENT || status == -EPROTO || s->dropping ||
            (s->ending && status == -ESHUTDOWN);
 }
 
-uint64_t settler_answered(struct settler *s, struct request *request, int64_t now_us)
+uint64_t ack_queue_answered(struct ack_queue *s, struct request *request, int64_t now_us)
 {
     struct settle *settle = (struct settle *)request;
     uint64_t n_late = 0;
@@ -225,8 +222,7 @@ uint64_t settler_answered(struct settler *s, struct request *request, int64_t no
     request_release(request);
     if (!is_final(s, request->status)) {
         settle->again = true;
-        settle->retry_us = now_us + settle->backoff_us;
-        settle->backoff_us = time_min(settle->backoff_us * 2, BACKOFF_MAX_US);
+        settle->retry_us = now_us + backoff_next(&settle->backoff);
         return 0;
     }
     TAILQ_REMOVE(&s->sent, settle, link);
@@ -246,12 +242,12 @@ int64_t settle_sent_us(const struct settle *settle)
 
 /* ---- asking ---- */
 
-uint64_t settler_mark(const struct settler *s)
+uint64_t ack_queue_mark(const struct ack_queue *s)
 {
     return s->gathering && s->gathering->n == 0 ? s->serial - 1 : s->serial;
 }
 
-bool settler_reached(const struct settler *s, uint64_t mark)
+bool ack_queue_reached(const struct ack_queue *s, uint64_t mark)
 {
     const struct settle *first = TAILQ_FIRST(&s->sent);
 
@@ -260,14 +256,14 @@ bool settler_reached(const struct settler *s, uint64_t mark)
     return !first || first->serial > mark;
 }
 
-size_t settler_pending(const struct settler *s)
+size_t ack_queue_pending(const struct ack_queue *s)
 {
     return s->n_sent + (s->gathering && s->gathering->n > 0);
 }
 
-int64_t settler_deadline(const struct settler *s)
+int64_t ack_queue_deadline(const struct ack_queue *s)
 {
-    int64_t due_us = s->n_sent < SETTLER_IN_FLIGHT ? s->due_us : TIME_FOREVER;
+    int64_t due_us = s->n_sent < ACK_QUEUE_IN_FLIGHT ? s->due_us : TIME_FOREVER;
     const struct settle *settle;
 
     TAILQ_FOREACH (settle, &s->sent, link)
@@ -275,7 +271,7 @@ int64_t settler_deadline(const struct settler *s)
     return due_us;
 }
 
-void settler_drop(struct settler *s)
+void ack_queue_drop(struct ack_queue *s)
 {
     struct settle *settle, *after;
 

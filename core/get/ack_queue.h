@@ -5,8 +5,8 @@
  * it is answered.
  *
  * Space is reserved before an item is promised to a reader, so that adding never fails. Positions
- * (settler_mark) rise with each request; all settlements up to one are answered when
- * settler_reached() says so. Pure logic under the queue's lock.
+ * (ack_queue_mark) rise with each request; all settlements up to one are answered when
+ * ack_queue_reached() says so. Pure logic under the queue's lock.
  */
 #ifndef QUEUEFS_CORE_GET_ACK_QUEUE_H
 #define QUEUEFS_CORE_GET_ACK_QUEUE_H
@@ -14,11 +14,12 @@
 #include <bsd/sys/queue.h>
 
 #include "core/request.h"
+#include "core/backoff.h"
 #include "core/op.h"
 
-#define SETTLER_IN_FLIGHT 4
-#define SETTLER_LINGER_US INT64_C(5000)
-#define SETTLER_RANGES    1024 /* so many are sent without a linger */
+#define ACK_QUEUE_IN_FLIGHT 4
+#define ACK_QUEUE_LINGER_US INT64_C(5000)
+#define ACK_QUEUE_RANGES    1024 /* so many are sent without a linger */
 
 struct settle {
     struct request request; /* first */
@@ -27,14 +28,14 @@ struct settle {
     struct settlement *ranges; /* owned */
     size_t n, cap;
     bool counts; /* what is late of it */
-    struct settler *settler;
+    struct ack_queue *acks;
     int64_t begun_us; /* when it was first sent */
-    bool again;       /* and then once more, by the settler */
+    bool again;       /* and then once more, by the ack queue */
     int64_t retry_us; /* when to send it again; TIME_FOREVER: in flight */
-    int64_t backoff_us;
+    struct backoff backoff;
 };
 
-struct settler {
+struct ack_queue {
     struct request model;      /* queue, session, done, owner of every request */
     TAILQ_HEAD(, settle) sent; /* in order of serial, also those that wait to be sent again */
     size_t n_sent;
@@ -46,41 +47,41 @@ struct settler {
     bool ending;    /* -ESHUTDOWN as an answer is final */
 };
 
-void settler_init(struct settler *s, const struct request *model);
-void settler_fini(struct settler *s); /* nothing in flight */
+void ack_queue_init(struct ack_queue *s, const struct request *model);
+void ack_queue_fini(struct ack_queue *s); /* nothing in flight */
 
 /* Room for n more ranges: 0, -ENOMEM, or -EAGAIN while too many wait to be sent. */
-int settler_reserve(struct settler *s, size_t n);
-void settler_unreserve(struct settler *s, size_t n);
+int ack_queue_reserve(struct ack_queue *s, size_t n);
+void ack_queue_unreserve(struct ack_queue *s, size_t n);
 
 /* Add one range, for which room was reserved. */
-void settler_add(struct settler *s, const struct settlement *range, int64_t now_us);
+void ack_queue_add(struct ack_queue *s, const struct settlement *range, int64_t now_us);
 
 /* What has gathered goes with the next step, without linger. */
-void settler_hurry(struct settler *s);
+void ack_queue_hurry(struct ack_queue *s);
 
 /* Send what is due. */
-void settler_step(struct settler *s, int64_t now_us, struct effects *effects);
+void ack_queue_step(struct ack_queue *s, int64_t now_us, struct effects *effects);
 
 /* A SETTLE was answered. Returns how many settlements came too late, those that give back what was
  * never given aside. */
-uint64_t settler_answered(struct settler *s, struct request *request, int64_t now_us);
+uint64_t ack_queue_answered(struct ack_queue *s, struct request *request, int64_t now_us);
 
 /* No later than when the service did what the answered request asked: what was sent twice may have
  * been done the first time. */
 int64_t settle_sent_us(const struct settle *settle);
 
 /* Everything added until now, as a position; 0 where there was never anything. */
-uint64_t settler_mark(const struct settler *s);
-bool settler_reached(const struct settler *s, uint64_t mark);
+uint64_t ack_queue_mark(const struct ack_queue *s);
+bool ack_queue_reached(const struct ack_queue *s, uint64_t mark);
 
 /* Requests in flight, waiting for another try, or gathering. */
-size_t settler_pending(const struct settler *s);
+size_t ack_queue_pending(const struct ack_queue *s);
 
-/* When to call settler_step() again. */
-int64_t settler_deadline(const struct settler *s);
+/* When to call ack_queue_step() again. */
+int64_t ack_queue_deadline(const struct ack_queue *s);
 
 /* The queue is gone: forget everything, now and later. */
-void settler_drop(struct settler *s);
+void ack_queue_drop(struct ack_queue *s);
 
 #endif

@@ -9,9 +9,9 @@
 
 /* ---- the ids that a read is given ---- */
 
-static struct held_item item_of(const struct request *get, const struct got_item *got)
+static struct claim_item item_of(const struct request *get, const struct got_item *got)
 {
-    return (struct held_item){
+    return (struct claim_item){
         .id = item_id(got->grant->batch, got->index),
         .token = got->grant->token,
         .deliveries = got->grant->deliveries + 1,
@@ -34,29 +34,29 @@ static void give_back(struct consumer *c, const struct got_item *got, int64_t no
         .token = got->grant->token,
     };
 
-    if (settler_reserve(&c->settler, 1))
+    if (ack_queue_reserve(&c->acks, 1))
         return;
-    settler_add(&c->settler, &range, now_us);
-    c->given_back = settler_mark(&c->settler);
+    ack_queue_add(&c->acks, &range, now_us);
+    c->given_back = ack_queue_mark(&c->acks);
     c->armed = false;
 }
 
 /* Hold the first item of the pool, past those whose lease has ended. 0, -ENOENT: the pool is empty,
- * or as held_add(). */
+ * or as claims_add(). */
 static int hold_first(struct consumer *c, uint64_t *id, int64_t now_us)
 {
-    struct held_item item;
+    struct claim_item item;
     struct got_item got;
     int error;
 
     while (pool_first(&c->pool, &got)) {
         item = item_of(&TAILQ_FIRST(&c->pool.chunks)->request, &got);
-        error = held_add(c->held, &item, now_us);
+        error = claims_add(c->claims, &item, now_us);
         if (error && error != -ESTALE)
             return error;
         if (error) {
             give_back(c, &got, now_us);
-            settler_hurry(&c->settler);
+            ack_queue_hurry(&c->acks);
         }
         *id = item.id;
         chunk_unref(pool_take_first(&c->pool));
@@ -87,7 +87,7 @@ ssize_t claim_fill(struct consumer *c, char *lines, size_t max, int64_t now_us)
 int claim_all(struct consumer *c, const struct request *get, int64_t now_us)
 {
     int error = c->ended == -ENOENT ? -ENOENT : grants_check(get), failed;
-    struct held_item item;
+    struct claim_item item;
     struct got_item got;
     struct cursor at;
 
@@ -96,7 +96,7 @@ int claim_all(struct consumer *c, const struct request *get, int64_t now_us)
     grants_begin(get, &at);
     while (grants_next(get, &at, &got)) {
         item = item_of(get, &got);
-        failed = c->ended ? c->ended : held_add(c->held, &item, now_us);
+        failed = c->ended ? c->ended : claims_add(c->claims, &item, now_us);
         if (failed)
             give_back(c, &got, now_us);
         error = error ? error : failed;

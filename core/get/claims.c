@@ -1,6 +1,7 @@
 /*
  * Two trees: by id, and by when something has to be done with an item, which is when its lease ends
- * or its renewal is due. Each item in the set has one reservation in the settler that ends leases.
+ * or its renewal is due. Each item in the set has one reservation in the ack queue that ends
+ * leases.
  *
  * The service does a request once, at the first try that reaches it, so that is when a renewal
  * counts from at the latest.
@@ -17,15 +18,15 @@
 #include "core/clock.h"
 
 /* A renewal that was asked for waits so long: often the item is settled first. */
-#define RENEW_LINGER_US SETTLER_LINGER_US
+#define RENEW_LINGER_US ACK_QUEUE_LINGER_US
 /* After a renewal that did not count, so often, before it waits for its turn again. */
 #define RENEW_AGAIN_US  INT64_C(50000)
 #define RENEW_AGAIN_MAX 3
 /* Settings of the service take no longer to be known here. */
 #define NEWS_US INT64_C(5000000)
 
-struct held {
-    RB_ENTRY(held) by_id, by_due;
+struct claim {
+    RB_ENTRY(claim) by_id, by_due;
     uint64_t id, token;
     uint32_t deliveries;
     int64_t put_time_us;
@@ -43,66 +44,67 @@ struct held {
     uint8_t data[];
 };
 
-RB_HEAD(held_by_id, held);
-RB_HEAD(held_by_due, held);
+RB_HEAD(claims_by_id, claim);
+RB_HEAD(claims_by_due, claim);
 
-struct held_set {
-    struct held_options options;
-    struct held_by_id by_id;
-    struct held_by_due by_due;
+struct claims {
+    struct claims_options options;
+    struct claims_by_id by_id;
+    struct claims_by_due by_due;
     size_t n;
-    struct settler renewals;
+    struct ack_queue renewals;
     int64_t lease_us, lease_max_us; /* as they were when last looked at */
 };
 
-static int held_compare_id(const struct held *a, const struct held *b)
+static int claims_compare_id(const struct claim *a, const struct claim *b)
 {
     return (a->id > b->id) - (a->id < b->id);
 }
 
-static int held_compare_due(const struct held *a, const struct held *b)
+static int claims_compare_due(const struct claim *a, const struct claim *b)
 {
     int order = (a->due_us > b->due_us) - (a->due_us < b->due_us);
 
-    return order ? order : held_compare_id(a, b);
+    return order ? order : claims_compare_id(a, b);
 }
 
-RB_GENERATE_INTERNAL(held_by_id, held, by_id, held_compare_id, __attribute__((unused)) static)
-RB_GENERATE_INTERNAL(held_by_due, held, by_due, held_compare_due, __attribute__((unused)) static)
+RB_GENERATE_INTERNAL(claims_by_id, claim, by_id, claims_compare_id, __attribute__((unused)) static)
+RB_GENERATE_INTERNAL(claims_by_due, claim, by_due, claims_compare_due,
+                     __attribute__((unused)) static)
 
 /* ---- life ---- */
 
-int held_set_new(const struct held_options *options, struct held_set **set)
+int claims_new(const struct claims_options *options, struct claims **set)
 {
-    struct held_set *s = calloc(1, sizeof(*s));
+    struct claims *s = calloc(1, sizeof(*s));
 
     if (!s)
         return -ENOMEM;
     s->options = *options;
     RB_INIT(&s->by_id);
     RB_INIT(&s->by_due);
-    settler_init(&s->renewals, &options->model);
+    ack_queue_init(&s->renewals, &options->model);
     s->lease_us = options->settings->own.lease_us;
     s->lease_max_us = options->settings->own.lease_max_us;
     *set = s;
     return 0;
 }
 
-void held_set_free(struct held_set *s)
+void claims_free(struct claims *s)
 {
     if (!s)
         return;
-    held_end(s, false, 0);
-    settler_fini(&s->renewals);
+    claims_end(s, false, 0);
+    ack_queue_fini(&s->renewals);
     free(s);
 }
 
 /* The bytes are kept where they are few and all together not too many. */
-static struct held *new_item(struct held_set *s, const struct held_item *item)
+static struct claim *new_item(struct claims *s, const struct claim_item *item)
 {
     atomic_size_t *kept_bytes = s->options.kept_bytes;
     bool kept = item->len <= HELD_KEEP_MAX;
-    struct held *h;
+    struct claim *h;
 
     if (kept && atomic_fetch_add(kept_bytes, item->len) + item->len > HELD_KEEP_ALL) {
         atomic_fetch_sub(kept_bytes, item->len);
@@ -121,7 +123,7 @@ static struct held *new_item(struct held_set *s, const struct held_item *item)
     return h;
 }
 
-static void free_item(struct held_set *s, struct held *h)
+static void free_item(struct claims *s, struct claim *h)
 {
     if (h->kept)
         atomic_fetch_sub(s->options.kept_bytes, h->size);
@@ -130,46 +132,46 @@ static void free_item(struct held_set *s, struct held *h)
 
 /* ---- in and out of the set ---- */
 
-static struct held *held_get(const struct held_set *s, uint64_t id)
+static struct claim *held_get(const struct claims *s, uint64_t id)
 {
-    struct held key;
+    struct claim key;
 
     key.id = id;
-    return RB_FIND(held_by_id, (struct held_by_id *)(uintptr_t)&s->by_id, &key);
+    return RB_FIND(claims_by_id, (struct claims_by_id *)(uintptr_t)&s->by_id, &key);
 }
 
-static struct held *held_get_live(const struct held_set *s, uint64_t id, int64_t now_us)
+static struct claim *held_get_live(const struct claims *s, uint64_t id, int64_t now_us)
 {
-    struct held *h = held_get(s, id);
+    struct claim *h = held_get(s, id);
 
     return h && h->expires_us > now_us ? h : NULL;
 }
 
-static void held_plan(struct held_set *s, struct held *h)
+static void held_plan(struct claims *s, struct claim *h)
 {
-    RB_REMOVE(held_by_due, &s->by_due, h);
+    RB_REMOVE(claims_by_due, &s->by_due, h);
     h->due_us = time_min(h->expires_us, h->renew_us);
-    RB_INSERT(held_by_due, &s->by_due, h);
+    RB_INSERT(claims_by_due, &s->by_due, h);
 }
 
 /* Its reservation has been used, or is given up by the caller. */
-static void take_out(struct held_set *s, struct held *h)
+static void take_out(struct claims *s, struct claim *h)
 {
-    RB_REMOVE(held_by_id, &s->by_id, h);
-    RB_REMOVE(held_by_due, &s->by_due, h);
+    RB_REMOVE(claims_by_id, &s->by_id, h);
+    RB_REMOVE(claims_by_due, &s->by_due, h);
     s->n--;
     h->ended = true;
     if (h->n_opens == 0)
         free_item(s, h);
 }
 
-static void forget(struct held_set *s, struct held *h)
+static void forget(struct claims *s, struct claim *h)
 {
-    settler_unreserve(s->options.settler, 1);
+    ack_queue_unreserve(s->options.acks, 1);
     take_out(s, h);
 }
 
-static struct settlement held_range(const struct held *h, enum settle_verb verb)
+static struct settlement held_range(const struct claim *h, enum settle_verb verb)
 {
     return (struct settlement){
         .verb = verb,
@@ -180,25 +182,25 @@ static struct settlement held_range(const struct held *h, enum settle_verb verb)
     };
 }
 
-static void settle(struct held_set *s, struct held *h, enum settle_verb verb, int64_t now_us)
+static void settle(struct claims *s, struct claim *h, enum settle_verb verb, int64_t now_us)
 {
     struct settlement range = held_range(h, verb);
 
-    settler_add(s->options.settler, &range, now_us);
+    ack_queue_add(s->options.acks, &range, now_us);
     take_out(s, h);
 }
 
 /* When it was lent: a GET that was sent twice is answered with what is left of the lease. */
-static int64_t first_us(const struct held_set *s, const struct held_item *item)
+static int64_t first_us(const struct claims *s, const struct claim_item *item)
 {
     int64_t gone_us = s->options.settings->own.lease_us - item->lease_us;
 
     return gone_us > 0 ? item->sent_us - gone_us : item->sent_us;
 }
 
-static void put_in(struct held_set *s, struct held *h, const struct held_item *item)
+static void put_in(struct claims *s, struct claim *h, const struct claim_item *item)
 {
-    struct held *old = held_get(s, item->id);
+    struct claim *old = held_get(s, item->id);
 
     if (old)
         forget(s, old); /* of a lease before, which has ended then */
@@ -211,35 +213,35 @@ static void put_in(struct held_set *s, struct held *h, const struct held_item *i
     h->first_us = first_us(s, item);
     h->expires_us = h->due_us = time_after(item->sent_us, item->lease_us);
     h->renew_us = TIME_FOREVER;
-    RB_INSERT(held_by_id, &s->by_id, h);
-    RB_INSERT(held_by_due, &s->by_due, h);
+    RB_INSERT(claims_by_id, &s->by_id, h);
+    RB_INSERT(claims_by_due, &s->by_due, h);
     s->n++;
 }
 
-int held_add(struct held_set *s, const struct held_item *item, int64_t now_us)
+int claims_add(struct claims *s, const struct claim_item *item, int64_t now_us)
 {
-    struct held *h;
+    struct claim *h;
     int error;
 
     if (time_after(item->sent_us, item->lease_us) <= now_us)
         return -ESTALE;
     if (s->n >= HELD_ITEMS_MAX)
         return -ENOMEM;
-    error = settler_reserve(s->options.settler, 1);
+    error = ack_queue_reserve(s->options.acks, 1);
     if (error)
         return error;
     h = new_item(s, item);
     if (!h) {
-        settler_unreserve(s->options.settler, 1);
+        ack_queue_unreserve(s->options.acks, 1);
         return -ENOMEM;
     }
     put_in(s, h, item);
     return 0;
 }
 
-void held_end(struct held_set *s, bool give_back, int64_t now_us)
+void claims_end(struct claims *s, bool give_back, int64_t now_us)
 {
-    struct held *h;
+    struct claim *h;
 
     while ((h = RB_ROOT(&s->by_id))) {
         if (give_back)
@@ -247,73 +249,73 @@ void held_end(struct held_set *s, bool give_back, int64_t now_us)
         else
             forget(s, h);
     }
-    settler_drop(&s->renewals);
+    ack_queue_drop(&s->renewals);
 }
 
 /* ---- renewing ---- */
 
-static void held_renew_at(struct held_set *s, struct held *h, int64_t at_us)
+static void held_renew_at(struct claims *s, struct claim *h, int64_t at_us)
 {
     h->renew_us = time_min(h->renew_us, at_us);
     held_plan(s, h);
 }
 
-static void held_renew_soon(struct held_set *s, struct held *h, int64_t now_us)
+static void held_renew_soon(struct claims *s, struct claim *h, int64_t now_us)
 {
     bool short_of_time = h->expires_us - now_us < 4 * RENEW_LINGER_US;
 
     held_renew_at(s, h, short_of_time ? now_us : now_us + RENEW_LINGER_US);
 }
 
-static int64_t held_renew_period(const struct held_set *s)
+static int64_t held_renew_period(const struct claims *s)
 {
     int64_t third_us = s->options.settings->own.lease_us / 3;
 
     return third_us > 1000 ? third_us : 1000;
 }
 
-static void held_renew(struct held_set *s, struct held *h, int64_t now_us)
+static void held_renew(struct claims *s, struct claim *h, int64_t now_us)
 {
     struct settlement range = held_range(h, SETTLE_RENEW);
 
     h->renew_us = h->n_opens > 0 ? time_after(now_us, held_renew_period(s)) : TIME_FOREVER;
-    if (settler_reserve(&s->renewals, 1))
+    if (ack_queue_reserve(&s->renewals, 1))
         h->renew_us = now_us + RENEW_AGAIN_US;
     else
-        settler_add(&s->renewals, &range, now_us);
-    settler_hurry(&s->renewals);
+        ack_queue_add(&s->renewals, &range, now_us);
+    ack_queue_hurry(&s->renewals);
     held_plan(s, h);
 }
 
-uint64_t held_hurry(struct held_set *s, int64_t now_us)
+uint64_t claims_hurry(struct claims *s, int64_t now_us)
 {
-    struct held *h, *after;
+    struct claim *h, *after;
 
-    for (h = RB_MIN(held_by_due, &s->by_due); h; h = after) {
-        after = RB_NEXT(held_by_due, &s->by_due, h);
+    for (h = RB_MIN(claims_by_due, &s->by_due); h; h = after) {
+        after = RB_NEXT(claims_by_due, &s->by_due, h);
         if (h->due_us > now_us + RENEW_LINGER_US)
             break;
         if (h->renew_us <= now_us + RENEW_LINGER_US && h->expires_us > now_us)
             held_renew(s, h, now_us);
     }
-    return settler_mark(&s->renewals);
+    return ack_queue_mark(&s->renewals);
 }
 
-bool held_reached(const struct held_set *s, uint64_t mark)
+bool claims_reached(const struct claims *s, uint64_t mark)
 {
-    return settler_reached(&s->renewals, mark);
+    return ack_queue_reached(&s->renewals, mark);
 }
 
 /* ---- renewed ---- */
 
-static int64_t renewed_until(const struct held_set *s, const struct held *h, int64_t sent_us)
+static int64_t renewed_until(const struct claims *s, const struct claim *h, int64_t sent_us)
 {
     const struct queue_settings *own = &s->options.settings->own;
 
     return time_min(time_after(sent_us, own->lease_us), time_after(h->first_us, own->lease_max_us));
 }
 
-static void extend(struct held_set *s, struct held *h, int64_t sent_us)
+static void extend(struct claims *s, struct claim *h, int64_t sent_us)
 {
     h->n_again = 0;
     if (sent_us <= h->granted_us)
@@ -325,13 +327,13 @@ static void extend(struct held_set *s, struct held *h, int64_t sent_us)
 }
 
 /* Something of its request was late, most likely settled meanwhile, and it is not known what. */
-static void renew_again(struct held_set *s, struct held *h, int64_t now_us)
+static void renew_again(struct claims *s, struct claim *h, int64_t now_us)
 {
     if (h->n_again++ < RENEW_AGAIN_MAX)
         held_renew_at(s, h, now_us + RENEW_AGAIN_US);
 }
 
-void held_renewal_done(struct held_set *s, struct request *request, int64_t now_us)
+void claims_renewal_done(struct claims *s, struct request *request, int64_t now_us)
 {
     const struct settle *settle = (const struct settle *)request;
     bool answered = request->status == 0, good = answered && request->out.settle.n_late == 0;
@@ -341,7 +343,7 @@ void held_renewal_done(struct held_set *s, struct request *request, int64_t now_
 
     for (i = 0; answered && i < settle->n; i++)
         for (index = settle->ranges[i].from; index < settle->ranges[i].to; index++) {
-            struct held *h = held_get(s, item_id(settle->ranges[i].batch, index));
+            struct claim *h = held_get(s, item_id(settle->ranges[i].batch, index));
 
             if (!h || h->token != settle->ranges[i].token)
                 continue;
@@ -350,23 +352,23 @@ void held_renewal_done(struct held_set *s, struct request *request, int64_t now_
             else
                 renew_again(s, h, now_us);
         }
-    settler_answered(&s->renewals, request, now_us);
+    ack_queue_answered(&s->renewals, request, now_us);
 }
 
 /*
  * The settings may have changed. A lease that was renewed shortly before may have been renewed by
  * the new ones already.
  */
-static void held_follow_settings(struct held_set *s, int64_t now_us)
+static void held_follow_settings(struct claims *s, int64_t now_us)
 {
     const struct queue_settings *own = &s->options.settings->own;
-    struct held *h;
+    struct claim *h;
 
     if (own->lease_us == s->lease_us && own->lease_max_us == s->lease_max_us)
         return;
     s->lease_us = own->lease_us;
     s->lease_max_us = own->lease_max_us;
-    RB_FOREACH (h, held_by_id, &s->by_id) {
+    RB_FOREACH (h, claims_by_id, &s->by_id) {
         if (h->renewed && now_us - h->granted_us < NEWS_US)
             h->expires_us = time_min(h->expires_us, renewed_until(s, h, h->granted_us));
         if (h->n_opens > 0)
@@ -377,7 +379,7 @@ static void held_follow_settings(struct held_set *s, int64_t now_us)
 
 /* ---- looking ---- */
 
-static void tell(const struct held *h, int64_t now_us, int64_t wall_us, struct item_info *info)
+static void tell(const struct claim *h, int64_t now_us, int64_t wall_us, struct item_info *info)
 {
     *info = (struct item_info){
         .id = h->id,
@@ -389,31 +391,31 @@ static void tell(const struct held *h, int64_t now_us, int64_t wall_us, struct i
     };
 }
 
-bool held_find(const struct held_set *s, uint64_t id, int64_t now_us, int64_t wall_us,
-               struct item_info *info)
+bool claims_find(const struct claims *s, uint64_t id, int64_t now_us, int64_t wall_us,
+                 struct item_info *info)
 {
-    const struct held *h = held_get_live(s, id, now_us);
+    const struct claim *h = held_get_live(s, id, now_us);
 
     if (h)
         tell(h, now_us, wall_us, info);
     return h;
 }
 
-size_t held_list(const struct held_set *s, uint64_t from, int64_t now_us, int64_t wall_us,
-                 struct item_info *infos, size_t max)
+size_t claims_list(const struct claims *s, uint64_t from, int64_t now_us, int64_t wall_us,
+                   struct item_info *infos, size_t max)
 {
-    struct held key, *h;
+    struct claim key, *h;
     size_t n = 0;
 
     key.id = from;
-    h = RB_NFIND(held_by_id, (struct held_by_id *)(uintptr_t)&s->by_id, &key);
-    for (; h && n < max; h = RB_NEXT(held_by_id, &s->by_id, h))
+    h = RB_NFIND(claims_by_id, (struct claims_by_id *)(uintptr_t)&s->by_id, &key);
+    for (; h && n < max; h = RB_NEXT(claims_by_id, &s->by_id, h))
         if (h->expires_us > now_us)
             tell(h, now_us, wall_us, &infos[n++]);
     return n;
 }
 
-const uint8_t *held_data(const struct held *h, size_t *len)
+const uint8_t *claim_data(const struct claim *h, size_t *len)
 {
     *len = h->size;
     return h->kept ? h->data : NULL;
@@ -421,19 +423,19 @@ const uint8_t *held_data(const struct held *h, size_t *len)
 
 /* ---- open, settled, due ---- */
 
-int held_open(struct held_set *s, uint64_t id, int64_t now_us, struct held **held)
+int claims_open(struct claims *s, uint64_t id, int64_t now_us, struct claim **claim)
 {
-    struct held *h = held_get_live(s, id, now_us);
+    struct claim *h = held_get_live(s, id, now_us);
 
     if (!h)
         return -ENOENT;
     if (h->n_opens++ == 0)
         held_renew_at(s, h, time_after(h->granted_us, held_renew_period(s)));
-    *held = h;
+    *claim = h;
     return 0;
 }
 
-void held_close(struct held_set *s, struct held *h, int64_t now_us)
+void claims_close(struct claims *s, struct claim *h, int64_t now_us)
 {
     assert(h->n_opens > 0);
     if (--h->n_opens > 0)
@@ -446,9 +448,9 @@ void held_close(struct held_set *s, struct held *h, int64_t now_us)
     held_renew_soon(s, h, now_us);
 }
 
-int held_settle(struct held_set *s, uint64_t id, enum settle_verb verb, int64_t now_us)
+int claims_settle(struct claims *s, uint64_t id, enum settle_verb verb, int64_t now_us)
 {
-    struct held *h = held_get_live(s, id, now_us);
+    struct claim *h = held_get_live(s, id, now_us);
 
     if (!h)
         return verb == SETTLE_RENEW ? -ESTALE : -ENOENT;
@@ -460,28 +462,28 @@ int held_settle(struct held_set *s, uint64_t id, enum settle_verb verb, int64_t 
     return 0;
 }
 
-void held_step(struct held_set *s, int64_t now_us, struct effects *effects)
+void claims_step(struct claims *s, int64_t now_us, struct effects *effects)
 {
-    struct held *h;
+    struct claim *h;
 
     held_follow_settings(s, now_us);
-    while ((h = RB_MIN(held_by_due, &s->by_due)) && h->due_us <= now_us) {
+    while ((h = RB_MIN(claims_by_due, &s->by_due)) && h->due_us <= now_us) {
         if (h->expires_us <= now_us)
             forget(s, h);
         else
             held_renew(s, h, now_us);
     }
-    settler_step(&s->renewals, now_us, effects);
+    ack_queue_step(&s->renewals, now_us, effects);
 }
 
-int64_t held_deadline(const struct held_set *s)
+int64_t claims_deadline(const struct claims *s)
 {
-    const struct held *h = RB_MIN(held_by_due, (struct held_by_due *)(uintptr_t)&s->by_due);
+    const struct claim *h = RB_MIN(claims_by_due, (struct claims_by_due *)(uintptr_t)&s->by_due);
 
-    return time_min(h ? h->due_us : TIME_FOREVER, settler_deadline(&s->renewals));
+    return time_min(h ? h->due_us : TIME_FOREVER, ack_queue_deadline(&s->renewals));
 }
 
-size_t held_pending(const struct held_set *s)
+size_t claims_pending(const struct claims *s)
 {
-    return settler_pending(&s->renewals);
+    return ack_queue_pending(&s->renewals);
 }

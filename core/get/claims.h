@@ -21,21 +21,21 @@
 #define HELD_KEEP_MAX  ((size_t)64 << 10) /* bytes of an item that are kept */
 #define HELD_KEEP_ALL  ((size_t)64 << 20) /* of all items of a mount */
 
-struct held;     /* one item */
-struct held_set; /* all of a queue */
+struct claim;  /* one item */
+struct claims; /* all of a queue */
 
-struct held_options {
+struct claims_options {
     const struct all_settings *settings; /* live */
-    struct settler *settler;             /* takes what ends leases; outlives the set */
+    struct ack_queue *acks;              /* takes what ends leases; outlives the set */
     struct request model;                /* session, done, owner of the renewals */
     atomic_size_t *kept_bytes;           /* of all sets of a mount together */
 };
 
-int held_set_new(const struct held_options *options, struct held_set **set);
-void held_set_free(struct held_set *set); /* nothing open, no renewal in flight; takes NULL */
+int claims_new(const struct claims_options *options, struct claims **set);
+void claims_free(struct claims *set); /* nothing open, no renewal in flight; takes NULL */
 
 /* What an answered claim tells of an item. */
-struct held_item {
+struct claim_item {
     uint64_t id, token;
     uint32_t deliveries; /* this one among them */
     int64_t put_time_us; /* wall clock */
@@ -45,36 +45,37 @@ struct held_item {
     size_t len;
 };
 
-/* Hold one more. 0; -ESTALE: its lease has ended; -EAGAIN: the settler must send first; -ENOMEM. */
-int held_add(struct held_set *set, const struct held_item *item, int64_t now_us);
+/* Hold one more. 0; -ESTALE: its lease has ended; -EAGAIN: acknowledgements must be sent first;
+ * -ENOMEM. */
+int claims_add(struct claims *set, const struct claim_item *item, int64_t now_us);
 
-/* As mqueue_held() and mqueue_held_list() in mount.h. */
-bool held_find(const struct held_set *set, uint64_t id, int64_t now_us, int64_t wall_us,
-               struct item_info *info);
-size_t held_list(const struct held_set *set, uint64_t from, int64_t now_us, int64_t wall_us,
-                 struct item_info *infos, size_t max);
+/* As mount_queue_claim() and mount_queue_claim_list() in mount.h. */
+bool claims_find(const struct claims *set, uint64_t id, int64_t now_us, int64_t wall_us,
+                 struct item_info *info);
+size_t claims_list(const struct claims *set, uint64_t from, int64_t now_us, int64_t wall_us,
+                   struct item_info *infos, size_t max);
 
-/* As mqueue_held_open() and mqueue_held_close(). */
-int held_open(struct held_set *set, uint64_t id, int64_t now_us, struct held **held);
-void held_close(struct held_set *set, struct held *held, int64_t now_us);
-const uint8_t *held_data(const struct held *held, size_t *len); /* NULL: not kept */
+/* As mount_queue_claim_open() and mount_queue_claim_close(). */
+int claims_open(struct claims *set, uint64_t id, int64_t now_us, struct claim **claim);
+void claims_close(struct claims *set, struct claim *claim, int64_t now_us);
+const uint8_t *claim_data(const struct claim *claim, size_t *len); /* NULL: not kept */
 
-/* As mqueue_held_settle(). */
-int held_settle(struct held_set *set, uint64_t id, enum settle_verb verb, int64_t now_us);
+/* As mount_queue_claim_settle(). */
+int claims_settle(struct claims *set, uint64_t id, enum settle_verb verb, int64_t now_us);
 
 /* Renewals that wait for their moment go now; the position that they reach when answered. */
-uint64_t held_hurry(struct held_set *set, int64_t now_us);
-bool held_reached(const struct held_set *set, uint64_t mark);
+uint64_t claims_hurry(struct claims *set, int64_t now_us);
+bool claims_reached(const struct claims *set, uint64_t mark);
 
 /* A renewal was answered. */
-void held_renewal_done(struct held_set *set, struct request *request, int64_t now_us);
+void claims_renewal_done(struct claims *set, struct request *request, int64_t now_us);
 
 /* The end of the set: everything is given back (the delivery counts), or forgotten. */
-void held_end(struct held_set *set, bool give_back, int64_t now_us);
+void claims_end(struct claims *set, bool give_back, int64_t now_us);
 
 /* Leases that have ended leave, renewals that are due are sent. */
-void held_step(struct held_set *set, int64_t now_us, struct effects *effects);
-int64_t held_deadline(const struct held_set *set);
-size_t held_pending(const struct held_set *set); /* renewals on their way */
+void claims_step(struct claims *set, int64_t now_us, struct effects *effects);
+int64_t claims_deadline(const struct claims *set);
+size_t claims_pending(const struct claims *set); /* renewals on their way */
 
 #endif

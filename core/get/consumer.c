@@ -19,7 +19,7 @@ int consumer_new(const struct consumer_options *options, struct consumer **consu
         .done = options->request_done,
         .owner = options->request_owner,
     };
-    struct held_options held = {
+    struct claims_options claims = {
         .settings = options->settings,
         .model = model,
         .kept_bytes = options->kept_bytes,
@@ -28,22 +28,22 @@ int consumer_new(const struct consumer_options *options, struct consumer **consu
 
     if (!c)
         return -ENOMEM;
-    held.settler = &c->settler;
-    if (options->kind == GET_CLAIM && held_set_new(&held, &c->held)) {
+    claims.acks = &c->acks;
+    if (options->kind == GET_CLAIM && claims_new(&claims, &c->claims)) {
         free(c);
         return -ENOMEM;
     }
     c->options = *options;
     TAILQ_INIT(&c->readers);
     pool_init(&c->pool);
-    settler_init(&c->settler, &model);
+    ack_queue_init(&c->acks, &model);
     op_list_init(&c->waiting);
     op_list_init(&c->polling);
     op_list_init(&c->closing);
     c->review_us = c->want_us = TIME_FOREVER;
     c->get_retry_us = c->arm_retry_us = TIME_FOREVER;
     c->growth = 1;
-    fetch_back_off_ends(c);
+    backoff_reset(&c->backoff);
     *consumer = c;
     return 0;
 }
@@ -54,8 +54,8 @@ void consumer_free(struct consumer *c)
         return;
     fetch_drop(c);
     pool_fini(&c->pool);
-    held_set_free(c->held);
-    settler_fini(&c->settler);
+    claims_free(c->claims);
+    ack_queue_fini(&c->acks);
     free(c);
 }
 
@@ -123,18 +123,18 @@ static void step_one(struct consumer *c, int64_t now_us, struct effects *effects
         wait_pollers(c, effects);
     c->look = false;
     wait_closers(c, effects);
-    if (c->held)
-        held_step(c->held, now_us, effects);
-    settler_step(&c->settler, now_us, effects);
+    if (c->claims)
+        claims_step(c->claims, now_us, effects);
+    ack_queue_step(&c->acks, now_us, effects);
     fetch_step(c, now_us, effects);
 }
 
 static void step(struct consumer *c, int64_t now_us, struct effects *effects)
 {
     step_one(c, now_us, effects);
-    if (c->stirred_peer && c->peer)
+    if (c->peer_needs_step && c->peer)
         step_one(c->peer, now_us, effects);
-    c->stirred_peer = false;
+    c->peer_needs_step = false;
 }
 
 /* ---- calls of users ---- */
@@ -183,7 +183,7 @@ void consumer_peek_no_more(struct consumer *c, struct reader *r, int64_t now_us,
  * is on its way for others. */
 static bool leaves_all(const struct consumer *c)
 {
-    return consumer_claims(c) && (!c->get || c->waiting.n > 0);
+    return consumer_is_claims(c) && (!c->get || c->waiting.n > 0);
 }
 
 void consumer_close(struct consumer *c, struct reader *r, struct op *op, int64_t now_us,
@@ -232,8 +232,8 @@ void consumer_release(struct consumer *c, struct reader *r, int64_t now_us, stru
         consumer_return_pool(c, now_us);
     reader_return_partial(r, now_us);
     reader_stay(r);
-    if (!consumer_claims(c))
-        settler_hurry(&c->settler);
+    if (!consumer_is_claims(c))
+        ack_queue_hurry(&c->acks);
     TAILQ_REMOVE(&c->readers, r, link);
     reader_free(r);
     step(c, now_us, effects);
@@ -256,14 +256,14 @@ void consumer_flush(struct consumer *c, struct op *op, int64_t timeout_us, int64
                     struct effects *effects)
 {
     consumer_yield(c, now_us);
-    settler_hurry(&c->settler);
+    ack_queue_hurry(&c->acks);
     op->on_deadline = -ETIMEDOUT;
-    op->target = settler_mark(&c->settler) + 1;
-    op->renewals = c->held ? held_hurry(c->held, now_us) + 1 : 0;
-    op->peers = c->peer ? settler_mark(&c->peer->settler) + 1 : 0;
+    op->target = ack_queue_mark(&c->acks) + 1;
+    op->renewals = c->claims ? claims_hurry(c->claims, now_us) + 1 : 0;
+    op->peers = c->peer ? ack_queue_mark(&c->peer->acks) + 1 : 0;
     if (c->peer)
-        settler_hurry(&c->peer->settler);
-    c->stirred_peer = true;
+        ack_queue_hurry(&c->peer->acks);
+    c->peer_needs_step = true;
     wait_park(c, op, &c->closing, time_after(now_us, timeout_us), effects);
     step(c, now_us, effects);
 }
@@ -282,13 +282,13 @@ int consumer_hold(struct consumer *c, const struct request *get, int64_t now_us,
 int consumer_settle(struct consumer *c, uint64_t id, enum settle_verb verb, int64_t now_us,
                     struct effects *effects)
 {
-    int error = held_settle(c->held, id, verb, now_us);
+    int error = claims_settle(c->claims, id, verb, now_us);
 
     if (error)
         return error;
     if (verb == SETTLE_NACK) {
         /* It is lower than what was fetched, and goes first. */
-        c->given_back = settler_mark(&c->settler);
+        c->given_back = ack_queue_mark(&c->acks);
         c->discard = true;
         c->armed = false;
         consumer_yield(c, now_us);
@@ -297,37 +297,37 @@ int consumer_settle(struct consumer *c, uint64_t id, enum settle_verb verb, int6
     return 0;
 }
 
-int consumer_open_held(struct consumer *c, uint64_t id, struct held **held, int64_t now_us,
-                       struct effects *effects)
+int consumer_open_claim(struct consumer *c, uint64_t id, struct claim **claim, int64_t now_us,
+                        struct effects *effects)
 {
-    int error = held_open(c->held, id, now_us, held);
+    int error = claims_open(c->claims, id, now_us, claim);
 
     step(c, now_us, effects);
     return error;
 }
 
-void consumer_close_held(struct consumer *c, struct held *held, int64_t now_us,
-                         struct effects *effects)
+void consumer_close_claim(struct consumer *c, struct claim *claim, int64_t now_us,
+                          struct effects *effects)
 {
-    held_close(c->held, held, now_us);
+    claims_close(c->claims, claim, now_us);
     step(c, now_us, effects);
 }
 
-const struct held_set *consumer_held(const struct consumer *c)
+const struct claims *consumer_claims(const struct consumer *c)
 {
-    return c->held;
+    return c->claims;
 }
 
 /* ---- news ---- */
 
 static void settle_done(struct consumer *c, struct request *request, int64_t now_us)
 {
-    if (((struct settle *)request)->settler != &c->settler) {
-        held_renewal_done(c->held, request, now_us);
+    if (((struct settle *)request)->acks != &c->acks) {
+        claims_renewal_done(c->claims, request, now_us);
         return;
     }
-    c->counters.acks_late += settler_answered(&c->settler, request, now_us);
-    c->stirred_peer = true;
+    c->counters.acks_late += ack_queue_answered(&c->acks, request, now_us);
+    c->peer_needs_step = true;
 }
 
 void consumer_request_done(struct consumer *c, struct request *request, int64_t now_us,
@@ -368,10 +368,10 @@ void consumer_tick(struct consumer *c, int64_t now_us, struct effects *effects)
 
 int64_t consumer_deadline(const struct consumer *c)
 {
-    int64_t due_us = time_min(settler_deadline(&c->settler), fetch_deadline(c));
+    int64_t due_us = time_min(ack_queue_deadline(&c->acks), fetch_deadline(c));
 
-    if (c->held)
-        due_us = time_min(due_us, held_deadline(c->held));
+    if (c->claims)
+        due_us = time_min(due_us, claims_deadline(c->claims));
     if (c->n_leaving > 0)
         due_us = time_min(due_us, c->leaving_us);
     if (c->waiting.n + c->closing.n > 0)
@@ -414,9 +414,9 @@ static void settle_all(struct consumer *c, int64_t now_us)
         reader_return_partial(r, now_us);
     }
     consumer_return_pool(c, now_us);
-    if (c->held)
-        held_end(c->held, true, now_us);
-    settler_hurry(&c->settler);
+    if (c->claims)
+        claims_end(c->claims, true, now_us);
+    ack_queue_hurry(&c->acks);
 }
 
 void consumer_end(struct consumer *c, int error, int64_t now_us, struct effects *effects)
@@ -431,11 +431,11 @@ void consumer_end(struct consumer *c, int error, int64_t now_us, struct effects 
     if (error == -ENOENT) {
         pool_fini(&c->pool);
         c->returning = false;
-        settler_drop(&c->settler);
-        if (c->held)
-            held_end(c->held, false, now_us);
+        ack_queue_drop(&c->acks);
+        if (c->claims)
+            claims_end(c->claims, false, now_us);
     } else {
-        c->settler.ending = true;
+        c->acks.ending = true;
         settle_all(c, now_us);
     }
     step(c, now_us, effects);
@@ -455,8 +455,8 @@ const struct consumer_counters *consumer_counters(const struct consumer *c)
     counters->waiting = c->waiting.n;
     counters->ending_gets = c->ended && c->get;
     counters->in_flight_settlements =
-        settler_pending(&c->settler) + c->returning + counters->ending_gets;
-    if (c->held)
-        counters->in_flight_settlements += held_pending(c->held);
+        ack_queue_pending(&c->acks) + c->returning + counters->ending_gets;
+    if (c->claims)
+        counters->in_flight_settlements += claims_pending(c->claims);
     return counters;
 }

@@ -146,14 +146,14 @@ void consumer_flush(struct consumer *c, struct op *op, int64_t timeout_us, int64
 int consumer_hold(struct consumer *c, const struct request *get, int64_t now_us,
                   struct effects *effects);
 
-/* held_settle(), held_open(), held_close(), with what follows from them. */
+/* claims_settle(), claims_open(), claims_close(), with what follows from them. */
 int consumer_settle(struct consumer *c, uint64_t id, enum settle_verb verb, int64_t now_us,
                     struct effects *effects);
-int consumer_open_held(struct consumer *c, uint64_t id, struct held **held, int64_t now_us,
-                       struct effects *effects);
-void consumer_close_held(struct consumer *c, struct held *held, int64_t now_us,
-                         struct effects *effects);
-const struct held_set *consumer_held(const struct consumer *c);
+int consumer_open_claim(struct consumer *c, uint64_t id, struct claim **claim, int64_t now_us,
+                        struct effects *effects);
+void consumer_close_claim(struct consumer *c, struct claim *claim, int64_t now_us,
+                          struct effects *effects);
+const struct claims *consumer_claims(const struct consumer *c);
 
 /* ---- */
 

@@ -18,6 +18,7 @@
 #ifndef QUEUEFS_CORE_GET_CONSUMER_STATE_H
 #define QUEUEFS_CORE_GET_CONSUMER_STATE_H
 
+#include "core/backoff.h"
 #include "core/clock.h"
 #include "core/get/ack_queue.h"
 #include "core/get/consumer.h"
@@ -94,11 +95,11 @@ struct consumer {
     int64_t touched_us;  /* when the pool got or gave something */
     int64_t taken_us;    /* when the pool gave something */
     uint64_t given_back; /* position of the last give-back: no GET before it is answered */
-    struct settler settler;
-    struct held_set *held; /* of kind GET_CLAIM, else NULL */
+    struct ack_queue acks;
+    struct claims *claims; /* of kind GET_CLAIM, else NULL */
     struct consumer *peer; /* or NULL */
-    uint64_t peers_mark;   /* position of the peer's settler: no GET before it is answered */
-    bool stirred_peer;     /* the peer has to step too */
+    uint64_t peers_mark;   /* position of the peer's ack queue: no GET before it is answered */
+    bool peer_needs_step;  /* the peer has to step too */
     unsigned n_leaving;    /* readers */
     int64_t leaving_us;    /* until when nothing is taken because of them */
 
@@ -114,7 +115,7 @@ struct consumer {
     /* Fetching. */
     struct chunk *get; /* the one GET that is in flight or waits to be sent again; or NULL */
     int64_t get_retry_us;
-    int64_t backoff_us;
+    struct backoff backoff;
     struct request *arm;  /* the same for ARM */
     uint64_t arm_changes; /* `changes` when it was sent */
     int64_t arm_retry_us;
@@ -140,7 +141,7 @@ void consumer_return_pool(struct consumer *c, int64_t now_us);
 /* Claimed ahead, and nobody waits for it: it goes back. Nothing of a stream. */
 void consumer_yield(struct consumer *c, int64_t now_us);
 
-static inline bool consumer_claims(const struct consumer *c)
+static inline bool consumer_is_claims(const struct consumer *c)
 {
     return c->options.kind == GET_CLAIM;
 }
@@ -158,7 +159,6 @@ int claim_all(struct consumer *c, const struct request *get, int64_t now_us);
 
 /* Finish a read that need not wait: true. It needs items that are not there: false. */
 bool reader_read(struct reader *r, struct op *op, int64_t now_us, struct effects *effects);
-bool reader_at_end(const struct reader *r);
 int64_t reader_timeout(const struct reader *r);
 void reader_acknowledge(struct reader *r, int64_t now_us);
 void reader_return_partial(struct reader *r, int64_t now_us);
@@ -204,7 +204,6 @@ void fetch_get_done(struct consumer *c, struct chunk *chunk, int64_t now_us,
 void fetch_arm_done(struct consumer *c, struct request *request, int64_t now_us,
                     struct effects *effects);
 int64_t fetch_deadline(const struct consumer *c);
-void fetch_back_off_ends(struct consumer *c); /* the next failure waits for the shortest time */
 
 /* Drop what waits to be sent again: nobody will answer it. */
 void fetch_drop(struct consumer *c);

@@ -13,22 +13,7 @@
 
 #include "core/get/consumer_state.h"
 
-#define BACKOFF_FIRST_US INT64_C(50000)
-#define BACKOFF_MAX_US   INT64_C(2000000)
-#define QUICK_US         INT64_C(5000) /* items taken within so long: ask for more next time */
-
-static int64_t back_off(struct consumer *c, int64_t now_us)
-{
-    int64_t retry_us = now_us + c->backoff_us;
-
-    c->backoff_us = time_min(c->backoff_us * 2, BACKOFF_MAX_US);
-    return retry_us;
-}
-
-void fetch_back_off_ends(struct consumer *c)
-{
-    c->backoff_us = BACKOFF_FIRST_US;
-}
+#define QUICK_US INT64_C(5000) /* items taken within so long: ask for more next time */
 
 static struct request request_of(const struct consumer *c, enum request_kind kind)
 {
@@ -85,7 +70,7 @@ static void demand_add(struct demand *demand, const struct op *op, bool file)
 static struct demand demand_of(const struct consumer *c)
 {
     struct demand demand = {.arm = c->polling.n > 0 || c->waiting.n > FETCH_WAITERS};
-    bool file = !consumer_claims(c) && c->options.settings->own.framing == FRAMING_FILE;
+    bool file = !consumer_is_claims(c) && c->options.settings->own.framing == FRAMING_FILE;
     const struct op *op;
     size_t n = 0;
 
@@ -118,7 +103,7 @@ static void get_fill(struct consumer *c, struct request *get, int64_t now_us)
         adapt_growth(c, now_us);
         n = n > c->growth ? n : c->growth;
     }
-    if (consumer_claims(c))
+    if (consumer_is_claims(c))
         demand.most = claims_ahead(c, &demand);
     n = n < demand.most ? n : demand.most;
     get->in.get.kind = c->options.kind;
@@ -143,8 +128,8 @@ static bool allowed(const struct consumer *c)
 {
     return c->get_retry_us == TIME_FOREVER && !c->returning && !consumer_held_up(c) &&
            (c->waiting.n == 0 || pool_empty(&c->pool)) &&
-           settler_reached(&c->settler, c->given_back) &&
-           (!c->peer || settler_reached(&c->peer->settler, c->peers_mark));
+           ack_queue_reached(&c->acks, c->given_back) &&
+           (!c->peer || ack_queue_reached(&c->peer->acks, c->peers_mark));
 }
 
 static void send_get(struct consumer *c, int64_t now_us, struct effects *effects)
@@ -152,7 +137,7 @@ static void send_get(struct consumer *c, int64_t now_us, struct effects *effects
     struct chunk *chunk = chunk_new();
 
     if (!chunk) {
-        c->get_retry_us = back_off(c, now_us);
+        c->get_retry_us = now_us + backoff_next(&c->backoff);
         return;
     }
     chunk->request = request_of(c, REQUEST_GET);
@@ -191,7 +176,7 @@ static void step_arm(struct consumer *c, int64_t now_us, struct effects *effects
         return;
     c->arm = malloc(sizeof(*c->arm));
     if (!c->arm) {
-        c->arm_retry_us = back_off(c, now_us);
+        c->arm_retry_us = now_us + backoff_next(&c->backoff);
         return;
     }
     *c->arm = request_of(c, REQUEST_ARM);
@@ -242,7 +227,7 @@ static void get_failed(struct consumer *c, struct chunk *chunk, int64_t now_us,
     request_release(&chunk->request);
     c->fault = status;
     c->get = chunk;
-    c->get_retry_us = back_off(c, now_us);
+    c->get_retry_us = now_us + backoff_next(&c->backoff);
 }
 
 static void get_was_empty(struct consumer *c, struct chunk *chunk)
@@ -278,7 +263,7 @@ void fetch_get_done(struct consumer *c, struct chunk *chunk, int64_t now_us,
     }
     c->fault = 0;
     c->want_us = TIME_FOREVER;
-    fetch_back_off_ends(c);
+    backoff_reset(&c->backoff);
     if (c->ended == -ENOENT)
         chunk_unref(chunk);
     else if (chunk->request.out.get.n_grants == 0)
@@ -297,11 +282,11 @@ void fetch_arm_done(struct consumer *c, struct request *request, int64_t now_us,
     c->arm = NULL;
     if (status != 0 && status != -ENOENT && !c->ended) {
         c->arm = request;
-        c->arm_retry_us = back_off(c, now_us);
+        c->arm_retry_us = now_us + backoff_next(&c->backoff);
         return;
     }
     if (status == 0)
-        fetch_back_off_ends(c);
+        backoff_reset(&c->backoff);
     if (ready)
         effects_finish_all_locked(effects, &c->polling, 0);
     else if (status == 0)

@@ -111,7 +111,7 @@ void reader_acknowledge(struct reader *r, int64_t now_us)
         return;
     portion->settled = true;
     for (i = 0; i < portion->n_ranges; i++)
-        settler_add(&r->consumer->settler, &portion->ranges[i], now_us);
+        ack_queue_add(&r->consumer->acks, &portion->ranges[i], now_us);
 }
 
 void reader_return_partial(struct reader *r, int64_t now_us)
@@ -121,8 +121,8 @@ void reader_return_partial(struct reader *r, int64_t now_us)
     if (!r->partial.chunk)
         return;
     r->partial.range.verb = SETTLE_RETURN;
-    settler_add(&c->settler, &r->partial.range, now_us);
-    c->given_back = settler_mark(&c->settler);
+    ack_queue_add(&c->acks, &r->partial.range, now_us);
+    c->given_back = ack_queue_mark(&c->acks);
     if (r->leaving && c->peer)
         c->peer->peers_mark = c->given_back;
     c->discard = true;
@@ -150,7 +150,7 @@ void reader_stay(struct reader *r)
         return;
     r->leaving = false;
     c->n_leaving--;
-    c->stirred_peer = true;
+    c->peer_needs_step = true;
 }
 
 void reader_free(struct reader *r)
@@ -168,21 +168,21 @@ int64_t reader_timeout(const struct reader *r)
     if (r->timeout_us >= 0 && r->timeout_us != TIME_FOREVER && r->last)
         return 0;
     /* The lease of what was claimed runs meanwhile. */
-    if (consumer_claims(r->consumer) && r->last)
+    if (consumer_is_claims(r->consumer) && r->last)
         return 0;
     if (r->timeout_us >= 0)
         return r->timeout_us;
     return r->consumer->options.settings->mount.get_timeout_us;
 }
 
-bool reader_at_end(const struct reader *r)
+static bool reader_at_end(const struct reader *r)
 {
     return !r->partial.chunk && r->line_left == 0 && (r->ended || r->left == 0);
 }
 
 int64_t reader_size(const struct reader *r)
 {
-    if (consumer_claims(r->consumer) || (r->left > 0 && !r->ended))
+    if (consumer_is_claims(r->consumer) || (r->left > 0 && !r->ended))
         return 0;
     return r->pos + (r->partial.chunk ? (int64_t)r->partial.len : 0);
 }
@@ -286,7 +286,7 @@ static void give_from_pool(struct reader *r, const struct cut *cut, struct op *o
         struct portion *portion = portion_new(cut->n_ranges, copies ? cut->len : 0);
 
         if (!portion) {
-            settler_unreserve(&c->settler, cut->n_ranges);
+            ack_queue_unreserve(&c->acks, cut->n_ranges);
             effects_finish_locked(effects, op, -ENOMEM);
             return;
         }
@@ -295,7 +295,7 @@ static void give_from_pool(struct reader *r, const struct cut *cut, struct op *o
     c->streaming =
         large && !cut->file && r->left == READER_UNLIMITED && now_us - c->taken_us <= POOL_IDLE_US;
     c->slow = c->slow && !c->streaming;
-    if (!large && now_us - c->touched_us > SETTLER_LINGER_US)
+    if (!large && now_us - c->touched_us > ACK_QUEUE_LINGER_US)
         c->growth = 1;
     c->touched_us = c->taken_us = now_us;
 }
@@ -382,7 +382,7 @@ static bool claim_on(struct reader *r, struct op *op, int64_t now_us, struct eff
     }
     portion_unref(text);
     if (n == -EAGAIN)
-        settler_hurry(&c->settler);
+        ack_queue_hurry(&c->acks);
     if (n != -EAGAIN && n != -ENOENT)
         effects_finish_locked(effects, op, n);
     return n != -EAGAIN && n != -ENOENT;
@@ -397,9 +397,9 @@ static int cut_next(struct consumer *c, size_t room, uint64_t max_items, struct 
     pool_cut(&c->pool, room, max_items, cut);
     if (cut->n_items == 0 || c->returning || consumer_held_up(c))
         return -ENOENT;
-    error = settler_reserve(&c->settler, cut->n_ranges);
+    error = ack_queue_reserve(&c->acks, cut->n_ranges);
     if (error == -EAGAIN)
-        settler_hurry(&c->settler);
+        ack_queue_hurry(&c->acks);
     return error;
 }
 
@@ -444,7 +444,7 @@ static bool peek(struct reader *r, struct op *op, int64_t now_us, struct effects
     struct cut cut;
     int error;
 
-    if (r->left != 1 || r->ended || r->partial.chunk || r->reads_only || consumer_claims(c)) {
+    if (r->left != 1 || r->ended || r->partial.chunk || r->reads_only || consumer_is_claims(c)) {
         effects_finish_locked(effects, op, (ssize_t)reader_size(r));
         return true;
     }
@@ -500,7 +500,7 @@ bool reader_read(struct reader *r, struct op *op, int64_t now_us, struct effects
         effects_finish_locked(effects, op, 0);
         return true;
     }
-    if (consumer_claims(r->consumer))
+    if (consumer_is_claims(r->consumer))
         return claim_on(r, op, now_us, effects);
     return read_on(r, op, now_us, effects);
 }

@@ -103,16 +103,16 @@ static void review_read(struct consumer *c, struct op *op, int64_t now_us, struc
  * hurry for that. */
 static void hurry_back(struct consumer *c, int64_t now_us)
 {
-    if (!consumer_claims(c) || !settler_reached(&c->settler, c->given_back))
-        settler_hurry(&c->settler);
+    if (!consumer_is_claims(c) || !ack_queue_reached(&c->acks, c->given_back))
+        ack_queue_hurry(&c->acks);
     if (!c->peer)
         return;
     consumer_yield(c->peer, now_us);
     c->peers_mark = c->peer->given_back;
-    if (settler_reached(&c->peer->settler, c->peers_mark))
+    if (ack_queue_reached(&c->peer->acks, c->peers_mark))
         return;
-    settler_hurry(&c->peer->settler);
-    c->stirred_peer = true;
+    ack_queue_hurry(&c->peer->acks);
+    c->peer_needs_step = true;
 }
 
 void wait_read(struct reader *r, struct op *op, int64_t now_us, struct effects *effects)
@@ -196,9 +196,9 @@ bool wait_any_closer(const struct consumer *c)
 
 static bool settled(const struct consumer *c, const struct op *op)
 {
-    return settler_reached(&c->settler, op->target - 1) &&
-           (op->renewals == 0 || held_reached(c->held, op->renewals - 1)) &&
-           (op->peers == 0 || settler_reached(&c->peer->settler, op->peers - 1));
+    return ack_queue_reached(&c->acks, op->target - 1) &&
+           (op->renewals == 0 || claims_reached(c->claims, op->renewals - 1)) &&
+           (op->peers == 0 || ack_queue_reached(&c->peer->acks, op->peers - 1));
 }
 
 /* A close knows what it waits for once nothing more can come back for it: no GET is in flight and
@@ -211,7 +211,7 @@ void wait_closers(struct consumer *c, struct effects *effects)
     for (op = TAILQ_FIRST(&c->closing.ops); op; op = after) {
         after = TAILQ_NEXT(op, link);
         if (op->target == 0 && known)
-            op->target = settler_mark(&c->settler) + 1;
+            op->target = ack_queue_mark(&c->acks) + 1;
         if (op->target > 0 && settled(c, op))
             effects_finish_locked(effects, op, 0);
     }

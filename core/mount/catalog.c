@@ -11,25 +11,26 @@
 
 #include "core/log.h"
 
-static int compare_name(const struct mqueue *a, const struct mqueue *b)
+static int compare_name(const struct mount_queue *a, const struct mount_queue *b)
 {
     return strcmp(a->name, b->name);
 }
 
-static int compare_number(const struct mqueue *a, const struct mqueue *b)
+static int compare_number(const struct mount_queue *a, const struct mount_queue *b)
 {
     return (a->number > b->number) - (a->number < b->number);
 }
 
-static int compare_place(const struct mqueue *a, const struct mqueue *b)
+static int compare_place(const struct mount_queue *a, const struct mount_queue *b)
 {
     return (a->place > b->place) - (a->place < b->place);
 }
 
-RB_GENERATE_INTERNAL(mqueue_by_name, mqueue, by_name, compare_name, __attribute__((unused)) static)
-RB_GENERATE_INTERNAL(mqueue_by_number, mqueue, by_number, compare_number,
+RB_GENERATE_INTERNAL(mount_queue_by_name, mount_queue, by_name, compare_name,
                      __attribute__((unused)) static)
-RB_GENERATE_INTERNAL(mqueue_by_place, mqueue, by_place, compare_place,
+RB_GENERATE_INTERNAL(mount_queue_by_number, mount_queue, by_number, compare_number,
+                     __attribute__((unused)) static)
+RB_GENERATE_INTERNAL(mount_queue_by_place, mount_queue, by_place, compare_place,
                      __attribute__((unused)) static)
 
 void mount_lists_init(struct mount *m)
@@ -41,78 +42,78 @@ void mount_lists_init(struct mount *m)
 
 void mount_lists_fini(struct mount *m)
 {
-    struct mqueue *mq;
+    struct mount_queue *mq;
 
     while ((mq = RB_ROOT(&m->by_place))) {
-        RB_REMOVE(mqueue_by_place, &m->by_place, mq);
-        mqueue_unref(mq);
+        RB_REMOVE(mount_queue_by_place, &m->by_place, mq);
+        mount_queue_unref(mq);
     }
 }
 
 /* ---- looking up ---- */
 
-struct mqueue *mount_find(struct mount *m, const char *name)
+struct mount_queue *mount_find(struct mount *m, const char *name)
 {
-    struct mqueue key, *mq;
+    struct mount_queue key, *mq;
 
     if (!queue_name_valid(name))
         return NULL;
     strcpy(key.name, name);
     pthread_mutex_lock(&m->lock);
-    mq = RB_FIND(mqueue_by_name, &m->by_name, &key);
+    mq = RB_FIND(mount_queue_by_name, &m->by_name, &key);
     if (mq)
-        mqueue_ref(mq);
+        mount_queue_ref(mq);
     pthread_mutex_unlock(&m->lock);
     return mq;
 }
 
-struct mqueue *mount_next(struct mount *m, uint64_t after)
+struct mount_queue *mount_next(struct mount *m, uint64_t after)
 {
-    struct mqueue key = {.place = after + 1}, *mq;
+    struct mount_queue key = {.place = after + 1}, *mq;
 
     pthread_mutex_lock(&m->lock);
-    mq = RB_NFIND(mqueue_by_place, &m->by_place, &key);
+    mq = RB_NFIND(mount_queue_by_place, &m->by_place, &key);
     if (mq)
-        mqueue_ref(mq);
+        mount_queue_ref(mq);
     pthread_mutex_unlock(&m->lock);
     return mq;
 }
 
-struct mqueue **mount_all(struct mount *m, size_t *n)
+struct mount_queue **mount_all(struct mount *m, size_t *n)
 {
-    struct mqueue **all, *mq;
+    struct mount_queue **all, *mq;
     size_t i = 0;
 
     pthread_mutex_lock(&m->lock);
-    all = malloc((m->n_mqueues + 1) * sizeof(struct mqueue *));
+    all = malloc((m->n_mount_queues + 1) * sizeof(struct mount_queue *));
     if (all)
-        RB_FOREACH (mq, mqueue_by_place, &m->by_place)
-            all[i++] = mqueue_ref(mq);
+        RB_FOREACH (mq, mount_queue_by_place, &m->by_place)
+            all[i++] = mount_queue_ref(mq);
     pthread_mutex_unlock(&m->lock);
     *n = i;
     return all;
 }
 
-void mount_all_free(struct mqueue **all, size_t n)
+void mount_all_free(struct mount_queue **all, size_t n)
 {
     while (n > 0)
-        mqueue_unref(all[--n]);
+        mount_queue_unref(all[--n]);
     free(all);
 }
 
-struct mqueue *mount_find_number(struct mount *m, uint64_t number)
+struct mount_queue *mount_find_number(struct mount *m, uint64_t number)
 {
-    struct mqueue key = {.number = number}, *mq;
+    struct mount_queue key = {.number = number}, *mq;
 
     pthread_mutex_lock(&m->lock);
-    mq = RB_FIND(mqueue_by_number, &m->by_number, &key);
+    mq = RB_FIND(mount_queue_by_number, &m->by_number, &key);
     if (mq)
-        mqueue_ref(mq);
+        mount_queue_ref(mq);
     pthread_mutex_unlock(&m->lock);
     return mq;
 }
 
-const struct mount_queue *mount_configured(const struct mount *m, const char *name)
+const struct preset *mount_configured(const struct mount *m, const char *name)
 {
     for (size_t i = 0; i < m->n_queues; i++)
         if (strcmp(m->queues[i].queue.name, name) == 0)
@@ -124,42 +125,42 @@ const struct mount_queue *mount_configured(const struct mount *m, const char *na
 
 static const struct mount_settings *mount_settings_of(const struct mount *m, const char *name)
 {
-    const struct mount_queue *configured = mount_configured(m, name);
+    const struct preset *configured = mount_configured(m, name);
 
     return configured ? &configured->settings.mount : &m->defaults.mount;
 }
 
-bool mount_list_provided(struct mount *m, struct mqueue *mq)
+bool mount_list_provided(struct mount *m, struct mount_queue *mq)
 {
     bool listed;
 
     pthread_mutex_lock(&m->lock);
-    listed = !m->stopping && !RB_INSERT(mqueue_by_name, &m->by_name, mq);
+    listed = !m->stopping && !RB_INSERT(mount_queue_by_name, &m->by_name, mq);
     if (listed) {
-        RB_INSERT(mqueue_by_place, &m->by_place, mq);
+        RB_INSERT(mount_queue_by_place, &m->by_place, mq);
         mq->listed = true;
-        m->n_mqueues++;
+        m->n_mount_queues++;
     }
     pthread_mutex_unlock(&m->lock);
     return listed;
 }
 
-static void unlist_locked(struct mount *m, struct mqueue *mq)
+static void unlist_locked(struct mount *m, struct mount_queue *mq)
 {
-    RB_REMOVE(mqueue_by_name, &m->by_name, mq);
-    RB_REMOVE(mqueue_by_number, &m->by_number, mq);
-    RB_REMOVE(mqueue_by_place, &m->by_place, mq);
+    RB_REMOVE(mount_queue_by_name, &m->by_name, mq);
+    RB_REMOVE(mount_queue_by_number, &m->by_number, mq);
+    RB_REMOVE(mount_queue_by_place, &m->by_place, mq);
     mq->listed = false;
-    m->n_mqueues--;
+    m->n_mount_queues--;
 }
 
 /* The list's reference is the caller's now. */
-static struct mqueue *take_out(struct mount *m, uint64_t number)
+static struct mount_queue *take_out(struct mount *m, uint64_t number)
 {
-    struct mqueue key = {.number = number}, *mq;
+    struct mount_queue key = {.number = number}, *mq;
 
     pthread_mutex_lock(&m->lock);
-    mq = RB_FIND(mqueue_by_number, &m->by_number, &key);
+    mq = RB_FIND(mount_queue_by_number, &m->by_number, &key);
     if (mq)
         unlist_locked(m, mq);
     pthread_mutex_unlock(&m->lock);
@@ -168,34 +169,35 @@ static struct mqueue *take_out(struct mount *m, uint64_t number)
 
 static void remove_queue(struct mount *m, uint64_t number)
 {
-    struct mqueue *mq = take_out(m, number);
+    struct mount_queue *mq = take_out(m, number);
 
     if (!mq)
         return;
-    mqueue_end(mq, -ENOENT);
-    mqueue_unref(mq);
+    mount_queue_end(mq, -ENOENT);
+    mount_queue_unref(mq);
 }
 
 /* False: another of this number, or of this name, is there. */
-static bool list_locked(struct mount *m, struct mqueue *mq)
+static bool list_locked(struct mount *m, struct mount_queue *mq)
 {
-    if (m->stopping || RB_INSERT(mqueue_by_number, &m->by_number, mq))
+    if (m->stopping || RB_INSERT(mount_queue_by_number, &m->by_number, mq))
         return false;
-    if (RB_INSERT(mqueue_by_name, &m->by_name, mq)) {
-        RB_REMOVE(mqueue_by_number, &m->by_number, mq);
+    if (RB_INSERT(mount_queue_by_name, &m->by_name, mq)) {
+        RB_REMOVE(mount_queue_by_number, &m->by_number, mq);
         return false;
     }
-    RB_INSERT(mqueue_by_place, &m->by_place, mq);
+    RB_INSERT(mount_queue_by_place, &m->by_place, mq);
     mq->generation = m->generation;
-    m->n_mqueues++;
+    m->n_mount_queues++;
     return true;
 }
 
 /* A queue this mount did not know. One of the same name that it knows is gone, then. */
-static struct mqueue *add_queue(struct mount *m, const struct queue_entry *entry)
+static struct mount_queue *add_queue(struct mount *m, const struct queue_entry *entry)
 {
-    struct mqueue *mq = mqueue_new(m, entry, entry->number, mount_settings_of(m, entry->name)),
-                  *same;
+    struct mount_queue *mq = mount_queue_new(m, entry, entry->number,
+                                             mount_settings_of(m, entry->name)),
+                       *same;
     uint64_t replaced = 0;
 
     if (!mq) {
@@ -203,7 +205,7 @@ static struct mqueue *add_queue(struct mount *m, const struct queue_entry *entry
         return NULL;
     }
     pthread_mutex_lock(&m->lock);
-    same = RB_FIND(mqueue_by_name, &m->by_name, mq);
+    same = RB_FIND(mount_queue_by_name, &m->by_name, mq);
     if (same && same->number < mq->number)
         replaced = same->number;
     pthread_mutex_unlock(&m->lock);
@@ -212,40 +214,40 @@ static struct mqueue *add_queue(struct mount *m, const struct queue_entry *entry
 
     pthread_mutex_lock(&m->lock);
     mq->listed = list_locked(m, mq);
-    same = mq->listed ? mqueue_ref(mq) : NULL;
+    same = mq->listed ? mount_queue_ref(mq) : NULL;
     pthread_mutex_unlock(&m->lock);
     if (!same)
-        mqueue_unref(mq);
+        mount_queue_unref(mq);
     return same;
 }
 
-static struct mqueue *known_queue(struct mount *m, uint64_t number)
+static struct mount_queue *known_queue(struct mount *m, uint64_t number)
 {
-    struct mqueue key = {.number = number}, *mq;
+    struct mount_queue key = {.number = number}, *mq;
 
     pthread_mutex_lock(&m->lock);
-    mq = RB_FIND(mqueue_by_number, &m->by_number, &key);
+    mq = RB_FIND(mount_queue_by_number, &m->by_number, &key);
     if (mq) {
         mq->generation = m->generation;
-        mqueue_ref(mq);
+        mount_queue_ref(mq);
     }
     pthread_mutex_unlock(&m->lock);
     return mq;
 }
 
 /* A queue that was provided is told of: then it has its number now; a reference. */
-static struct mqueue *adopt(struct mount *m, const struct queue_entry *entry)
+static struct mount_queue *adopt(struct mount *m, const struct queue_entry *entry)
 {
-    struct mqueue key, *mq;
+    struct mount_queue key, *mq;
 
     strcpy(key.name, entry->name);
     pthread_mutex_lock(&m->lock);
-    mq = RB_FIND(mqueue_by_name, &m->by_name, &key);
+    mq = RB_FIND(mount_queue_by_name, &m->by_name, &key);
     if (mq && mq->number == 0) {
-        mqueue_settle_locked(mq, entry);
-        RB_INSERT(mqueue_by_number, &m->by_number, mq);
+        mount_queue_settle_locked(mq, entry);
+        RB_INSERT(mount_queue_by_number, &m->by_number, mq);
         mq->generation = m->generation;
-        mqueue_ref(mq);
+        mount_queue_ref(mq);
     } else {
         mq = NULL;
     }
@@ -255,7 +257,7 @@ static struct mqueue *adopt(struct mount *m, const struct queue_entry *entry)
 
 void mount_apply_entry(struct mount *m, const struct queue_entry *entry)
 {
-    struct mqueue *mq;
+    struct mount_queue *mq;
 
     if (entry->gone) {
         remove_queue(m, entry->number);
@@ -265,21 +267,21 @@ void mount_apply_entry(struct mount *m, const struct queue_entry *entry)
     if (!mq)
         mq = adopt(m, entry);
     if (mq)
-        mqueue_update(mq, &entry->settings, &entry->state);
+        mount_queue_update(mq, &entry->settings, &entry->state);
     else
         mq = add_queue(m, entry);
-    mqueue_unref(mq);
+    mount_queue_unref(mq);
 }
 
 /* After a whole list: what it did not name is gone. */
 void mount_remove_unnamed(struct mount *m)
 {
-    struct mqueue **all;
+    struct mount_queue **all;
     size_t n, i;
 
     all = mount_all(m, &n);
     for (i = 0; i < n; i++)
         if (all[i]->generation != m->generation)
-            remove_queue(m, mqueue_number(all[i])); /* 0 is nobody's */
+            remove_queue(m, mount_queue_number(all[i])); /* 0 is nobody's */
     mount_all_free(all, n);
 }

@@ -36,15 +36,15 @@ static void change_done(struct request *request)
     } else if (request->status == 0 && request->kind != REQUEST_PURGE) {
         mount_apply_entry(m, &request->out.make.entry);
     } else if (request->status == 0) {
-        mqueue_update(change->ask.mq, NULL, &request->state);
+        mount_queue_update(change->ask.mq, NULL, &request->state);
     }
     if (request->status == 0 && request->kind == REQUEST_SET)
-        mqueue_apply(change->ask.mq, &change->settings);
+        mount_queue_apply(change->ask.mq, &change->settings);
     ask_finish(m, change, request->status);
     change_free(change);
 }
 
-static struct change *change_new(struct mount *m, enum request_kind kind, struct mqueue *mq)
+static struct change *change_new(struct mount *m, enum request_kind kind, struct mount_queue *mq)
 {
     struct change *change = calloc(1, sizeof(*change));
 
@@ -68,7 +68,7 @@ static void ask(struct mount *m, struct change *change, struct op *op)
 void mount_make_queue(struct mount *m, const char *name, int64_t mode, int64_t owner, int64_t group,
                       struct op *op)
 {
-    const struct mount_queue *configured = mount_configured(m, name);
+    const struct preset *configured = mount_configured(m, name);
     struct change *change;
 
     if (!queue_name_may_be_made(name)) {
@@ -88,7 +88,7 @@ void mount_make_queue(struct mount *m, const char *name, int64_t mode, int64_t o
     ask(m, change, op);
 }
 
-static bool has_buffered(struct mqueue *mq)
+static bool has_buffered(struct mount_queue *mq)
 {
     bool buffered;
 
@@ -119,7 +119,7 @@ static void settled(struct op *op, ssize_t result)
         return;
     }
     op_init(op, before_done, change);
-    mqueue_show_puts(change->ask.mq, op, change->ask.mount->timeout_us);
+    mount_queue_show_puts(change->ask.mq, op, change->ask.mount->timeout_us);
 }
 
 /* As ask(), when what this mount has settled is settled: it would be in the way, or be missed. */
@@ -135,10 +135,10 @@ static void ask_after_settlements(struct mount *m, struct change *change, int64_
         return;
     }
     op_init(&change->before, settled, change);
-    mqueue_flush_settlements(change->ask.mq, &change->before);
+    mount_queue_flush_settlements(change->ask.mq, &change->before);
 }
 
-void mount_remove_queue(struct mount *m, struct mqueue *mq, struct op *op)
+void mount_remove_queue(struct mount *m, struct mount_queue *mq, struct op *op)
 {
     if (has_buffered(mq))
         op_finish(op, -ENOTEMPTY);
@@ -146,13 +146,13 @@ void mount_remove_queue(struct mount *m, struct mqueue *mq, struct op *op)
         ask_after_settlements(m, change_new(m, REQUEST_REMOVE, mq), ask_deadline(m), op);
 }
 
-void mqueue_set(struct mqueue *mq, const struct all_settings *settings, struct op *op)
+void mount_queue_set(struct mount_queue *mq, const struct all_settings *settings, struct op *op)
 {
     const struct setting *bad;
-    struct mqueue_info info;
+    struct mount_queue_info info;
     struct change *change;
 
-    mqueue_info(mq, &info);
+    mount_queue_info(mq, &info);
     if (queue_settings_check(&settings->own, &bad)) {
         op_finish(op, -EINVAL);
         return;
@@ -162,7 +162,7 @@ void mqueue_set(struct mqueue *mq, const struct all_settings *settings, struct o
         return;
     }
     if (memcmp(&info.settings.own, &settings->own, sizeof(settings->own)) == 0) {
-        mqueue_apply(mq, settings);
+        mount_queue_apply(mq, settings);
         op_finish(op, 0);
         return;
     }
@@ -174,7 +174,7 @@ void mqueue_set(struct mqueue *mq, const struct all_settings *settings, struct o
     ask(mq->mount, change, op);
 }
 
-void mqueue_purge(struct mqueue *mq, struct op *op)
+void mount_queue_purge(struct mount_queue *mq, struct op *op)
 {
     struct mount *m = mq->mount;
 
@@ -194,7 +194,7 @@ struct join {
 struct part {
     struct op op;
     struct join *join;
-    struct mqueue *mq; /* a reference */
+    struct mount_queue *mq; /* a reference */
 };
 
 static void join_leave(struct join *join)
@@ -213,12 +213,12 @@ static void part_done(struct op *op, ssize_t result)
 
     if (result < 0)
         atomic_compare_exchange_strong(&part->join->error, &none, (int)result);
-    mqueue_unref(part->mq);
+    mount_queue_unref(part->mq);
     join_leave(part->join);
 }
 
 /* A part that is interrupted ends by its own deadline, which each has. */
-static void flush_all(struct mount *m, struct mqueue **all, size_t n, struct op *op)
+static void flush_all(struct mount *m, struct mount_queue **all, size_t n, struct op *op)
 {
     struct join *join = calloc(1, sizeof(*join));
     struct part *parts = calloc(2 * n + 1, sizeof(*parts));
@@ -240,24 +240,24 @@ static void flush_all(struct mount *m, struct mqueue **all, size_t n, struct op 
     }
     for (i = 0; i < 2 * n; i++) {
         parts[i].join = join;
-        parts[i].mq = mqueue_ref(all[i / 2]);
+        parts[i].mq = mount_queue_ref(all[i / 2]);
         op_init(&parts[i].op, part_done, &parts[i]);
         if (i % 2 == 0)
-            mqueue_flush_puts(all[i / 2], &parts[i].op);
+            mount_queue_flush_puts(all[i / 2], &parts[i].op);
         else
-            mqueue_flush_settlements(all[i / 2], &parts[i].op);
+            mount_queue_flush_settlements(all[i / 2], &parts[i].op);
     }
     join_leave(join);
 }
 
-void mqueue_flush(struct mqueue *mq, struct op *op)
+void mount_queue_flush(struct mount_queue *mq, struct op *op)
 {
     flush_all(mq->mount, &mq, 1, op);
 }
 
 void mount_flush(struct mount *m, struct op *op)
 {
-    struct mqueue **all;
+    struct mount_queue **all;
     size_t n;
 
     all = mount_all(m, &n);

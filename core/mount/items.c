@@ -27,7 +27,7 @@ struct question {
     _Atomic int error;           /* of the settlements: the answer would not show them */
 };
 
-static struct question *question_new(struct mqueue *mq, enum request_kind kind,
+static struct question *question_new(struct mount_queue *mq, enum request_kind kind,
                                      void (*done)(struct request *request))
 {
     struct question *question = calloc(1, sizeof(*question));
@@ -56,10 +56,10 @@ static void question_free(struct question *question)
  * lease may run, though nobody waits for it any more. */
 static void try_for_a_lease(struct question *question)
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
     struct ask *ask = &question->ask;
 
-    mqueue_info(ask->mq, &info);
+    mount_queue_info(ask->mq, &info);
     ask->request.give_up_us = time_after(mount_now(ask->mount), info.settings.own.lease_us);
 }
 
@@ -112,9 +112,9 @@ static void question_ask(struct question *question, bool after_puts, struct op *
     op_init(&question->settlements, settlements_done, question);
     op_init(&question->puts, puts_done, question);
     atomic_init(&question->n_left, after_puts ? 3 : 2);
-    mqueue_flush_settlements(ask->mq, &question->settlements);
+    mount_queue_flush_settlements(ask->mq, &question->settlements);
     if (after_puts)
-        mqueue_show_puts(ask->mq, &question->puts, SHOW_PUTS_US);
+        mount_queue_show_puts(ask->mq, &question->puts, SHOW_PUTS_US);
     question_leave(question);
 }
 
@@ -164,7 +164,8 @@ static void look_done(struct request *request)
     finish_with_answer(question, result);
 }
 
-void mqueue_list(struct mqueue *mq, uint32_t states, uint64_t from, uint32_t max, struct op *op)
+void mount_queue_list(struct mount_queue *mq, uint32_t states, uint64_t from, uint32_t max,
+                      struct op *op)
 {
     struct question *question = question_new(mq, REQUEST_LIST, list_done);
     bool waiting = states & (1U << ITEM_READY | 1U << ITEM_DELAYED);
@@ -179,7 +180,8 @@ void mqueue_list(struct mqueue *mq, uint32_t states, uint64_t from, uint32_t max
     question_ask(question, waiting && item_batch(from) == 0, op);
 }
 
-void mqueue_look(struct mqueue *mq, uint64_t id, uint32_t states, bool bytes, struct op *op)
+void mount_queue_look(struct mount_queue *mq, uint64_t id, uint32_t states, bool bytes,
+                      struct op *op)
 {
     struct question *question = question_new(mq, REQUEST_LIST, look_done);
 
@@ -225,27 +227,27 @@ static void give_back(struct question *question)
     m->backend->submit(m->backend, request);
 }
 
-/* What mqueue_take() says of an answer that came in time. */
-static int hold_taken(struct mqueue *mq, struct request *request, bool granted)
+/* What mount_queue_take() says of an answer that came in time. */
+static int hold_taken(struct mount_queue *mq, struct request *request, bool granted)
 {
     int error;
 
     if (!granted)
         return request->status < 0 ? request->status : -ENOENT;
-    error = mqueue_held_add(mq, request);
+    error = mount_queue_claim_add(mq, request);
     return error == -ESTALE ? -ENOENT : error; /* the lease was over on arrival */
 }
 
 static void take_done(struct request *request)
 {
     struct question *question = request->owner;
-    struct mqueue *mq = question->ask.mq;
+    struct mount_queue *mq = question->ask.mq;
     bool granted = request->status == 0 && request->out.get.n_grants > 0;
     struct op *op;
 
     mount_heard(mq->mount, request->status);
     if (request->status == 0)
-        mqueue_update(mq, NULL, &request->state);
+        mount_queue_update(mq, NULL, &request->state);
     op = ask_take_op(mq->mount, question);
     if (!op && granted) {
         give_back(question);
@@ -256,7 +258,7 @@ static void take_done(struct request *request)
     question_free(question);
 }
 
-void mqueue_take(struct mqueue *mq, uint64_t id, struct op *op)
+void mount_queue_take(struct mount_queue *mq, uint64_t id, struct op *op)
 {
     struct question *question = question_new(mq, REQUEST_GET, take_done);
 
@@ -317,12 +319,12 @@ static void look_again(struct question *question)
 static void settle_done(struct request *request)
 {
     struct question *question = request->owner;
-    struct mqueue *mq = question->ask.mq;
+    struct mount_queue *mq = question->ask.mq;
     int result = request->status;
 
     mount_heard(mq->mount, result);
     if (result == 0)
-        mqueue_update(mq, NULL, &request->state);
+        mount_queue_update(mq, NULL, &request->state);
     if (result == 0 && request->out.settle.n_late > 0 && request->n_retries > 0) {
         look_again(question);
         return;
@@ -333,7 +335,7 @@ static void settle_done(struct request *request)
     question_free(question);
 }
 
-void mqueue_settle(struct mqueue *mq, uint64_t id, enum settle_verb verb, struct op *op)
+void mount_queue_settle(struct mount_queue *mq, uint64_t id, enum settle_verb verb, struct op *op)
 {
     struct question *question = question_new(mq, REQUEST_SETTLE, settle_done);
     uint32_t index = item_index(id);

@@ -56,13 +56,18 @@ void mount_free(struct mount *m)
     ticker_stop(m->ticker);
     while ((entry = ticker_take(m->ticker)))
         if (entry->owner != m)
-            mqueue_unref(entry->owner);
+            mount_queue_unref(entry->owner);
     ticker_free(m->ticker);
     mount_lists_fini(m);
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);
     free(m->queues);
     free(m);
+}
+
+struct ticker *mount_ticker(struct mount *m)
+{
+    return m->ticker;
 }
 
 /* Wait for news until `until_us`; false where that time has come. */
@@ -95,7 +100,7 @@ void mount_space(struct mount *m, struct store_space *space, uint64_t *n_queues)
 {
     pthread_mutex_lock(&m->lock);
     *space = m->space;
-    *n_queues = m->n_mqueues;
+    *n_queues = m->n_mount_queues;
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -112,22 +117,22 @@ void mount_space(struct mount *m, struct store_space *space, uint64_t *n_queues)
 /* Room that nobody will make is waited for no longer than this. */
 #define REFUSED_US INT64_C(3000000)
 
-static bool all_idle(struct mqueue **all, size_t n, bool gets)
+static bool all_idle(struct mount_queue **all, size_t n, bool gets)
 {
     size_t i;
 
     for (i = 0; i < n; i++)
-        if (!mqueue_idle(all[i], gets))
+        if (!mount_queue_idle(all[i], gets))
             return false;
     return true;
 }
 
-static bool all_done(struct mount *m, struct mqueue **all, size_t n, bool gets)
+static bool all_done(struct mount *m, struct mount_queue **all, size_t n, bool gets)
 {
     return all_idle(all, n, gets) && !(gets && atomic_load(&m->n_takes) > 0);
 }
 
-static void count_rest(struct mqueue **all, size_t n, struct mount_rest *rest)
+static void count_rest(struct mount_queue **all, size_t n, struct mount_rest *rest)
 {
     size_t i;
 
@@ -149,7 +154,7 @@ struct waiting {
     bool full; /* maxsize */
 };
 
-static struct waiting waiting_of(struct mqueue *mq)
+static struct waiting waiting_of(struct mount_queue *mq)
 {
     struct waiting waiting = {0};
     uint64_t maxsize;
@@ -178,7 +183,7 @@ static const char *why(struct mount *m, const struct waiting *waiting)
     return waiting->full ? "the queue is full" : "not acknowledged yet";
 }
 
-static void tell_rest(struct mount *m, struct mqueue **all, size_t n)
+static void tell_rest(struct mount *m, struct mount_queue **all, size_t n)
 {
     uint64_t n_items = 0, n_queues = 0;
 
@@ -199,7 +204,7 @@ static void tell_rest(struct mount *m, struct mqueue **all, size_t n)
 }
 
 /* Whether what is left is only what nobody will ever make room for. */
-static bool all_refused(struct mount *m, struct mqueue **all, size_t n)
+static bool all_refused(struct mount *m, struct mount_queue **all, size_t n)
 {
     bool alone, any = false;
 
@@ -210,7 +215,8 @@ static bool all_refused(struct mount *m, struct mqueue **all, size_t n)
         struct waiting waiting = waiting_of(all[i]);
 
         any |= waiting.n_items > 0;
-        alone = waiting.n_items > 0 ? waiting.failing || waiting.full : mqueue_idle(all[i], false);
+        alone =
+            waiting.n_items > 0 ? waiting.failing || waiting.full : mount_queue_idle(all[i], false);
     }
     return alone && any;
 }
@@ -219,7 +225,7 @@ void mount_stop(struct mount *m, int64_t timeout_us, struct mount_rest *rest)
 {
     int64_t begun_us = mount_now(m), until_us = time_after(begun_us, timeout_us), now_us;
     int64_t tell_us = time_after(begun_us, TELL_FIRST_US);
-    struct mqueue **all;
+    struct mount_queue **all;
     size_t n, i;
 
     pthread_mutex_lock(&m->lock);
@@ -228,7 +234,7 @@ void mount_stop(struct mount *m, int64_t timeout_us, struct mount_rest *rest)
     mount_asks_end(m);
     all = mount_all(m, &n);
     for (i = 0; i < n; i++)
-        mqueue_end(all[i], -ESHUTDOWN);
+        mount_queue_end(all[i], -ESHUTDOWN);
     while ((now_us = mount_now(m)) < until_us &&
            !all_done(m, all, n, now_us < begun_us + LAST_GETS_US)) {
         if (now_us >= tell_us) {
@@ -243,6 +249,6 @@ void mount_stop(struct mount *m, int64_t timeout_us, struct mount_rest *rest)
     }
     count_rest(all, n, rest);
     for (i = 0; i < n; i++)
-        mqueue_close(all[i]);
+        mount_queue_close(all[i]);
     mount_all_free(all, n);
 }

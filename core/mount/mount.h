@@ -15,7 +15,8 @@
 #include "core/put/producer.h"
 
 struct mount;
-struct mqueue; /* one queue; counted references */
+struct ticker;      /* ticker.h */
+struct mount_queue; /* one queue; counted references */
 
 /* What only the backend's owner knows, for `stats`. */
 struct link_info {
@@ -27,7 +28,7 @@ struct link_info {
 
 /* What `queues:` of the settings file says, with `defaults:` beneath. The mount makes the queue at
  * its start where it is missing; where it is there with other own settings, that is one warning. */
-struct mount_queue {
+struct preset {
     char name[QUEUE_NAME_MAX + 1];
     struct all_settings settings;
     uint64_t given; /* bit i: row i of settings_table stands in the file */
@@ -38,9 +39,9 @@ struct mount_options {
     const struct clock *clock;
     struct producer_id id; /* random: this life of the mount */
     int64_t buffer_total;
-    int64_t timeout_us;               /* service.timeout */
-    struct all_settings defaults;     /* of queues not listed, and of those that mkdir makes */
-    const struct mount_queue *queues; /* copied */
+    int64_t timeout_us;           /* service.timeout */
+    struct all_settings defaults; /* of queues not listed, and of those that mkdir makes */
+    const struct preset *queues;  /* copied */
     size_t n_queues;
     void (*link_info)(void *arg, struct link_info *info); /* must not block; NULL: always there */
     void *link_arg;
@@ -72,18 +73,21 @@ void mount_stop(struct mount *mount, int64_t timeout_us, struct mount_rest *rest
 /* After mount_stop and after the backend answers no more. Takes NULL. */
 void mount_free(struct mount *mount);
 
+/* The mount's deadlines, for those of others too, none of which may be armed at mount_free(). */
+struct ticker *mount_ticker(struct mount *mount);
+
 /* ---- queues, from memory ---- */
 
 /* By name, with a reference, or NULL. */
-struct mqueue *mount_find(struct mount *mount, const char *name);
+struct mount_queue *mount_find(struct mount *mount, const char *name);
 
 /* The queue with the lowest number above `after` (0: first), with a reference, or NULL: readdir. */
-struct mqueue *mount_next(struct mount *mount, uint64_t after);
+struct mount_queue *mount_next(struct mount *mount, uint64_t after);
 
-struct mqueue *mqueue_ref(struct mqueue *mq);
-void mqueue_unref(struct mqueue *mq); /* takes NULL */
+struct mount_queue *mount_queue_ref(struct mount_queue *mq);
+void mount_queue_unref(struct mount_queue *mq); /* takes NULL */
 
-struct mqueue_info {
+struct mount_queue_info {
     uint64_t number; /* this mount's, in order of mount_next(); never changes */
     char name[QUEUE_NAME_MAX + 1];
     int64_t made_us; /* wall clock */
@@ -91,107 +95,110 @@ struct mqueue_info {
     struct queue_state state;
     bool gone;
 };
-void mqueue_info(struct mqueue *mq, struct mqueue_info *info);
+void mount_queue_info(struct mount_queue *mq, struct mount_queue_info *info);
 
 /* Space of the store as last heard, for statfs. */
 void mount_space(struct mount *mount, struct store_space *space, uint64_t *n_queues);
 
 /* ---- changes that ask the service: the op ends after 1 s at most (-ETIMEDOUT), and at once where
- * it has been silent for so long (ask.h) ---- */
+ * it has been silent for so long (service_call.h) ---- */
 
 /* mkdir: 0 and the queue is found by name, -EEXIST, -EINVAL (name), -ETIMEDOUT. */
 void mount_make_queue(struct mount *mount, const char *name, int64_t mode, int64_t owner,
                       int64_t group, struct op *op);
 /* rmdir: -ENOTEMPTY also for what is buffered here, -EBUSY never. */
-void mount_remove_queue(struct mount *mount, struct mqueue *mq, struct op *op);
+void mount_remove_queue(struct mount *mount, struct mount_queue *mq, struct op *op);
 /* chmod, chown, config: own settings are stored by the service; then the mount's take effect.
  * -EINVAL with nothing changed. */
-void mqueue_set(struct mqueue *mq, const struct all_settings *settings, struct op *op);
-void mqueue_purge(struct mqueue *mq, struct op *op);
+void mount_queue_set(struct mount_queue *mq, const struct all_settings *settings, struct op *op);
+void mount_queue_purge(struct mount_queue *mq, struct op *op);
 
 /* ---- puts: producer.h says what each does ---- */
 
 /* -ENOENT, -ESHUTDOWN, -ENOMEM. */
-int mqueue_writer_open(struct mqueue *mq, struct writer **writer);
+int mount_queue_writer_open(struct mount_queue *mq, struct writer **writer);
 /* Whether some open of this queue has an unfinished item, which its last close would end. */
-bool mqueue_unfinished(struct mqueue *mq);
-void mqueue_write(struct mqueue *mq, struct writer *w, struct op *op);
-void mqueue_writer_close(struct mqueue *mq, struct writer *w, struct op *op);
-void mqueue_writer_release(struct mqueue *mq, struct writer *w); /* frees it */
-void mqueue_sync(struct mqueue *mq, struct writer *w, struct op *op);
-void mqueue_flush(struct mqueue *mq, struct op *op);  /* puts, settlements, renewals */
-void mount_flush(struct mount *mount, struct op *op); /* of all queues; the first error */
+bool mount_queue_unfinished(struct mount_queue *mq);
+void mount_queue_write(struct mount_queue *mq, struct writer *w, struct op *op);
+void mount_queue_writer_close(struct mount_queue *mq, struct writer *w, struct op *op);
+void mount_queue_writer_release(struct mount_queue *mq, struct writer *w); /* frees it */
+void mount_queue_sync(struct mount_queue *mq, struct writer *w, struct op *op);
+void mount_queue_flush(struct mount_queue *mq, struct op *op); /* puts, settlements, renewals */
+void mount_flush(struct mount *mount, struct op *op);          /* of all queues; the first error */
 /* True: writable now (op not used). False: the op parked and ends when it is. */
-bool mqueue_writer_poll(struct mqueue *mq, struct writer *w, struct op *op);
+bool mount_queue_writer_poll(struct mount_queue *mq, struct writer *w, struct op *op);
 
 /* ---- gets: consumer.h ---- */
 
 /* GET_STREAM: out, next. GET_CLAIM: claim; what it gives are ids, a line each, of items that are
  * held from then on (below). */
-int mqueue_reader_open(struct mqueue *mq, enum get_kind kind, uint64_t limit, int64_t timeout_us,
-                       struct reader **reader);
-void mqueue_read(struct mqueue *mq, struct reader *r, struct op *op);
-void mqueue_peek(struct mqueue *mq, struct reader *r, struct op *op);
-void mqueue_peek_no_more(struct mqueue *mq, struct reader *r);
-int64_t mqueue_reader_size(struct mqueue *mq, const struct reader *r);
-void mqueue_reader_close(struct mqueue *mq, struct reader *r, struct op *op);
-void mqueue_reader_release(struct mqueue *mq, struct reader *r);
-bool mqueue_reader_poll(struct mqueue *mq, struct reader *r, struct op *op);
+int mount_queue_reader_open(struct mount_queue *mq, enum get_kind kind, uint64_t limit,
+                            int64_t timeout_us, struct reader **reader);
+void mount_queue_read(struct mount_queue *mq, struct reader *r, struct op *op);
+void mount_queue_peek(struct mount_queue *mq, struct reader *r, struct op *op);
+void mount_queue_peek_no_more(struct mount_queue *mq, struct reader *r);
+int64_t mount_queue_reader_size(struct mount_queue *mq, const struct reader *r);
+void mount_queue_reader_close(struct mount_queue *mq, struct reader *r, struct op *op);
+void mount_queue_reader_release(struct mount_queue *mq, struct reader *r);
+bool mount_queue_reader_poll(struct mount_queue *mq, struct reader *r, struct op *op);
 
 /* ---- items this mount holds: its claims, from memory (claims.h); none of these waits ---- */
 
-struct held; /* an open of one; counted references */
+struct claim; /* an open of one; counted references */
 
 /* False: not held, or the lease has ended. info->state is ITEM_LEASED, until_us the lease's end. */
-bool mqueue_held(struct mqueue *mq, uint64_t id, struct item_info *info);
+bool mount_queue_claim(struct mount_queue *mq, uint64_t id, struct item_info *info);
 
 /* Up to `max` of those with ids from `from` on, by id; how many. */
-size_t mqueue_held_list(struct mqueue *mq, uint64_t from, struct item_info *infos, size_t max);
+size_t mount_queue_claim_list(struct mount_queue *mq, uint64_t from, struct item_info *infos,
+                              size_t max);
 
 /*
  * While it is open the lease is renewed, and from the last close it runs in full again. 0 or
  * -ENOENT. The bytes stay until the close, whatever becomes of the lease. *data NULL: they are not
- * kept here (the item is large), ask mqueue_look() for them.
+ * kept here (the item is large), ask mount_queue_look() for them.
  */
-int mqueue_held_open(struct mqueue *mq, uint64_t id, struct held **held, const uint8_t **data,
-                     size_t *len);
-void mqueue_held_close(struct mqueue *mq, struct held *held);
+int mount_queue_claim_open(struct mount_queue *mq, uint64_t id, struct claim **claim,
+                           const uint8_t **data, size_t *len);
+void mount_queue_claim_close(struct mount_queue *mq, struct claim *claim);
 
 /*
  * SETTLE_ACK, SETTLE_NACK, SETTLE_BURY, SETTLE_RENEW: checked against the lease as this mount knows
  * it, and sent behind, many together. 0; -ENOENT, of SETTLE_RENEW -ESTALE: the lease has ended.
  */
-int mqueue_held_settle(struct mqueue *mq, uint64_t id, enum settle_verb verb);
+int mount_queue_claim_settle(struct mount_queue *mq, uint64_t id, enum settle_verb verb);
 
 /*
  * ---- items that nobody holds: these ask the service, for 1 s at most (-ETIMEDOUT), and at once
- * where it has been silent for so long (ask.h). What this mount settled before is settled then.
+ * where it has been silent for so long (service_call.h). What this mount settled before is settled then.
  */
 
 struct item_answer {
     const struct item_info *items; /* by id */
     size_t n_items;
-    uint64_t next; /* `from` of the next mqueue_list(); 0: there are no more */
+    uint64_t next; /* `from` of the next mount_queue_list(); 0: there are no more */
     const uint8_t *data;
     size_t len;
 };
 
 /* `states`: 1 << enum item_state, or'ed. 0 and op->answer: some, perhaps none, of those with ids
  * from `from` on, at most `max`. */
-void mqueue_list(struct mqueue *mq, uint32_t states, uint64_t from, uint32_t max, struct op *op);
+void mount_queue_list(struct mount_queue *mq, uint32_t states, uint64_t from, uint32_t max,
+                      struct op *op);
 
 /* One item, with its bytes if `bytes`. 0 and op->answer with one; -ENOENT: none in these states. */
-void mqueue_look(struct mqueue *mq, uint64_t id, uint32_t states, bool bytes, struct op *op);
+void mount_queue_look(struct mount_queue *mq, uint64_t id, uint32_t states, bool bytes,
+                      struct op *op);
 
 /* Claim this one. 0: it is held; -ENOENT: it is neither ready nor delayed. */
-void mqueue_take(struct mqueue *mq, uint64_t id, struct op *op);
+void mount_queue_take(struct mount_queue *mq, uint64_t id, struct op *op);
 
 /* SETTLE_DROP, SETTLE_REVIVE, SETTLE_FORGET. 0; -ENOENT: the item is not there in that state. */
-void mqueue_settle(struct mqueue *mq, uint64_t id, enum settle_verb verb, struct op *op);
+void mount_queue_settle(struct mount_queue *mq, uint64_t id, enum settle_verb verb, struct op *op);
 
 /* ---- stats: the whole text of a `stats` file, malloc'ed; NULL: out of memory ---- */
 
-char *mqueue_stats(struct mqueue *mq);
+char *mount_queue_stats(struct mount_queue *mq);
 char *mount_stats(struct mount *mount);
 
 #endif

@@ -17,10 +17,10 @@ static void get_done(struct request *request);
 static void claim_done(struct request *request);
 static void tick(struct ticker_entry *entry, int64_t now_us);
 
-struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, uint64_t place,
-                          const struct mount_settings *settings)
+struct mount_queue *mount_queue_new(struct mount *mount, const struct queue_entry *entry,
+                                    uint64_t place, const struct mount_settings *settings)
 {
-    struct mqueue *mq = calloc(1, sizeof(*mq));
+    struct mount_queue *mq = calloc(1, sizeof(*mq));
 
     if (!mq)
         return NULL;
@@ -33,19 +33,19 @@ struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, 
     mq->settings.mount = *settings;
     mq->settings.own = entry->settings;
     mq->state = entry->state;
-    mq->held_end = &mq->held;
+    mq->unaddressed_end = &mq->unaddressed;
     pthread_mutex_init(&mq->lock, NULL);
     ticker_entry_init(&mq->tick, tick, mq);
     return mq;
 }
 
-struct mqueue *mqueue_ref(struct mqueue *mq)
+struct mount_queue *mount_queue_ref(struct mount_queue *mq)
 {
     atomic_fetch_add(&mq->refs, 1);
     return mq;
 }
 
-void mqueue_unref(struct mqueue *mq)
+void mount_queue_unref(struct mount_queue *mq)
 {
     if (!mq || atomic_fetch_sub(&mq->refs, 1) != 1)
         return;
@@ -58,20 +58,20 @@ void mqueue_unref(struct mqueue *mq)
 
 /* ---- in and out of the lock ---- */
 
-void mqueue_enter(struct mqueue *mq, struct effects *effects)
+void mount_queue_enter(struct mount_queue *mq, struct effects *effects)
 {
     effects_init(effects);
     pthread_mutex_lock(&mq->lock);
 }
 
-int64_t mqueue_enter_op(struct mqueue *mq, struct op *op, struct effects *effects)
+int64_t mount_queue_enter_op(struct mount_queue *mq, struct op *op, struct effects *effects)
 {
     atomic_store(&op->lock, &mq->lock);
-    mqueue_enter(mq, effects);
+    mount_queue_enter(mq, effects);
     return mount_now(mq->mount);
 }
 
-static int64_t deadline_locked(const struct mqueue *mq)
+static int64_t deadline_locked(const struct mount_queue *mq)
 {
     int64_t due_us;
 
@@ -82,19 +82,19 @@ static int64_t deadline_locked(const struct mqueue *mq)
 }
 
 /* Requests leave with the queue's number on them, in order: they are held until it is known. */
-static void address_locked(struct mqueue *mq, struct effects *effects)
+static void address_locked(struct mount_queue *mq, struct effects *effects)
 {
     struct request *request;
 
-    *mq->held_end = effects->requests;
+    *mq->unaddressed_end = effects->requests;
     if (effects->requests)
-        mq->held_end = effects->requests_end;
+        mq->unaddressed_end = effects->requests_end;
     effects->requests = NULL;
     if (mq->number == 0 && !mq->closed)
         return;
-    effects->requests = mq->held;
-    mq->held = NULL;
-    mq->held_end = &mq->held;
+    effects->requests = mq->unaddressed;
+    mq->unaddressed = NULL;
+    mq->unaddressed_end = &mq->unaddressed;
     for (request = effects->requests; request; request = request->next)
         request->queue = mq->number;
 }
@@ -108,13 +108,13 @@ static void fail(struct request *request)
     request->done(request);
 }
 
-static void submit(struct mqueue *mq, struct request *request)
+static void submit(struct mount_queue *mq, struct request *request)
 {
     struct request *next;
 
     for (; request; request = next) {
         next = request->next;
-        mqueue_ref(mq);
+        mount_queue_ref(mq);
         if (request->queue)
             mq->mount->backend->submit(mq->mount->backend, request);
         else
@@ -122,7 +122,7 @@ static void submit(struct mqueue *mq, struct request *request)
     }
 }
 
-static void run(struct mqueue *mq, struct effects *effects)
+static void run(struct mount_queue *mq, struct effects *effects)
 {
     struct op *op;
 
@@ -133,22 +133,22 @@ static void run(struct mqueue *mq, struct effects *effects)
     }
 }
 
-static void arm(struct mqueue *mq, int64_t due_us)
+static void arm(struct mount_queue *mq, int64_t due_us)
 {
     if (due_us == TIME_FOREVER || due_us >= mq->tick.due_us)
         return;
-    mqueue_ref(mq);
+    mount_queue_ref(mq);
     if (!ticker_arm(mq->mount->ticker, &mq->tick, due_us))
-        mqueue_unref(mq);
+        mount_queue_unref(mq);
 }
 
-static bool waited_for_locked(const struct mqueue *mq)
+static bool waited_for_locked(const struct mount_queue *mq)
 {
     return consumer_waited_for(mq->consumer) || (mq->claimer && consumer_waited_for(mq->claimer));
 }
 
 /* Whoever waits here for the items of a PUT that leaves now asks right behind it. */
-static void expect_locked(struct mqueue *mq, struct effects *effects, int64_t now_us)
+static void expect_locked(struct mount_queue *mq, struct effects *effects, int64_t now_us)
 {
     const struct request *request = effects->requests;
 
@@ -161,7 +161,7 @@ static void expect_locked(struct mqueue *mq, struct effects *effects, int64_t no
         consumer_expect(mq->claimer, now_us, effects);
 }
 
-void mqueue_leave(struct mqueue *mq, struct effects *effects, int64_t now_us)
+void mount_queue_leave(struct mount_queue *mq, struct effects *effects, int64_t now_us)
 {
     int64_t due_us;
 
@@ -181,21 +181,22 @@ void mqueue_leave(struct mqueue *mq, struct effects *effects, int64_t now_us)
 
 static void tick(struct ticker_entry *entry, int64_t now_us)
 {
-    struct mqueue *mq = entry->owner;
+    struct mount_queue *mq = entry->owner;
     struct effects effects;
 
-    mqueue_enter(mq, &effects);
+    mount_queue_enter(mq, &effects);
     if (mq->producer) {
         producer_tick(mq->producer, now_us, &effects);
         consumer_tick(mq->consumer, now_us, &effects);
         if (mq->claimer)
             consumer_tick(mq->claimer, now_us, &effects);
     }
-    mqueue_leave(mq, &effects, now_us);
-    mqueue_unref(mq);
+    mount_queue_leave(mq, &effects, now_us);
+    mount_queue_unref(mq);
 }
 
-static int make_consumer_locked(struct mqueue *mq, enum get_kind kind, struct consumer **consumer)
+static int make_consumer_locked(struct mount_queue *mq, enum get_kind kind,
+                                struct consumer **consumer)
 {
     struct consumer_options options = {
         .kind = kind,
@@ -211,7 +212,7 @@ static int make_consumer_locked(struct mqueue *mq, enum get_kind kind, struct co
     return consumer_new(&options, consumer);
 }
 
-int mqueue_activate_locked(struct mqueue *mq)
+int mount_queue_activate_locked(struct mount_queue *mq)
 {
     struct producer_options put = {
         .id = mq->mount->id,
@@ -239,9 +240,9 @@ int mqueue_activate_locked(struct mqueue *mq)
     return error;
 }
 
-int mqueue_activate_claims_locked(struct mqueue *mq)
+int mount_queue_activate_claims_locked(struct mount_queue *mq)
 {
-    int error = mqueue_activate_locked(mq);
+    int error = mount_queue_activate_locked(mq);
 
     if (error || mq->claimer)
         return error;
@@ -253,13 +254,13 @@ int mqueue_activate_claims_locked(struct mqueue *mq)
 
 /* ---- news ---- */
 
-static void take_state_locked(struct mqueue *mq, const struct queue_state *state)
+static void take_state_locked(struct mount_queue *mq, const struct queue_state *state)
 {
     if (state->revision > mq->state.revision)
         mq->state = *state;
 }
 
-static void wake_locked(struct mqueue *mq, uint32_t kinds, bool rearm, int64_t now_us,
+static void wake_locked(struct mount_queue *mq, uint32_t kinds, bool rearm, int64_t now_us,
                         struct effects *effects)
 {
     if (!mq->producer)
@@ -280,7 +281,7 @@ static bool is_put_side(const struct request *request)
 }
 
 /* What the answer was to whom it is told: of a full queue, `on_full: fail` makes an error. */
-static int error_of(const struct mqueue *mq, const struct request *request)
+static int error_of(const struct mount_queue *mq, const struct request *request)
 {
     if (request->status == 0 && request->kind == REQUEST_PUT && request->out.put.full &&
         mq->settings.mount.on_full == ON_FULL_FAIL)
@@ -288,7 +289,7 @@ static int error_of(const struct mqueue *mq, const struct request *request)
     return request->status;
 }
 
-static void take_answer_locked(struct mqueue *mq, const struct request *request)
+static void take_answer_locked(struct mount_queue *mq, const struct request *request)
 {
     int error = error_of(mq, request);
 
@@ -301,29 +302,29 @@ static void take_answer_locked(struct mqueue *mq, const struct request *request)
 
 static void put_done(struct request *request)
 {
-    struct mqueue *mq = request->owner;
+    struct mount_queue *mq = request->owner;
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    mqueue_enter(mq, &effects);
+    mount_queue_enter(mq, &effects);
     take_answer_locked(mq, request);
     producer_put_done(mq->producer, request, now_us, &effects);
     wake_locked(mq, EVENT_READY, false, now_us, &effects);
-    mqueue_leave(mq, &effects, now_us);
-    mqueue_unref(mq);
+    mount_queue_leave(mq, &effects, now_us);
+    mount_queue_unref(mq);
 }
 
-static void answered(struct mqueue *mq, bool claims, struct request *request)
+static void answered(struct mount_queue *mq, bool claims, struct request *request)
 {
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    mqueue_enter(mq, &effects);
+    mount_queue_enter(mq, &effects);
     take_answer_locked(mq, request);
     consumer_request_done(claims ? mq->claimer : mq->consumer, request, now_us, &effects);
     wake_locked(mq, EVENT_ROOM, false, now_us, &effects);
-    mqueue_leave(mq, &effects, now_us);
-    mqueue_unref(mq);
+    mount_queue_leave(mq, &effects, now_us);
+    mount_queue_unref(mq);
 }
 
 static void get_done(struct request *request)
@@ -336,41 +337,41 @@ static void claim_done(struct request *request)
     answered(request->owner, true, request);
 }
 
-void mqueue_update(struct mqueue *mq, const struct queue_settings *own,
-                   const struct queue_state *state)
+void mount_queue_update(struct mount_queue *mq, const struct queue_settings *own,
+                        const struct queue_state *state)
 {
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    mqueue_enter(mq, &effects);
+    mount_queue_enter(mq, &effects);
     if (own)
         mq->settings.own = *own;
     take_state_locked(mq, state);
     wake_locked(mq, EVENT_READY | EVENT_ROOM, false, now_us, &effects);
-    mqueue_leave(mq, &effects, now_us);
+    mount_queue_leave(mq, &effects, now_us);
 }
 
-void mqueue_forget_state(struct mqueue *mq)
+void mount_queue_forget_state(struct mount_queue *mq)
 {
     pthread_mutex_lock(&mq->lock);
     mq->state.revision = 0;
     pthread_mutex_unlock(&mq->lock);
 }
 
-void mqueue_event(struct mqueue *mq, uint32_t kinds, bool rearm)
+void mount_queue_event(struct mount_queue *mq, uint32_t kinds, bool rearm)
 {
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    mqueue_enter(mq, &effects);
+    mount_queue_enter(mq, &effects);
     wake_locked(mq, kinds, rearm, now_us, &effects);
-    mqueue_leave(mq, &effects, now_us);
+    mount_queue_leave(mq, &effects, now_us);
 }
 
 /* Those of the get side that are held: there is no lease that could come back. */
-static struct request *take_held_gets_locked(struct mqueue *mq)
+static struct request *take_unaddressed_gets_locked(struct mount_queue *mq)
 {
-    struct request **at = &mq->held, *taken = NULL, *request;
+    struct request **at = &mq->unaddressed, *taken = NULL, *request;
 
     while ((request = *at)) {
         if (is_put_side(request)) {
@@ -381,17 +382,17 @@ static struct request *take_held_gets_locked(struct mqueue *mq)
         request->next = taken;
         taken = request;
     }
-    mq->held_end = at;
+    mq->unaddressed_end = at;
     return taken;
 }
 
-void mqueue_end(struct mqueue *mq, int error)
+void mount_queue_end(struct mount_queue *mq, int error)
 {
     int64_t now_us = mount_now(mq->mount);
     struct request *gets;
     struct effects effects;
 
-    mqueue_enter(mq, &effects);
+    mount_queue_enter(mq, &effects);
     if (mq->ended != -ENOENT)
         mq->ended = error;
     if (mq->producer) {
@@ -400,8 +401,8 @@ void mqueue_end(struct mqueue *mq, int error)
         if (mq->claimer)
             consumer_end(mq->claimer, error, now_us, &effects);
     }
-    gets = take_held_gets_locked(mq);
-    mqueue_leave(mq, &effects, now_us);
+    gets = take_unaddressed_gets_locked(mq);
+    mount_queue_leave(mq, &effects, now_us);
     submit(mq, gets);
 }
 
@@ -412,7 +413,7 @@ static bool is_idle(const struct consumer *c, bool gets)
     return get->in_flight_settlements == (gets ? 0 : get->ending_gets);
 }
 
-bool mqueue_idle(struct mqueue *mq, bool gets)
+bool mount_queue_idle(struct mount_queue *mq, bool gets)
 {
     bool idle = true;
 
@@ -425,21 +426,21 @@ bool mqueue_idle(struct mqueue *mq, bool gets)
     return idle;
 }
 
-void mqueue_close(struct mqueue *mq)
+void mount_queue_close(struct mount_queue *mq)
 {
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    mqueue_enter(mq, &effects);
+    mount_queue_enter(mq, &effects);
     mq->closed = true;
     if (mq->producer)
         consumer_shut(mq->consumer, &effects);
     if (mq->claimer)
         consumer_shut(mq->claimer, &effects);
-    mqueue_leave(mq, &effects, now_us);
+    mount_queue_leave(mq, &effects, now_us);
 }
 
-uint64_t mqueue_number(struct mqueue *mq)
+uint64_t mount_queue_number(struct mount_queue *mq)
 {
     uint64_t number;
 
@@ -449,7 +450,7 @@ uint64_t mqueue_number(struct mqueue *mq)
     return number;
 }
 
-void mqueue_settle_locked(struct mqueue *mq, const struct queue_entry *entry)
+void mount_queue_settle_locked(struct mount_queue *mq, const struct queue_entry *entry)
 {
     pthread_mutex_lock(&mq->lock);
     mq->number = entry->number;
@@ -457,18 +458,18 @@ void mqueue_settle_locked(struct mqueue *mq, const struct queue_entry *entry)
     pthread_mutex_unlock(&mq->lock);
 }
 
-void mqueue_apply(struct mqueue *mq, const struct all_settings *settings)
+void mount_queue_apply(struct mount_queue *mq, const struct all_settings *settings)
 {
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    mqueue_enter(mq, &effects);
+    mount_queue_enter(mq, &effects);
     mq->settings.mount = settings->mount;
     wake_locked(mq, EVENT_READY | EVENT_ROOM, false, now_us, &effects);
-    mqueue_leave(mq, &effects, now_us);
+    mount_queue_leave(mq, &effects, now_us);
 }
 
-void mqueue_info(struct mqueue *mq, struct mqueue_info *info)
+void mount_queue_info(struct mount_queue *mq, struct mount_queue_info *info)
 {
     info->number = mq->place;
     memcpy(info->name, mq->name, sizeof(info->name));

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int mqueue_writer_open(struct mqueue *mq, struct writer **writer)
+int mount_queue_writer_open(struct mount_queue *mq, struct writer **writer)
 {
     struct writer *w = calloc(1, sizeof(*w));
     int error;
@@ -12,7 +12,7 @@ int mqueue_writer_open(struct mqueue *mq, struct writer **writer)
     if (!w)
         return -ENOMEM;
     pthread_mutex_lock(&mq->lock);
-    error = mqueue_activate_locked(mq);
+    error = mount_queue_activate_locked(mq);
     if (!error)
         writer_init(mq->producer, w);
     pthread_mutex_unlock(&mq->lock);
@@ -24,7 +24,7 @@ int mqueue_writer_open(struct mqueue *mq, struct writer **writer)
     return 0;
 }
 
-bool mqueue_unfinished(struct mqueue *mq)
+bool mount_queue_unfinished(struct mount_queue *mq)
 {
     bool unfinished;
 
@@ -34,77 +34,77 @@ bool mqueue_unfinished(struct mqueue *mq)
     return unfinished;
 }
 
-void mqueue_writer_release(struct mqueue *mq, struct writer *w)
+void mount_queue_writer_release(struct mount_queue *mq, struct writer *w)
 {
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
-    mqueue_enter(mq, &effects);
+    mount_queue_enter(mq, &effects);
     producer_release(mq->producer, w, now_us, &effects);
-    mqueue_leave(mq, &effects, now_us);
+    mount_queue_leave(mq, &effects, now_us);
     free(w);
 }
 
-void mqueue_write(struct mqueue *mq, struct writer *w, struct op *op)
+void mount_queue_write(struct mount_queue *mq, struct writer *w, struct op *op)
 {
     struct effects effects;
-    int64_t now_us = mqueue_enter_op(mq, op, &effects);
+    int64_t now_us = mount_queue_enter_op(mq, op, &effects);
 
     producer_write(mq->producer, w, op, now_us, &effects);
-    mqueue_leave(mq, &effects, now_us);
+    mount_queue_leave(mq, &effects, now_us);
 }
 
-void mqueue_writer_close(struct mqueue *mq, struct writer *w, struct op *op)
+void mount_queue_writer_close(struct mount_queue *mq, struct writer *w, struct op *op)
 {
     struct effects effects;
-    int64_t now_us = mqueue_enter_op(mq, op, &effects);
+    int64_t now_us = mount_queue_enter_op(mq, op, &effects);
 
     producer_close(mq->producer, w, op, now_us, &effects);
-    mqueue_leave(mq, &effects, now_us);
+    mount_queue_leave(mq, &effects, now_us);
 }
 
-void mqueue_sync(struct mqueue *mq, struct writer *w, struct op *op)
+void mount_queue_sync(struct mount_queue *mq, struct writer *w, struct op *op)
 {
     struct effects effects;
-    int64_t now_us = mqueue_enter_op(mq, op, &effects);
+    int64_t now_us = mount_queue_enter_op(mq, op, &effects);
 
     producer_sync(mq->producer, w, op, mq->mount->timeout_us, now_us, &effects);
-    mqueue_leave(mq, &effects, now_us);
+    mount_queue_leave(mq, &effects, now_us);
 }
 
-void mqueue_flush_puts(struct mqueue *mq, struct op *op)
+void mount_queue_flush_puts(struct mount_queue *mq, struct op *op)
 {
     struct effects effects;
-    int64_t now_us = mqueue_enter_op(mq, op, &effects);
+    int64_t now_us = mount_queue_enter_op(mq, op, &effects);
 
     if (mq->producer)
         producer_flush(mq->producer, op, mq->mount->timeout_us, now_us, &effects);
     else
         effects_finish_locked(&effects, op, mq->ended);
-    mqueue_leave(mq, &effects, now_us);
+    mount_queue_leave(mq, &effects, now_us);
 }
 
-void mqueue_show_puts(struct mqueue *mq, struct op *op, int64_t wait_us)
+void mount_queue_show_puts(struct mount_queue *mq, struct op *op, int64_t wait_us)
 {
     struct effects effects;
-    int64_t now_us = mqueue_enter_op(mq, op, &effects);
+    int64_t now_us = mount_queue_enter_op(mq, op, &effects);
 
     if (mq->producer)
         producer_show(mq->producer, op, wait_us, now_us, &effects);
     else
         effects_finish_locked(&effects, op, 0);
-    mqueue_leave(mq, &effects, now_us);
+    mount_queue_leave(mq, &effects, now_us);
 }
 
-bool mqueue_writer_poll(struct mqueue *mq, struct writer *w, struct op *op)
+bool mount_queue_writer_poll(struct mount_queue *mq, struct writer *w, struct op *op)
 {
     struct effects effects;
-    int64_t now_us = mqueue_enter_op(mq, op, &effects);
+    int64_t now_us = mount_queue_enter_op(mq, op, &effects);
     bool ready = producer_writable(mq->producer);
 
     (void)w;
     if (!ready)
         producer_poll(mq->producer, op, &effects);
-    mqueue_leave(mq, &effects, now_us);
+    mount_queue_leave(mq, &effects, now_us);
     return ready;
 }

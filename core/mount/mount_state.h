@@ -11,7 +11,7 @@
  *   change.c, items.c  which ones there are
  *   mount.c, stats.c   life; what is shown of it
  *
- * Threads: any. Locks, in the order in which they may be taken: mount.lock, mqueue.lock,
+ * Threads: any. Locks, in the order in which they may be taken: mount.lock, mount_queue.lock,
  * ticker.lock. No request is submitted and no op finished under any of them.
  */
 #ifndef QUEUEFS_CORE_MOUNT_MOUNT_STATE_H
@@ -24,7 +24,7 @@
 #include "core/mount/mount.h"
 #include "core/mount/ticker.h"
 
-struct mqueue {
+struct mount_queue {
     struct mount *mount; /* these three never change */
     uint64_t place;      /* in this mount's listing: the number, where it was known at once */
     char name[QUEUE_NAME_MAX + 1];
@@ -35,7 +35,7 @@ struct mqueue {
     int64_t made_us;
 
     /* Guarded by mount.lock. */
-    RB_ENTRY(mqueue) by_name, by_number, by_place;
+    RB_ENTRY(mount_queue) by_name, by_number, by_place;
     bool listed;         /* stands in the trees; they hold one reference */
     uint32_t generation; /* of the last whole list that named it */
 
@@ -45,24 +45,24 @@ struct mqueue {
     /* Guarded by lock. */
     struct all_settings settings;
     struct queue_state state;
-    int ended;                        /* 0, -ENOENT (removed) or -ESHUTDOWN */
-    int last_error;                   /* of a request; 0: none failed yet */
-    uint64_t retries;                 /* requests of this queue that were sent again */
-    struct request *held, **held_end; /* while the number is not known */
-    bool closed;                      /* nothing is held any more */
+    int ended;        /* 0, -ENOENT (removed) or -ESHUTDOWN */
+    int last_error;   /* of a request; 0: none failed yet */
+    uint64_t retries; /* requests of this queue that were sent again */
+    struct request *unaddressed, **unaddressed_end; /* while the number is not known */
+    bool closed;                                    /* nothing is held any more */
     /* Made by the first open of in or out: most of ten thousand queues never need them. */
     struct producer *producer;
     struct consumer *consumer;
     struct consumer *claimer; /* made by the first claim */
 };
 
-RB_HEAD(mqueue_by_name, mqueue);
-RB_HEAD(mqueue_by_number, mqueue); /* without those that have none yet */
-RB_HEAD(mqueue_by_place, mqueue);
+RB_HEAD(mount_queue_by_name, mount_queue);
+RB_HEAD(mount_queue_by_number, mount_queue); /* without those that have none yet */
+RB_HEAD(mount_queue_by_place, mount_queue);
 
 /* A queue of the settings file. */
 struct wanted_queue {
-    struct mount_queue queue;
+    struct preset queue;
     /* Guarded by mount.lock. */
     bool asked; /* MAKE is on its way */
     bool made;  /* the service has it, or had it: it is not made twice */
@@ -90,10 +90,10 @@ struct mount {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a SYNC was answered, or something ended while stopping */
     /* Guarded by lock. */
-    struct mqueue_by_name by_name;
-    struct mqueue_by_number by_number;
-    struct mqueue_by_place by_place;
-    uint64_t n_mqueues;
+    struct mount_queue_by_name by_name;
+    struct mount_queue_by_number by_number;
+    struct mount_queue_by_place by_place;
+    uint64_t n_mount_queues;
     struct op_list ops; /* parked on the mount itself: mkdir, rmdir, set, purge, flush */
     bool stopping;
     bool synced; /* a whole list has come */
@@ -129,21 +129,21 @@ void mount_lists_init(struct mount *mount);
 void mount_lists_fini(struct mount *mount);
 
 /* The queue of this number with a reference, or NULL. */
-struct mqueue *mount_find_number(struct mount *mount, uint64_t number);
+struct mount_queue *mount_find_number(struct mount *mount, uint64_t number);
 
 /* References to all queues, in order of place; an array of *n and owned; NULL: out of memory or
  * none (then *n is 0). */
-struct mqueue **mount_all(struct mount *mount, size_t *n);
+struct mount_queue **mount_all(struct mount *mount, size_t *n);
 
 /* Unrefs what mount_all() gave and frees it. */
-void mount_all_free(struct mqueue **all, size_t n);
+void mount_all_free(struct mount_queue **all, size_t n);
 
 /* What the settings file says of the queue `name`, or NULL. */
-const struct mount_queue *mount_configured(const struct mount *mount, const char *name);
+const struct preset *mount_configured(const struct mount *mount, const char *name);
 
 /* A queue that the service has not told of: its reference is the lists' then. False: one of this
  * name is there, or the mount is ending. */
-bool mount_list_provided(struct mount *mount, struct mqueue *mq);
+bool mount_list_provided(struct mount *mount, struct mount_queue *mq);
 
 /* Take over what the service says of one queue: new, changed or gone. Out of memory: not listed
  * until the next SYNC. */
@@ -155,68 +155,69 @@ void mount_remove_unnamed(struct mount *mount);
 /* ---- mount_queue.c ---- */
 
 /* With one reference. entry->number 0: not known yet. NULL: out of memory. */
-struct mqueue *mqueue_new(struct mount *mount, const struct queue_entry *entry, uint64_t place,
-                          const struct mount_settings *settings);
+struct mount_queue *mount_queue_new(struct mount *mount, const struct queue_entry *entry,
+                                    uint64_t place, const struct mount_settings *settings);
 
 /* The service's number, or 0. */
-uint64_t mqueue_number(struct mqueue *mq);
+uint64_t mount_queue_number(struct mount_queue *mq);
 
 /* The service has told number and time of making. What is held goes with the next
- * mqueue_update(). Under mount.lock. */
-void mqueue_settle_locked(struct mqueue *mq, const struct queue_entry *entry);
+ * mount_queue_update(). Under mount.lock. */
+void mount_queue_settle_locked(struct mount_queue *mq, const struct queue_entry *entry);
 
 /* News of the queue from the service: settings (NULL: as before) and, where newer, state. */
-void mqueue_update(struct mqueue *mq, const struct queue_settings *own,
-                   const struct queue_state *state);
+void mount_queue_update(struct mount_queue *mq, const struct queue_settings *own,
+                        const struct queue_state *state);
 
 /* Forget how new the state is: another life of the service counts anew. */
-void mqueue_forget_state(struct mqueue *mq);
+void mount_queue_forget_state(struct mount_queue *mq);
 
 /* Something that the queue's ops may wait for has happened: enum event_kind. */
-void mqueue_event(struct mqueue *mq, uint32_t kinds, bool rearm);
+void mount_queue_event(struct mount_queue *mq, uint32_t kinds, bool rearm);
 
 /* -ENOENT removed, -ESHUTDOWN the mount is ending. */
-void mqueue_end(struct mqueue *mq, int error);
+void mount_queue_end(struct mount_queue *mq, int error);
 
 /* Nothing of this queue is on its way to the service, GETs aside where not `gets` too. */
-bool mqueue_idle(struct mqueue *mq, bool gets);
+bool mount_queue_idle(struct mount_queue *mq, bool gets);
 
 /* Requests held for want of a number are answered -ESHUTDOWN, later ones too. */
-void mqueue_close(struct mqueue *mq);
+void mount_queue_close(struct mount_queue *mq);
 
 /* Its own settings are stored: the mount's take effect. */
-void mqueue_apply(struct mqueue *mq, const struct all_settings *settings);
+void mount_queue_apply(struct mount_queue *mq, const struct all_settings *settings);
 
 /*
  * Entry and exit of every call that uses producer and consumers: lock, call the logic, which
  * collects its effects, unlock, run the effects, arm the ticker. The caller has a reference. With
  * an op that may park: now_us is returned.
  */
-void mqueue_enter(struct mqueue *mq, struct effects *effects);
-int64_t mqueue_enter_op(struct mqueue *mq, struct op *op, struct effects *effects);
-void mqueue_leave(struct mqueue *mq, struct effects *effects, int64_t now_us);
+void mount_queue_enter(struct mount_queue *mq, struct effects *effects);
+int64_t mount_queue_enter_op(struct mount_queue *mq, struct op *op, struct effects *effects);
+void mount_queue_leave(struct mount_queue *mq, struct effects *effects, int64_t now_us);
 
 /* Make producer and consumer, and the claimer too, where they are not there: 0, -ENOMEM, or how the
  * queue has ended. */
-int mqueue_activate_locked(struct mqueue *mq);
-int mqueue_activate_claims_locked(struct mqueue *mq);
+int mount_queue_activate_locked(struct mount_queue *mq);
+int mount_queue_activate_claims_locked(struct mount_queue *mq);
 
 /* ---- mount_queue_put.c, mount_queue_get.c ---- */
 
 /* Flush of puts and of settlements (with renewals; what was claimed ahead goes back), each with an
  * op of its own. */
-void mqueue_flush_puts(struct mqueue *mq, struct op *op);
-void mqueue_flush_settlements(struct mqueue *mq, struct op *op);
+void mount_queue_flush_puts(struct mount_queue *mq, struct op *op);
+void mount_queue_flush_settlements(struct mount_queue *mq, struct op *op);
 
 /* producer_show(): what is buffered is sent; the op ends when it is stored, 0. */
-void mqueue_show_puts(struct mqueue *mq, struct op *op, int64_t wait_us);
+void mount_queue_show_puts(struct mount_queue *mq, struct op *op, int64_t wait_us);
 
 /*
- * Hold what an answered GET_CLAIM of mqueue_take() has brought. 0, or as consumer_hold(): then it
- * is given back by itself, or where not even that can be done (no memory for the claim side) runs
- * out. The caller has set get->sent_us before it submitted the request, and releases the answer.
+ * Hold what an answered GET_CLAIM of mount_queue_take() has brought. 0, or as consumer_hold(): then
+ * it is given back by itself, or where not even that can be done (no memory for the claim side)
+ * runs out. The caller has set get->sent_us before it submitted the request, and releases the
+ * answer.
  */
-int mqueue_held_add(struct mqueue *mq, struct request *get);
+int mount_queue_claim_add(struct mount_queue *mq, struct request *get);
 
 /* ---- service_call.c ---- */
 
@@ -227,7 +228,7 @@ void mount_asks_end(struct mount *mount);
 
 /* ---- presets.c ---- */
 
-int mount_wanted_init(struct mount *mount, const struct mount_queue *queues, size_t n_queues);
+int mount_wanted_init(struct mount *mount, const struct preset *queues, size_t n_queues);
 
 /* Each queue of the settings file was made, or could not be. */
 bool mount_all_tried_locked(const struct mount *mount);

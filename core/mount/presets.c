@@ -18,7 +18,7 @@
 /* Above every number that a service will ever give. */
 #define PROVIDED_PLACE (UINT64_C(1) << 47)
 
-int mount_wanted_init(struct mount *m, const struct mount_queue *queues, size_t n_queues)
+int mount_wanted_init(struct mount *m, const struct preset *queues, size_t n_queues)
 {
     size_t i;
 
@@ -45,18 +45,18 @@ bool mount_all_tried_locked(const struct mount *m)
 
 /* ---- without the service ---- */
 
-static void provide(struct mount *m, const struct mount_queue *queue, uint64_t place)
+static void provide(struct mount *m, const struct preset *queue, uint64_t place)
 {
     struct queue_entry entry = {.made_us = m->clock->wall_us(m->clock),
                                 .settings = queue->settings.own};
-    struct mqueue *mq;
+    struct mount_queue *mq;
 
     strcpy(entry.name, queue->name);
-    mq = mqueue_new(m, &entry, place, &queue->settings.mount);
+    mq = mount_queue_new(m, &entry, place, &queue->settings.mount);
     if (!mq)
         log_error("queue %s: out of memory", queue->name);
     else if (!mount_list_provided(m, mq))
-        mqueue_unref(mq);
+        mount_queue_unref(mq);
 }
 
 void mount_provide(struct mount *m)
@@ -92,7 +92,7 @@ static void made(struct mount *m, struct wanted_queue *wanted, int status)
                     strerror(-status));
 }
 
-static void warn_differences(const struct mount_queue *configured, const struct queue_entry *entry)
+static void warn_differences(const struct preset *configured, const struct queue_entry *entry)
 {
     struct all_settings theirs = {.own = entry->settings}, ours;
     int i;

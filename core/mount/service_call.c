@@ -125,7 +125,7 @@ void mount_asks_end(struct mount *m)
 
 /* ---- questions ---- */
 
-void ask_init(struct ask *ask, struct mount *m, struct mqueue *mq, enum request_kind kind,
+void ask_init(struct ask *ask, struct mount *m, struct mount_queue *mq, enum request_kind kind,
               void (*done)(struct request *request))
 {
     *ask = (struct ask){
@@ -134,14 +134,14 @@ void ask_init(struct ask *ask, struct mount *m, struct mqueue *mq, enum request_
     };
     if (!mq)
         return;
-    ask->mq = mqueue_ref(mq);
-    ask->request.queue = mqueue_number(mq);
+    ask->mq = mount_queue_ref(mq);
+    ask->request.queue = mount_queue_number(mq);
 }
 
 void ask_fini(struct ask *ask)
 {
     request_release(&ask->request);
-    mqueue_unref(ask->mq);
+    mount_queue_unref(ask->mq);
 }
 
 bool ask_begin(struct ask *ask, struct op *op, int64_t deadline_us)

@@ -23,12 +23,12 @@
 struct ask {
     struct request request; /* first; `in` is the asker's */
     struct mount *mount;
-    struct mqueue *mq; /* a reference, or NULL */
+    struct mount_queue *mq; /* a reference, or NULL */
 };
 
 /* request.queue is that of mq, 0 where mq is NULL or its number is not known; request.owner is the
  * ask. */
-void ask_init(struct ask *ask, struct mount *mount, struct mqueue *mq, enum request_kind kind,
+void ask_init(struct ask *ask, struct mount *mount, struct mount_queue *mq, enum request_kind kind,
               void (*done)(struct request *request));
 
 /* Gives back the answer's memory and the reference. */

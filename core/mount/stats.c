@@ -52,6 +52,8 @@ static void add_get(struct consumer_counters *to, const struct consumer_counters
     histogram_merge(&to->latency, &from->latency);
 }
 
+#define ADD(name, shown) to->name += from->name;
+
 static void add_state(struct queue_state *to, const struct queue_state *from)
 {
     to->depth += from->depth;
@@ -59,17 +61,12 @@ static void add_state(struct queue_state *to, const struct queue_state *from)
     to->leased += from->leased;
     to->delayed += from->delayed;
     to->dead += from->dead;
-    to->total_puts += from->total_puts;
-    to->total_gets += from->total_gets;
-    to->batch_puts += from->batch_puts;
-    to->batch_gets += from->batch_gets;
-    to->redelivered += from->redelivered;
-    to->expired += from->expired;
+    QUEUE_COUNTERS(ADD)
     if (from->oldest_put_us && (!to->oldest_put_us || from->oldest_put_us < to->oldest_put_us))
         to->oldest_put_us = from->oldest_put_us;
 }
 
-static void add_queue(struct stats *stats, struct mqueue *mq)
+static void add_queue(struct stats *stats, struct mount_queue *mq)
 {
     pthread_mutex_lock(&mq->lock);
     if (mq->producer) {
@@ -144,6 +141,8 @@ static void print_mount_part(FILE *out, const struct stats *stats)
     print_latency(out, "get", &get->latency);
 }
 
+#define PRINT(name, shown) print_count(out, shown, state->name);
+
 static void print_service_part(FILE *out, struct mount *m, const struct stats *stats)
 {
     const struct queue_state *state = &stats->state;
@@ -163,12 +162,7 @@ static void print_service_part(FILE *out, struct mount *m, const struct stats *s
     print_count(out, "maxsize", stats->maxsize);
     print_count(out, "oldest_age_s", (uint64_t)age_us / 1000000);
     print_count(out, "mounts", n_mounts);
-    print_count(out, "service_total_puts", state->total_puts);
-    print_count(out, "service_total_gets", state->total_gets);
-    print_count(out, "service_batch_puts", state->batch_puts);
-    print_count(out, "service_batch_gets", state->batch_gets);
-    print_count(out, "redelivered", state->redelivered);
-    print_count(out, "expired", state->expired);
+    QUEUE_COUNTERS(PRINT)
 }
 
 /* The connection's last error, else what the service last refused. */
@@ -207,7 +201,7 @@ static char *print_stats(struct mount *m, const struct stats *stats, bool root)
     return text;
 }
 
-char *mqueue_stats(struct mqueue *mq)
+char *mount_queue_stats(struct mount_queue *mq)
 {
     struct stats *stats = calloc(1, sizeof(*stats));
     char *text;
@@ -223,7 +217,7 @@ char *mqueue_stats(struct mqueue *mq)
 char *mount_stats(struct mount *m)
 {
     struct stats *stats = calloc(1, sizeof(*stats));
-    struct mqueue **all;
+    struct mount_queue **all;
     size_t n, i;
     char *text;
 

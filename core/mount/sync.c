@@ -81,7 +81,7 @@ void mount_watch(struct mount *m)
  * it is another one. */
 static bool meet_service(struct mount *m, uint64_t service)
 {
-    struct mqueue **all;
+    struct mount_queue **all;
     bool other, first;
     size_t n, i;
 
@@ -98,8 +98,8 @@ static bool meet_service(struct mount *m, uint64_t service)
         return false;
     all = mount_all(m, &n);
     for (i = 0; i < n; i++) {
-        mqueue_forget_state(all[i]);
-        mqueue_event(all[i], EVENT_READY | EVENT_ROOM, true);
+        mount_queue_forget_state(all[i]);
+        mount_queue_event(all[i], EVENT_READY | EVENT_ROOM, true);
     }
     mount_all_free(all, n);
     return true;
@@ -158,14 +158,14 @@ static void sync_done(struct request *request)
 
 static void take_event(struct mount *m, const struct event *event)
 {
-    struct mqueue *mq;
+    struct mount_queue *mq;
 
     if (event->kinds & EVENT_QUEUES)
         mount_sync(m);
     mq = mount_find_number(m, event->queue);
     if (mq)
-        mqueue_event(mq, event->kinds, false);
-    mqueue_unref(mq);
+        mount_queue_event(mq, event->kinds, false);
+    mount_queue_unref(mq);
 }
 
 static void watch_done(struct request *request)

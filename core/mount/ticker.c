@@ -8,6 +8,8 @@
 
 RB_HEAD(ticker_tree, ticker_entry);
 
+static _Thread_local bool is_here;
+
 struct ticker {
     const struct clock *clock;
     pthread_t thread;
@@ -16,6 +18,9 @@ struct ticker {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct ticker_tree entries;
+    struct ticker_entry *running; /* whose function is being called */
+    unsigned n_cancelling;        /* who wait for that to end */
+    pthread_cond_t ran;
     bool stopping;
 };
 
@@ -51,6 +56,7 @@ int ticker_new(const struct clock *clock, struct ticker **ticker)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&t->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&t->ran, NULL);
     *ticker = t;
     return 0;
 }
@@ -69,6 +75,7 @@ static void *ticker_run(void *arg)
 {
     struct ticker *t = arg;
 
+    is_here = true;
     pthread_mutex_lock(&t->lock);
     while (!t->stopping) {
         struct ticker_entry *first = RB_MIN(ticker_tree, &t->entries);
@@ -80,9 +87,13 @@ static void *ticker_run(void *arg)
         }
         RB_REMOVE(ticker_tree, &t->entries, first);
         first->due_us = TIME_FOREVER;
+        t->running = first;
         pthread_mutex_unlock(&t->lock);
         first->tick(first, now_us);
         pthread_mutex_lock(&t->lock);
+        t->running = NULL;
+        if (t->n_cancelling > 0)
+            pthread_cond_broadcast(&t->ran);
     }
     pthread_mutex_unlock(&t->lock);
     return NULL;
@@ -114,6 +125,7 @@ void ticker_free(struct ticker *t)
         return;
     ticker_stop(t);
     pthread_cond_destroy(&t->wake);
+    pthread_cond_destroy(&t->ran);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -140,17 +152,27 @@ bool ticker_arm(struct ticker *t, struct ticker_entry *entry, int64_t due_us)
     return fresh;
 }
 
-bool ticker_disarm(struct ticker *t, struct ticker_entry *entry)
+static void disarm_locked(struct ticker *t, struct ticker_entry *entry)
 {
-    bool armed;
-
-    pthread_mutex_lock(&t->lock);
-    armed = entry->due_us != TIME_FOREVER;
-    if (armed)
+    if (entry->due_us != TIME_FOREVER)
         RB_REMOVE(ticker_tree, &t->entries, entry);
     entry->due_us = TIME_FOREVER;
+}
+
+void ticker_cancel(struct ticker *t, struct ticker_entry *entry)
+{
+    pthread_mutex_lock(&t->lock);
+    disarm_locked(t, entry);
+    t->n_cancelling++;
+    while (!is_here && t->running == entry)
+        pthread_cond_wait(&t->ran, &t->lock);
+    t->n_cancelling--;
     pthread_mutex_unlock(&t->lock);
-    return armed;
+}
+
+bool ticker_is_here(void)
+{
+    return is_here;
 }
 
 struct ticker_entry *ticker_take(struct ticker *t)
@@ -158,6 +180,6 @@ struct ticker_entry *ticker_take(struct ticker *t)
     struct ticker_entry *first = RB_MIN(ticker_tree, &t->entries);
 
     if (first)
-        ticker_disarm(t, first);
+        ticker_cancel(t, first);
     return first;
 }

@@ -37,8 +37,12 @@ void ticker_free(struct ticker *ticker); /* stops it; takes NULL */
  * gives it back where the answer is false: the function may run before this returns. */
 bool ticker_arm(struct ticker *ticker, struct ticker_entry *entry, int64_t due_us);
 
-/* No longer. True where it was armed; false: it is not, or its function is being called. */
-bool ticker_disarm(struct ticker *ticker, struct ticker_entry *entry);
+/* No longer, and not at this moment either: waits for its function if that runs, unless this is
+ * called on the ticker's thread. */
+void ticker_cancel(struct ticker *ticker, struct ticker_entry *entry);
+
+/* Whether this is the thread of a ticker. */
+bool ticker_is_here(void);
 
 /* After ticker_stop(): an entry that is still armed, disarmed now, or NULL. */
 struct ticker_entry *ticker_take(struct ticker *ticker);

@@ -261,13 +261,13 @@ int batcher_append_item(struct batcher *b, enum framing framing, const uint8_t *
 /* ---- cutting ---- */
 
 int64_t batcher_due_us(const struct batcher *b, const struct mount_settings *settings,
-                       uint64_t hurry)
+                       uint64_t send_up_to)
 {
     const struct batch *head = b->head;
 
     if (!head)
         return TIME_FOREVER;
-    if (head->next || b->cut_items > 0 || head->base <= hurry ||
+    if (head->next || b->cut_items > 0 || head->base <= send_up_to ||
         head->n_items >= settings->batch_size || head->len >= (size_t)settings->batch_bytes)
         return INT64_MIN;
     return time_after(head->oldest_us, settings->linger_us);

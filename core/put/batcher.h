@@ -74,7 +74,7 @@ bool batcher_empty(const struct batcher *b);
  * hurry: number of the last item that waits for no linger.
  */
 int64_t batcher_due_us(const struct batcher *b, const struct mount_settings *settings,
-                       uint64_t hurry);
+                       uint64_t send_up_to);
 
 /* Cut the next slice, of at most one item where `single`. Not empty. */
 void batcher_cut(struct batcher *b, bool single, struct slice *slice);

@@ -6,7 +6,6 @@
 #include "core/put/producer_state.h"
 
 #define DEFAULT_TIMEOUT_US INT64_C(30000000)
-#define FIRST_BACKOFF_US   INT64_C(50000)
 
 /* ---- life ---- */
 
@@ -20,7 +19,7 @@ int producer_new(const struct producer_options *options, struct producer **produ
     if (p->options.timeout_us == 0)
         p->options.timeout_us = DEFAULT_TIMEOUT_US;
     p->epoch = 1;
-    p->backoff_us = FIRST_BACKOFF_US;
+    backoff_reset(&p->backoff);
     p->ops_due_us = TIME_FOREVER;
     batcher_init(&p->batcher);
     TAILQ_INIT(&p->writers);
@@ -133,7 +132,7 @@ static void end(struct producer *p, int error, struct effects *effects)
     p->ended = error;
     if (error == -ENOENT)
         drop_everything(p);
-    p->hurry = UINT64_MAX;
+    p->send_up_to = UINT64_MAX;
     effects_finish_all_locked(effects, &p->waiters, error);
     effects_finish_all_locked(effects, &p->pollers, 0);
     while (!TAILQ_EMPTY(&p->parked.ops)) {
@@ -176,8 +175,8 @@ void producer_flush(struct producer *p, struct op *op, int64_t timeout_us, int64
 
 uint64_t producer_push(struct producer *p, int64_t now_us, struct effects *effects)
 {
-    if (p->hurry < p->batcher.last)
-        p->hurry = p->batcher.last;
+    if (p->send_up_to < p->batcher.last)
+        p->send_up_to = p->batcher.last;
     go(p, now_us, effects);
     return p->batcher.last;
 }

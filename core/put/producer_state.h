@@ -19,6 +19,7 @@
 #ifndef QUEUEFS_CORE_PUT_PRODUCER_STATE_H
 #define QUEUEFS_CORE_PUT_PRODUCER_STATE_H
 
+#include "core/backoff.h"
 #include "core/clock.h"
 #include "core/put/producer.h"
 
@@ -50,7 +51,7 @@ struct producer {
     struct put_list puts;
     uint32_t n_sent;
     uint64_t acked;
-    uint64_t hurry; /* items up to this number wait for no linger */
+    uint64_t send_up_to; /* items up to this number wait for no linger */
     bool awaited;
     int ended; /* 0, -ENOENT, -ESHUTDOWN */
     bool shut; /* the backend takes nothing more */
@@ -60,7 +61,8 @@ struct producer {
     bool epoch_wanted; /* begin the next once nothing is in flight */
 
     int64_t hold_us; /* nothing is sent before; 0: no hold */
-    int64_t failed_us, backoff_us;
+    int64_t failed_us;
+    struct backoff backoff;
     uint64_t probe_until;
     int failing; /* -ENOSPC or -EIO while the store is full or broken */
 

@@ -288,9 +288,9 @@ static bool fail_full(struct producer *p, struct op *op, bool sure, int64_t now_
         producer_write_end(p, op, -ENOSPC, now_us, effects);
         return true;
     }
-    if (op->context)
+    if (op->verdict)
         return false;
-    op->context = p;
+    op->verdict = true;
     op->deadline_us = time_min(op->deadline_us, time_after(now_us, VERDICT_US));
     op->on_deadline = -ENOSPC;
     return false;
@@ -302,8 +302,8 @@ static bool wait_room(struct producer *p, struct op *op, int64_t now_us, struct 
         producer_write_end(p, op, -EAGAIN, now_us, effects);
         return true;
     }
-    op->context = NULL;
-    op->deadline_us = (int64_t)op->target;
+    op->verdict = false;
+    op->deadline_us = time_after(op->since_us, p->options.settings->mount.put_timeout_us);
     op->on_deadline = -ETIMEDOUT;
     return false;
 }
@@ -328,7 +328,7 @@ bool producer_write_try(struct producer *p, struct op *op, int64_t now_us, struc
         producer_write_end(p, op, -ENOMEM, now_us, effects);
         break;
     case STOP_ITEMS:
-        p->hurry = p->batcher.last;
+        p->send_up_to = p->batcher.last;
         if (p->options.settings->mount.on_full == ON_FULL_FAIL)
             ended = fail_full(p, op, producer_surely_full(p, now_us), now_us, effects);
         else
@@ -381,8 +381,8 @@ void producer_write_begin(struct producer *p, struct writer *w, struct op *op, i
     bool behind;
 
     op->subject = w;
-    op->target = (uint64_t)time_after(now_us, p->options.settings->mount.put_timeout_us);
-    op->deadline_us = (int64_t)op->target;
+    op->since_us = now_us;
+    op->deadline_us = time_after(now_us, p->options.settings->mount.put_timeout_us);
     op->on_deadline = -ETIMEDOUT;
     if (w->error || p->ended) {
         tell(p, w, op, w->error ? w->error : p->ended, now_us, effects);

@@ -14,8 +14,8 @@
 void producer_wait(struct producer *p, struct op *op, uint64_t target, int64_t timeout_us,
                    int64_t now_us, struct effects *effects)
 {
-    if (target > p->hurry)
-        p->hurry = target;
+    if (target > p->send_up_to)
+        p->send_up_to = target;
     if (target <= p->acked || p->shut) {
         effects_finish_locked(effects, op, target <= p->acked ? (ssize_t)op->progress : -ESHUTDOWN);
         return;
@@ -81,8 +81,8 @@ void producer_wait_for_all(struct producer *p, struct op *op, int *error, int64_
 {
     int told = *error ? *error : p->ended;
 
-    if (p->hurry < p->batcher.last)
-        p->hurry = p->batcher.last;
+    if (p->send_up_to < p->batcher.last)
+        p->send_up_to = p->batcher.last;
     if (told) {
         *error = 0;
         effects_finish_locked(effects, op, told);

@@ -15,10 +15,9 @@
 
 #include "core/put/producer_state.h"
 
-#define BACKOFF_MIN_US INT64_C(50000)
-#define BACKOFF_MAX_US INT64_C(1000000)
-#define FULL_HOLD_US   INT64_C(1000000)
-#define TRIM_US        INT64_C(1000000)
+#define TRY_AGAIN_US INT64_C(1000000) /* at the latest */
+#define FULL_HOLD_US INT64_C(1000000)
+#define TRIM_US      INT64_C(1000000)
 
 /* A put that the service calls damaged is sent so often before it is given up. */
 #define REFUSED_TRIES_MAX 5
@@ -50,14 +49,14 @@ void producer_drop_puts(struct producer *p)
 static struct put *cut(struct producer *p, int64_t now_us)
 {
     const struct mount_settings *settings = &p->options.settings->mount;
-    uint64_t hurry = p->awaited ? UINT64_MAX : p->hurry;
+    uint64_t send_up_to = p->awaited ? UINT64_MAX : p->send_up_to;
     struct put *put;
 
-    if (batcher_due_us(&p->batcher, settings, hurry) > now_us || batcher_empty(&p->batcher))
+    if (batcher_due_us(&p->batcher, settings, send_up_to) > now_us || batcher_empty(&p->batcher))
         return NULL;
     put = calloc(1, sizeof(*put));
     if (!put) {
-        p->hold_us = time_after(now_us, BACKOFF_MIN_US);
+        p->hold_us = time_after(now_us, BACKOFF_FIRST_US);
         return NULL;
     }
     put->request.kind = REQUEST_PUT;
@@ -101,11 +100,9 @@ static void hold(struct producer *p, int64_t until_us, int64_t now_us)
 
 static void back_off(struct producer *p, int64_t now_us)
 {
-    bool holding = p->hold_us > now_us;
+    int64_t us = p->hold_us > now_us ? p->backoff.next_us : backoff_next(&p->backoff);
 
-    hold(p, time_after(now_us, p->backoff_us), now_us);
-    if (!holding)
-        p->backoff_us = time_min(p->backoff_us * 2, BACKOFF_MAX_US);
+    hold(p, time_after(now_us, time_min(us, TRY_AGAIN_US)), now_us);
 }
 
 /* What is not stored of a put failed after its write had returned: once in put_errors. */
@@ -211,7 +208,7 @@ static bool settle_front(struct producer *p, int64_t now_us, struct effects *eff
         error = begin_epoch(p);
     }
     if (error == -ENOMEM)
-        p->hold_us = time_after(now_us, BACKOFF_MIN_US);
+        p->hold_us = time_after(now_us, BACKOFF_FIRST_US);
     return !error;
 }
 
@@ -264,7 +261,7 @@ int64_t producer_pump_due(const struct producer *p)
         return p->hold_us;
     if (p->n_sent >= window(p))
         return TIME_FOREVER;
-    return batcher_due_us(&p->batcher, settings, p->awaited ? UINT64_MAX : p->hurry);
+    return batcher_due_us(&p->batcher, settings, p->awaited ? UINT64_MAX : p->send_up_to);
 }
 
 /* ---- answers ---- */
@@ -292,7 +289,7 @@ static void advance(struct producer *p, int64_t now_us, struct effects *effects)
         p->acked = front->stored;
     if (p->acked >= p->probe_until) {
         p->failing = 0;
-        p->backoff_us = BACKOFF_MIN_US;
+        backoff_reset(&p->backoff);
     }
     producer_wake(p, effects);
 }

@@ -23,12 +23,12 @@ void queue_log_deaths(struct queue_shared *shared)
     shared->deaths = (struct deaths){0};
 }
 
-static bool joins(const struct deaths *d, const struct touched *t, const struct span *span)
+static bool joins(const struct deaths *d, const struct tracked_batch *t, const struct span *span)
 {
     return d->queue == t->queue && d->batch == t->batch && d->to == span->from;
 }
 
-void touched_dies(const struct touched *t, uint32_t pos, uint32_t deliveries, bool buried)
+void tracked_dies(const struct tracked_batch *t, uint32_t pos, uint32_t deliveries, bool buried)
 {
     struct deaths *d = &t->queue->shared->deaths;
     const struct span *span = &t->mark.spans[pos];

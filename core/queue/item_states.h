@@ -1,7 +1,7 @@
 /*
- * The state of the items of one touched batch, as runs ("spans") of items that are in the same
+ * The state of the items of one tracked batch, as runs ("spans") of items that are in the same
  * state: sorted, without gaps, equal neighbours merged (where there are very many spans, many
- * neighbours at a time). A batch nobody has touched has no mark:
+ * neighbours at a time). A batch that is not tracked has no mark:
  * all of it is ready and was never delivered.
  *
  * A change is: mark_reserve(), mark_cut() where it begins and ends, mark_change() of the spans

@@ -1,6 +1,6 @@
 /*
  * Lending items: queue_lease() decides what a GET is given and changes only marks; queue_fill()
- * lays the bytes of what is (still) lent under the loan's token into the answer. Between the two
+ * lays the bytes of what is (still) leased under its token into the answer. Between the two
  * the service may commit, and the answer of a repeated GET is queue_fill() again.
  */
 #include "core/queue/queue.h"
@@ -19,7 +19,7 @@ enum { LEASE_FULL = 1 };
 struct leasing {
     struct queue *queue;
     struct lessee *lessee;
-    struct loan *loan;
+    struct lease *lease;
     size_t n_grants;
     uint32_t items_left;
     size_t bytes_left;
@@ -31,46 +31,46 @@ static size_t frame_size(enum framing framing)
     return framing == FRAMING_FILE ? 4 : 1;
 }
 
-void loan_fini(struct loan *loan)
+void lease_fini(struct lease *lease)
 {
-    free(loan->parts);
-    loan->parts = NULL;
-    loan->n_parts = loan->cap = 0;
+    free(lease->parts);
+    lease->parts = NULL;
+    lease->n_parts = lease->cap = 0;
 }
 
-static int loan_reserve(struct loan *loan)
+static int lease_reserve(struct lease *lease)
 {
-    size_t cap = loan->cap > 0 ? loan->cap * 2 : 4;
-    struct lent *parts;
+    size_t cap = lease->cap > 0 ? lease->cap * 2 : 4;
+    struct lease_part *parts;
 
-    if (loan->n_parts < loan->cap)
+    if (lease->n_parts < lease->cap)
         return 0;
-    parts = reallocarray(loan->parts, cap, sizeof(*parts));
+    parts = reallocarray(lease->parts, cap, sizeof(*parts));
     if (!parts)
         return -ENOMEM;
-    loan->parts = parts;
-    loan->cap = cap;
+    lease->parts = parts;
+    lease->cap = cap;
     return 0;
 }
 
-static void loan_add(struct loan *loan, uint64_t batch, uint32_t from, uint32_t to)
+static void lease_add(struct lease *lease, uint64_t batch, uint32_t from, uint32_t to)
 {
-    struct lent *last = loan->n_parts > 0 ? &loan->parts[loan->n_parts - 1] : NULL;
+    struct lease_part *last = lease->n_parts > 0 ? &lease->parts[lease->n_parts - 1] : NULL;
 
     if (last && last->batch == batch && last->to == from)
         last->to = to;
     else
-        loan->parts[loan->n_parts++] = (struct lent){batch, from, to};
+        lease->parts[lease->n_parts++] = (struct lease_part){batch, from, to};
 }
 
 /* Cut the ready span so that what is left of it fits. */
-static int fit_span(struct leasing *l, struct touched *t, uint32_t from)
+static int fit_span(struct leasing *l, struct tracked_batch *t, uint32_t from)
 {
     size_t frame = frame_size(t->framing), bytes, room = l->bytes_left;
     bool table = t->framing == FRAMING_FILE;
     struct batch_view view;
     uint32_t n;
-    int rc = touched_view(t, true, &view);
+    int rc = tracked_view(t, true, &view);
 
     if (rc < 0)
         return rc;
@@ -79,10 +79,10 @@ static int fit_span(struct leasing *l, struct touched *t, uint32_t from)
         n = batch_fit(&t->index, &view, from, n, room > n * frame ? room - n * frame : 0, &bytes);
     if (bytes + (table ? n * frame : 0) > room && l->n_grants > 0)
         return LEASE_FULL;
-    return touched_cut(t, from + n);
+    return tracked_cut(t, from + n);
 }
 
-static void lend(struct leasing *l, struct touched *t, uint32_t pos)
+static void lend(struct leasing *l, struct tracked_batch *t, uint32_t pos)
 {
     struct span *span = &t->mark.spans[pos], lent = *span;
     uint32_t n = span->to - span->from;
@@ -92,20 +92,20 @@ static void lend(struct leasing *l, struct touched *t, uint32_t pos)
     q->record.total_gets += n;
     q->record.redelivered += span->deliveries > 0 ? n : 0;
     lent.state = ITEM_LEASED;
-    lent.kind = l->loan->kind;
-    lent.token = l->loan->token;
+    lent.kind = l->lease->kind;
+    lent.token = l->lease->token;
     if (lent.kind == GET_CLAIM) {
         lent.deliveries++;
         lent.lease_us = q->record.settings.lease_us;
         lent.first_us = q->shared->now_us;
         lent.when_us = time_after(q->shared->now_us, lent.lease_us);
-        touched_timer(t, lent.when_us);
-        touched_dirty(t);
+        tracked_timer(t, lent.when_us);
+        tracked_dirty(t);
     } else {
         lent.lessee = l->lessee;
         l->lessee->n_leased += n;
     }
-    loan_add(l->loan, t->batch, span->from, span->to);
+    lease_add(l->lease, t->batch, span->from, span->to);
     mark_change(&t->mark, pos, &lent);
     mark_merge(&t->mark, pos, pos);
 
@@ -115,15 +115,15 @@ static void lend(struct leasing *l, struct touched *t, uint32_t pos)
 }
 
 /* The lowest ready span of the (open) batch, or what fits of it. */
-static int lease_span(struct leasing *l, struct touched *t)
+static int lease_span(struct leasing *l, struct tracked_batch *t)
 {
     struct batch_view view;
     struct span *span;
     uint32_t from = t->mark.first_ready, n;
-    int rc = loan_reserve(l->loan);
+    int rc = lease_reserve(l->lease);
 
     if (rc == 0 && !t->verified)
-        rc = touched_view(t, false, &view);
+        rc = tracked_view(t, false, &view);
     if (rc < 0)
         return rc;
     span = &t->mark.spans[mark_find(&t->mark, from)];
@@ -137,7 +137,7 @@ static int lease_span(struct leasing *l, struct touched *t)
 }
 
 /* Takes the batch open and closes it. */
-static int lease_batch(struct leasing *l, struct touched *t)
+static int lease_batch(struct leasing *l, struct tracked_batch *t)
 {
     int rc = 0;
 
@@ -147,7 +147,7 @@ static int lease_batch(struct leasing *l, struct touched *t)
         rc = lease_span(l, t);
     if (rc == 0 && t->mark.items[ITEM_READY] > 0)
         rc = LEASE_FULL;
-    touched_close(t);
+    tracked_close(t);
     return rc;
 }
 
@@ -157,20 +157,20 @@ static bool is_free(const struct span *span)
 }
 
 /* Takes the batch open. */
-static int lease_index(struct leasing *l, struct touched *t, uint32_t index)
+static int lease_index(struct leasing *l, struct tracked_batch *t, uint32_t index)
 {
     struct batch_view view;
     int rc = 0;
 
     if (index >= t->mark.n_items || !is_free(&t->mark.spans[mark_find(&t->mark, index)]))
         return 0;
-    rc = t->verified ? 0 : touched_view(t, false, &view);
+    rc = t->verified ? 0 : tracked_view(t, false, &view);
     if (rc == 0)
-        rc = loan_reserve(l->loan);
+        rc = lease_reserve(l->lease);
     if (rc == 0)
-        rc = touched_cut(t, index);
+        rc = tracked_cut(t, index);
     if (rc == 0)
-        rc = touched_cut(t, index + 1);
+        rc = tracked_cut(t, index + 1);
     if (rc == 0)
         lend(l, t, mark_find(&t->mark, index));
     return rc;
@@ -179,13 +179,13 @@ static int lease_index(struct leasing *l, struct touched *t, uint32_t index)
 /* Just this one. */
 static int lease_item(struct leasing *l, uint64_t id)
 {
-    struct touched *t;
-    int rc = queue_touch(l->queue, item_batch(id), &t);
+    struct tracked_batch *t;
+    int rc = queue_track(l->queue, item_batch(id), &t);
 
     if (rc < 0)
         return rc == -ENOENT ? 0 : rc;
     rc = lease_index(l, t, item_index(id));
-    touched_close(t);
+    tracked_close(t);
     return rc;
 }
 
@@ -195,7 +195,7 @@ static int lease_lowest(struct leasing *l)
 
     while (rc == 0 && l->items_left > 0 && l->n_grants < REQUEST_GRANTS_MAX &&
            (l->bytes_left > 0 || l->n_grants == 0)) {
-        struct touched *t;
+        struct tracked_batch *t;
 
         rc = queue_lowest(l->queue, UINT64_MAX, &t);
         if (rc < 0 || !t)
@@ -208,23 +208,23 @@ static int lease_lowest(struct leasing *l)
 }
 
 int queue_lease(struct queue *q, const struct request *get, struct lessee *lessee,
-                struct loan *loan)
+                struct lease *lease)
 {
     struct leasing l = {.queue = q,
                         .lessee = lessee,
-                        .loan = loan,
+                        .lease = lease,
                         .items_left = get->in.get.max_items,
                         .bytes_left = get->in.get.max_bytes};
     int rc;
 
-    *loan = (struct loan){.kind = get->in.get.kind, .token = ++q->shared->token};
+    *lease = (struct lease){.kind = get->in.get.kind, .token = ++q->shared->token};
     rc = get->in.get.item ? lease_item(&l, get->in.get.item) : lease_lowest(&l);
     if (l.n_grants == 0) {
-        loan_fini(loan);
+        lease_fini(lease);
         return rc < 0 ? rc : 0;
     }
     q->record.batch_gets++;
-    q->loose = true;
+    q->counters_dirty = true;
     queue_changed(q);
     return 0;
 }
@@ -245,12 +245,12 @@ static void get_free(struct request *request)
     free(memory);
 }
 
-static bool is_lent(const struct span *span, const struct loan *loan)
+static bool is_lent(const struct span *span, const struct lease *lease)
 {
-    return span->state == ITEM_LEASED && span->token == loan->token;
+    return span->state == ITEM_LEASED && span->token == lease->token;
 }
 
-static void grant_fill(struct grant *grant, const struct touched *t, const struct span *span)
+static void grant_fill(struct grant *grant, const struct tracked_batch *t, const struct span *span)
 {
     bool claim = span->kind == GET_CLAIM;
     int64_t left_us = claim ? span->when_us - t->queue->shared->now_us : TIME_FOREVER;
@@ -269,17 +269,17 @@ static void grant_fill(struct grant *grant, const struct touched *t, const struc
 }
 
 /* Count the grants of a part, and write them where `grants` is given. */
-static size_t list_part(struct queue *q, const struct loan *loan, const struct lent *part,
+static size_t list_part(struct queue *q, const struct lease *lease, const struct lease_part *part,
                         struct grant *grants)
 {
-    const struct touched *t = touched_find(q, part->batch);
+    const struct tracked_batch *t = tracked_find(q, part->batch);
     size_t n = 0;
 
     if (!t)
         return 0;
     for (uint32_t pos = mark_find(&t->mark, part->from);
          pos < t->mark.n_spans && t->mark.spans[pos].from < part->to; pos++) {
-        if (!is_lent(&t->mark.spans[pos], loan))
+        if (!is_lent(&t->mark.spans[pos], lease))
             continue;
         if (grants)
             grant_fill(&grants[n], t, &t->mark.spans[pos]);
@@ -288,27 +288,27 @@ static size_t list_part(struct queue *q, const struct loan *loan, const struct l
     return n;
 }
 
-static size_t list_grants(struct queue *q, const struct loan *loan, struct grant *grants)
+static size_t list_grants(struct queue *q, const struct lease *lease, struct grant *grants)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < loan->n_parts; i++)
-        n += list_part(q, loan, &loan->parts[i], grants ? grants + n : NULL);
+    for (size_t i = 0; i < lease->n_parts; i++)
+        n += list_part(q, lease, &lease->parts[i], grants ? grants + n : NULL);
     return n;
 }
 
-bool queue_lends(struct queue *q, const struct loan *loan)
+bool queue_lends(struct queue *q, const struct lease *lease)
 {
-    return list_grants(q, loan, NULL) > 0;
+    return list_grants(q, lease, NULL) > 0;
 }
 
 static int copy_grant(struct queue *q, const struct grant *grant, uint8_t *out)
 {
-    struct touched *t = touched_find(q, grant->batch);
+    struct tracked_batch *t = tracked_find(q, grant->batch);
     bool whole = grant->from == 0 && grant->to == t->mark.n_items;
     size_t table = 0, start, end;
     struct batch_view view;
-    int rc = touched_view(t, !whole, &view);
+    int rc = tracked_view(t, !whole, &view);
 
     if (rc < 0)
         return rc;
@@ -350,9 +350,9 @@ static uint8_t *answer_bytes(struct request *request, struct get_memory *memory,
     return memory->data;
 }
 
-int queue_fill(struct queue *q, const struct loan *loan, struct request *request)
+int queue_fill(struct queue *q, const struct lease *lease, struct request *request)
 {
-    size_t n = list_grants(q, loan, NULL), len = 0;
+    size_t n = list_grants(q, lease, NULL), len = 0;
     struct get_memory *memory;
     uint8_t *bytes;
     int rc;
@@ -363,7 +363,7 @@ int queue_fill(struct queue *q, const struct loan *loan, struct request *request
     if (!memory)
         return -ENOMEM;
     memory->data = NULL;
-    list_grants(q, loan, memory->grants);
+    list_grants(q, lease, memory->grants);
     for (size_t i = 0; i < n; i++)
         len += memory->grants[i].len;
 
@@ -383,14 +383,14 @@ int queue_fill(struct queue *q, const struct loan *loan, struct request *request
     return 0;
 }
 
-void queue_unlease(struct queue *q, const struct loan *loan)
+void queue_unlease(struct queue *q, const struct lease *lease)
 {
-    for (size_t i = 0; i < loan->n_parts; i++) {
+    for (size_t i = 0; i < lease->n_parts; i++) {
         struct settlement back = {.verb = SETTLE_RETURN,
-                                  .batch = loan->parts[i].batch,
-                                  .from = loan->parts[i].from,
-                                  .to = loan->parts[i].to,
-                                  .token = loan->token};
+                                  .batch = lease->parts[i].batch,
+                                  .from = lease->parts[i].from,
+                                  .to = lease->parts[i].to,
+                                  .token = lease->token};
         uint64_t n_late = 0;
 
         /* Cuts nothing, as the parts end where spans do, and so cannot fail. */

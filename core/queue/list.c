@@ -1,8 +1,8 @@
 /*
- * Looking at items, by id. Touched batches are gone through by their spans, in memory. Untouched
+ * Looking at items, by id. Tracked batches are gone through by their spans, in memory. Untracked
  * ones are wholly ready and stand from q->head on: the store is read for them only, and only where
  * ready items are wanted. Of each batch with such items the bytes are needed too, as they say how
- * large each item is; the index of the untouched batch that was looked at last is kept, so that
+ * large each item is; the index of the untracked batch that was looked at last is kept, so that
  * looking at its items one by one is cheap.
  *
  * One call does a bounded piece of work. A batch that cannot be read is left out.
@@ -130,9 +130,9 @@ static uint32_t last_index(const struct listing *l, uint64_t batch, uint32_t n_i
     return item_batch(l->to) == batch && item_index(l->to) < n_items ? item_index(l->to) : n_items;
 }
 
-/* ---- touched batches ---- */
+/* ---- tracked batches ---- */
 
-static bool has_wanted(const struct listing *l, const struct touched *t)
+static bool has_wanted(const struct listing *l, const struct tracked_batch *t)
 {
     for (int state = ITEM_READY; state < ITEM_DONE; state++) {
         if (wants(l, state) && t->mark.items[state] > 0)
@@ -151,7 +151,7 @@ static struct item_info info_of(const struct queue *q, const struct span *span)
                               .until_us = ends ? span->when_us + wall_us : 0};
 }
 
-static int list_spans(struct listing *l, const struct touched *t, const struct source *s)
+static int list_spans(struct listing *l, const struct tracked_batch *t, const struct source *s)
 {
     uint32_t from = first_index(l, t->batch), to = last_index(l, t->batch, t->mark.n_items), pos;
 
@@ -172,7 +172,7 @@ static int list_spans(struct listing *l, const struct touched *t, const struct s
     return 0;
 }
 
-static int list_touched(struct listing *l, struct touched *t)
+static int list_tracked(struct listing *l, struct tracked_batch *t)
 {
     struct source source = {.batch = t->batch, .put_time_us = t->put_time_us};
     struct batch_view view;
@@ -183,7 +183,7 @@ static int list_touched(struct listing *l, struct touched *t)
         go_to_batch(l, t->batch + 1);
         return 0;
     }
-    rc = touched_view(t, true, &view);
+    rc = tracked_view(t, true, &view);
     spend(l, WORK_READ, rc == 0 ? view.len : 0);
     if (rc == 0) {
         source.view = &view;
@@ -195,7 +195,7 @@ static int list_touched(struct listing *l, struct touched *t)
     return rc == -EBADMSG ? 0 : rc;
 }
 
-/* ---- untouched batches ---- */
+/* ---- untracked batches ---- */
 
 /* Read the batch that was looked at last again, or the next one that is stored. */
 static int read_batch(struct queue *q, uint64_t from, uint64_t *batch, struct batch_view *view)
@@ -224,7 +224,7 @@ static int index_looked(struct queue *q, uint64_t batch, const struct batch_view
     return rc;
 }
 
-static int list_untouched(struct listing *l, uint64_t batch, const struct batch_view *view)
+static int list_untracked(struct listing *l, uint64_t batch, const struct batch_view *view)
 {
     struct source source = {batch, view->put_time_us, view, &l->queue->looked.index};
     const struct item_info like = {.state = ITEM_READY};
@@ -260,7 +260,7 @@ static int list_stored(struct listing *l, uint64_t from)
         return rc;
     if (item_batch(l->at) != batch)
         go_to_batch(l, batch);
-    return touched_find(l->queue, batch) ? 0 : list_untouched(l, batch, &view);
+    return tracked_find(l->queue, batch) ? 0 : list_untracked(l, batch, &view);
 }
 
 /* ---- all ---- */
@@ -269,14 +269,14 @@ static int list_stored(struct listing *l, uint64_t from)
 static int list_batch(struct listing *l)
 {
     struct queue *q = l->queue;
-    struct touched wanted = {.batch = item_batch(l->at)};
-    struct touched *t = RB_NFIND(touched_by_batch, &q->touched, &wanted);
+    struct tracked_batch wanted = {.batch = item_batch(l->at)};
+    struct tracked_batch *t = RB_NFIND(tracked_by_batch, &q->tracked, &wanted);
     uint64_t stored = wanted.batch > q->head ? wanted.batch : q->head;
 
     if (t && item_id(t->batch, 0) >= l->to)
         t = NULL;
     if (t && (!wants(l, ITEM_READY) || t->batch <= stored))
-        return list_touched(l, t);
+        return list_tracked(l, t);
     if (wants(l, ITEM_READY) && stored < q->record.next_batch)
         return list_stored(l, stored);
     l->at = l->to;

@@ -34,7 +34,7 @@ int queue_new(struct queue_shared *shared, const struct queue_record *record, st
     q->shared = shared;
     q->record = *record;
     q->head = 1;
-    RB_INIT(&q->touched);
+    RB_INIT(&q->tracked);
     RB_INIT(&q->ready);
     RB_INIT(&q->sequences);
     LIST_INIT(&q->armed);
@@ -48,15 +48,15 @@ int queue_new(struct queue_shared *shared, const struct queue_record *record, st
 
 void queue_free(struct queue *q)
 {
-    struct touched *t;
+    struct tracked_batch *t;
     struct sequence *seq;
 
     if (!q)
         return;
     assert(LIST_EMPTY(&q->armed) && TAILQ_EMPTY(&q->line));
-    while ((t = RB_ROOT(&q->touched)) != NULL) {
-        touched_open(t);
-        touched_free(t);
+    while ((t = RB_ROOT(&q->tracked)) != NULL) {
+        tracked_open(t);
+        tracked_free(t);
     }
     while ((seq = RB_ROOT(&q->sequences)) != NULL)
         sequence_free(seq);
@@ -80,14 +80,14 @@ static int load_mark(struct queue *q, uint64_t batch, const void *data, size_t l
     struct mark_times times = {q->shared->now_us, q->shared->wall_us, q->record.settings.lease_us};
     struct queue_front front = {.batch = batch};
     struct mark_head head;
-    struct touched *t;
+    struct tracked_batch *t;
     struct mark mark;
     int rc = mark_decode(data, len, &times, &head, &mark);
 
     if (rc == 0) {
         front.framing = head.framing;
         front.put_time_us = head.put_time_us;
-        rc = touched_new(q, &front, &t);
+        rc = tracked_new(q, &front, &t);
     }
     if (rc < 0) {
         mark_fini(&mark);
@@ -98,8 +98,8 @@ static int load_mark(struct queue *q, uint64_t batch, const void *data, size_t l
     t->stored = true;
     t->done_items = mark.items[ITEM_DONE];
     t->done_bytes = mark.bytes[ITEM_DONE];
-    touched_timer(t, mark_next_us(&mark));
-    touched_close(t);
+    tracked_timer(t, mark_next_us(&mark));
+    tracked_close(t);
     return 0;
 }
 
@@ -158,18 +158,18 @@ bool queue_has_room(const struct queue *q)
 
 bool queue_has_ready(const struct queue *q)
 {
-    return !RB_EMPTY(&q->ready) || queue_n_untouched(q) > 0;
+    return !RB_EMPTY(&q->ready) || queue_n_untracked(q) > 0;
 }
 
 uint64_t queue_n_ready(const struct queue *q)
 {
-    return q->items[ITEM_READY] + queue_n_untouched(q);
+    return q->items[ITEM_READY] + queue_n_untracked(q);
 }
 
 /* Time of put of the lowest ready batch; 0 where there is none, or it cannot be read. */
 static int64_t oldest_put_us(struct queue *q)
 {
-    struct touched *t = RB_MIN(touched_by_ready, &q->ready);
+    struct tracked_batch *t = RB_MIN(tracked_by_ready, &q->ready);
 
     if (t && t->batch < q->head)
         return t->put_time_us;
@@ -177,6 +177,8 @@ static int64_t oldest_put_us(struct queue *q)
         return t ? t->put_time_us : 0;
     return t && t->batch < q->front.batch ? t->put_time_us : q->front.put_time_us;
 }
+
+#define COPY(name, shown) .name = record->name,
 
 void queue_state(struct queue *q, struct queue_state *state)
 {
@@ -192,13 +194,7 @@ void queue_state(struct queue *q, struct queue_state *state)
         .leased = q->items[ITEM_LEASED],
         .delayed = q->items[ITEM_DELAYED],
         .dead = q->items[ITEM_DEAD],
-        .total_puts = record->total_puts,
-        .total_gets = record->total_gets,
-        .batch_puts = record->batch_puts,
-        .batch_gets = record->batch_gets,
-        .redelivered = record->redelivered,
-        .expired = record->expired,
-    };
+        QUEUE_COUNTERS(COPY)};
 }
 
 void queue_entry(struct queue *q, struct queue_entry *entry)
@@ -214,7 +210,7 @@ void queue_entry(struct queue *q, struct queue_entry *entry)
 
 void queue_take_batch(struct queue *q, const struct queue_front *batch)
 {
-    if (queue_n_untouched(q) == 0) {
+    if (queue_n_untracked(q) == 0) {
         q->front = *batch;
         q->head = batch->batch;
     }
@@ -228,7 +224,7 @@ void queue_take_batch(struct queue *q, const struct queue_front *batch)
 
 /* ---- time ---- */
 
-static void end_span(struct touched *t, uint32_t pos)
+static void end_span(struct tracked_batch *t, uint32_t pos)
 {
     struct span ready = {
         .state = ITEM_READY, .deliveries = t->mark.spans[pos].deliveries, .when_us = TIME_FOREVER};
@@ -238,48 +234,48 @@ static void end_span(struct touched *t, uint32_t pos)
         return;
     }
     t->queue->record.expired += t->mark.spans[pos].to - t->mark.spans[pos].from;
-    touched_fail(t, pos);
+    tracked_fail(t, pos);
 }
 
 /* Going through very many spans is not worth while for each that ends: these wait for others. */
-static int64_t next_tick_us(const struct touched *t, int64_t now_us)
+static int64_t next_tick_us(const struct tracked_batch *t, int64_t now_us)
 {
     int64_t next_us = mark_next_us(&t->mark), rest_us = time_after(now_us, t->mark.n_spans);
 
     return t->mark.n_spans > TICK_SPANS && next_us < rest_us ? rest_us : next_us;
 }
 
-static void touched_tick(struct touched *t, int64_t now_us)
+static void tracked_tick(struct tracked_batch *t, int64_t now_us)
 {
-    touched_open(t);
+    tracked_open(t);
     for (uint32_t pos = 0; pos < t->mark.n_spans; pos++) {
         if (t->mark.spans[pos].when_us <= now_us)
             end_span(t, pos);
     }
     mark_merge(&t->mark, 0, t->mark.n_spans - 1);
-    touched_timer(t, TIME_FOREVER);
-    touched_timer(t, next_tick_us(t, now_us));
+    tracked_timer(t, TIME_FOREVER);
+    tracked_timer(t, next_tick_us(t, now_us));
     queue_changed(t->queue);
-    touched_close(t);
+    tracked_close(t);
 }
 
 void queue_tick(struct queue_shared *shared)
 {
-    struct touched *t;
+    struct tracked_batch *t;
 
-    while ((t = RB_MIN(touched_by_timer, &shared->timers)) != NULL && t->timer_us <= shared->now_us)
-        touched_tick(t, shared->now_us);
+    while ((t = RB_MIN(tracked_by_timer, &shared->timers)) != NULL && t->timer_us <= shared->now_us)
+        tracked_tick(t, shared->now_us);
 }
 
 int64_t queue_deadline(const struct queue_shared *shared)
 {
-    struct touched_by_timer *timers = (struct touched_by_timer *)&shared->timers;
-    const struct touched *t = RB_MIN(touched_by_timer, timers);
+    struct tracked_by_timer *timers = (struct tracked_by_timer *)&shared->timers;
+    const struct tracked_batch *t = RB_MIN(tracked_by_timer, timers);
 
     return t ? t->timer_us : TIME_FOREVER;
 }
 
-static bool end_leases_of(struct touched *t, const struct lessee *lessee)
+static bool end_leases_of(struct tracked_batch *t, const struct lessee *lessee)
 {
     uint32_t n = t->mark.n_spans;
     bool found = false;
@@ -290,7 +286,7 @@ static bool end_leases_of(struct touched *t, const struct lessee *lessee)
         if (span->state != ITEM_LEASED || span->lessee != lessee)
             continue;
         t->queue->record.expired += span->to - span->from;
-        touched_fail(t, pos);
+        tracked_fail(t, pos);
         found = true;
     }
     if (found)
@@ -300,13 +296,13 @@ static bool end_leases_of(struct touched *t, const struct lessee *lessee)
 
 void queue_end_leases(struct queue *q, struct lessee *lessee)
 {
-    struct touched *t, *next;
+    struct tracked_batch *t, *next;
 
-    for (t = RB_MIN(touched_by_batch, &q->touched); t && lessee->n_leased > 0; t = next) {
-        next = RB_NEXT(touched_by_batch, &q->touched, t);
-        touched_open(t);
+    for (t = RB_MIN(tracked_by_batch, &q->tracked); t && lessee->n_leased > 0; t = next) {
+        next = RB_NEXT(tracked_by_batch, &q->tracked, t);
+        tracked_open(t);
         if (end_leases_of(t, lessee))
             queue_unsaved(q);
-        touched_close(t);
+        tracked_close(t);
     }
 }

@@ -1,15 +1,15 @@
 /*
- * One queue of a service, in memory: its record, the marks of touched batches, and a cursor over
- * the untouched ones, which cost nothing here. All of it runs on the service's thread; time comes
+ * One queue of a service, in memory: its record, the marks of tracked batches, and a cursor over
+ * the untracked ones, which cost nothing here. All of it runs on the service's thread; time comes
  * in through struct queue_shared. Nothing here writes to the store: what must be written is noted
  * (shared->dirty, shared->unsaved) and commit.c commits it.
  *
- * Which batch is next: touched batches with something ready stand in a tree; every batch from
- * `head` on that is not touched is wholly ready, and none below `head` is. queue_peek() finds the
- * lowest untouched one and keeps what it saw in `front`.
+ * Which batch is next: tracked batches with something ready stand in a tree; every batch from
+ * `head` on that is not tracked is wholly ready, and none below `head` is. queue_peek() finds the
+ * lowest untracked one and keeps what it saw in `front`.
  *
- * Counting: the sums over all touched batches, by state, and record.n_items; what is ready is the
- * rest. touched_open() takes a batch's sums out, touched_close() puts the changed ones back.
+ * Counting: the sums over all tracked batches, by state, and record.n_items; what is ready is the
+ * rest. tracked_open() takes a batch's sums out, tracked_close() puts the changed ones back.
  */
 #ifndef QUEUEFS_CORE_QUEUE_QUEUE_H
 #define QUEUEFS_CORE_QUEUE_QUEUE_H
@@ -28,7 +28,7 @@ struct queue;
 struct sequence;
 
 /* A batch some item of which is, or was, not plainly ready. */
-struct touched {
+struct tracked_batch {
     struct queue *queue;
     uint64_t batch;
     enum framing framing;
@@ -42,13 +42,13 @@ struct touched {
     bool stored;                     /* the store has a mark */
     bool dirty;                      /* the store's mark is not this one: in shared->dirty */
     bool is_ready;                   /* stands in queue->ready */
-    RB_ENTRY(touched) by_batch, by_ready, by_timer;
-    TAILQ_ENTRY(touched) dirty_link;
+    RB_ENTRY(tracked_batch) by_batch, by_ready, by_timer;
+    TAILQ_ENTRY(tracked_batch) dirty_link;
 };
 
-RB_HEAD(touched_by_batch, touched);
-RB_HEAD(touched_by_ready, touched);
-RB_HEAD(touched_by_timer, touched);
+RB_HEAD(tracked_by_batch, tracked_batch);
+RB_HEAD(tracked_by_ready, tracked_batch);
+RB_HEAD(tracked_by_timer, tracked_batch);
 RB_HEAD(sequence_tree, sequence);
 
 /* Items of one batch that have died together and are not in the log yet; queue NULL: none. */
@@ -65,8 +65,8 @@ struct queue_shared {
     struct store *store;
     int64_t now_us, wall_us; /* of the round; set by the service */
     uint64_t token;          /* of the last lease */
-    struct touched_by_timer timers;
-    TAILQ_HEAD(, touched) dirty;
+    struct tracked_by_timer timers;
+    TAILQ_HEAD(, tracked_batch) dirty;
     TAILQ_HEAD(, queue) unsaved;    /* whose record must be written */
     TAILQ_HEAD(, queue) changed;    /* since their last revision */
     TAILQ_HEAD(, sequence) staged;  /* that the open group moves */
@@ -85,7 +85,7 @@ struct listed {
     int64_t gone_us;
 };
 
-/* The lowest untouched batch, as peeked; batch 0: not looked for yet, or none. */
+/* The lowest untracked batch, as peeked; batch 0: not looked for yet, or none. */
 struct queue_front {
     uint64_t batch;
     uint32_t n_items;
@@ -95,7 +95,7 @@ struct queue_front {
     bool verified;
 };
 
-/* The untouched batch that was looked at last; batch 0: none. */
+/* The untracked batch that was looked at last; batch 0: none. */
 struct queue_looked {
     uint64_t batch;
     struct batch_index index; /* owned */
@@ -108,12 +108,12 @@ struct queue {
         uint64_t n_batches, n_items, n_bytes;
     } staged; /* puts of the open group */
 
-    struct touched_by_batch touched;
-    struct touched_by_ready ready;
+    struct tracked_by_batch tracked;
+    struct tracked_by_ready ready;
     uint64_t head;
     struct queue_front front;
     struct queue_looked looked;
-    uint64_t items[ITEM_STATES], bytes[ITEM_STATES]; /* sums over `touched` */
+    uint64_t items[ITEM_STATES], bytes[ITEM_STATES]; /* sums over `tracked` */
     uint64_t n_unreachable, unreachable_bytes;       /* of batches that cannot be read */
     uint64_t *damaged;                               /* the numbers of those; owned */
     size_t n_damaged;
@@ -128,7 +128,7 @@ struct queue {
     struct listed listed;
 
     bool unsaved, changed;
-    bool loose; /* counters in the record moved that no commit waits for */
+    bool counters_dirty; /* counters in the record moved that no commit waits for */
     TAILQ_ENTRY(queue) unsaved_link, changed_link;
     RB_ENTRY(queue) by_number, by_name;
 };
@@ -155,7 +155,7 @@ uint64_t queue_count(const struct queue *q);
 bool queue_has_room(const struct queue *q);
 bool queue_has_ready(const struct queue *q);
 uint64_t queue_n_ready(const struct queue *q);
-uint64_t queue_n_untouched(const struct queue *q);
+uint64_t queue_n_untracked(const struct queue *q);
 void queue_state(struct queue *q, struct queue_state *state);
 void queue_entry(struct queue *q, struct queue_entry *entry);
 
@@ -172,68 +172,69 @@ int64_t queue_deadline(const struct queue_shared *shared); /* TIME_FOREVER: none
 /* Its leases end: a delivery without acknowledgement each. */
 void queue_end_leases(struct queue *q, struct lessee *lessee);
 
-/* ---- tracked_batch.c: touched batches ---- */
+/* ---- tracked_batch.c: tracked batches ---- */
 
-/* Look for the lowest untouched batch, into q->front. 0 or an error of the store. */
+/* Look for the lowest untracked batch, into q->front. 0 or an error of the store. */
 int queue_peek(struct queue *q);
 /* The batch with the lowest ready item, open; NULL: none below batch number `below`. */
-int queue_lowest(struct queue *q, uint64_t below, struct touched **touched);
-struct touched *touched_find(struct queue *q, uint64_t batch);
-/* The batch of that number, open; touched now if it was not. -ENOENT: it is no more, or never was;
- * -EBADMSG, or of the store, -ENOMEM. */
-int queue_touch(struct queue *q, uint64_t batch, struct touched **touched);
-/* Of the batch `front` tells of. *touched is open. 0 or -ENOMEM. */
-int touched_new(struct queue *q, const struct queue_front *front, struct touched **touched);
-void touched_open(struct touched *t);
-void touched_close(struct touched *t); /* may free a clean one that is wholly untouched again */
-void touched_free(struct touched *t);  /* open, or with all sums taken out */
-void touched_dirty(struct touched *t);
+int queue_lowest(struct queue *q, uint64_t below, struct tracked_batch **tracked);
+struct tracked_batch *tracked_find(struct queue *q, uint64_t batch);
+/* The batch of that number, open; tracked from now on if it was not. -ENOENT: it is no more, or
+ * never was; -EBADMSG, or of the store, -ENOMEM. */
+int queue_track(struct queue *q, uint64_t batch, struct tracked_batch **tracked);
+/* Of the batch `front` tells of. *tracked is open. 0 or -ENOMEM. */
+int tracked_new(struct queue *q, const struct queue_front *front, struct tracked_batch **tracked);
+void tracked_open(struct tracked_batch *t);
+void tracked_close(
+    struct tracked_batch *t); /* may free a clean one that is wholly untracked again */
+void tracked_free(struct tracked_batch *t); /* open, or with all sums taken out */
+void tracked_dirty(struct tracked_batch *t);
 /* What is in the store is now what is here (or, all done, is gone there): perhaps frees it. */
-void touched_saved(struct touched *t, bool stored);
-void touched_timer(struct touched *t, int64_t when_us); /* look at it then, at the latest */
+void tracked_saved(struct tracked_batch *t, bool stored);
+void tracked_timer(struct tracked_batch *t, int64_t when_us); /* look at it then, at the latest */
 
 /* The batch's bytes, until the next call on the store. 0, -EBADMSG (then it is set aside, open or
  * not), or of the store. with_index: t->index as well. */
-int touched_view(struct touched *t, bool with_index, struct batch_view *view);
-/* Cut the mark at an item; reads the batch if it must. 0, or as touched_view(), -ENOMEM. */
-int touched_cut(struct touched *t, uint32_t at);
+int tracked_view(struct tracked_batch *t, bool with_index, struct batch_view *view);
+/* Cut the mark at an item; reads the batch if it must. 0, or as tracked_view(), -ENOMEM. */
+int tracked_cut(struct tracked_batch *t, uint32_t at);
 
 /* ---- lease.c ---- */
 
-struct lent {
+struct lease_part {
     uint64_t batch;
     uint32_t from, to;
 };
 
 /* What one GET was lent; all under one token. */
-struct loan {
+struct lease {
     enum get_kind kind;
     uint64_t token;
-    struct lent *parts; /* owned */
+    struct lease_part *parts; /* owned */
     size_t n_parts, cap;
 };
 
-void loan_fini(struct loan *loan);
+void lease_fini(struct lease *lease);
 
 /*
  * Lease the lowest ready items, or the one that the GET names if it is ready or delayed. 0, also
- * where there are none (loan->n_parts 0); an error only where nothing was leased.
+ * where there are none (lease->n_parts 0); an error only where nothing was leased.
  */
 int queue_lease(struct queue *q, const struct request *get, struct lessee *lessee,
-                struct loan *loan);
-/* Lay what of the loan is still leased into request->out.get. 0, -ENOMEM or of the store. */
-int queue_fill(struct queue *q, const struct loan *loan, struct request *request);
-/* Whether anything of the loan is still leased under it. */
-bool queue_lends(struct queue *q, const struct loan *loan);
-/* All of the loan back, uncounted. */
-void queue_unlease(struct queue *q, const struct loan *loan);
+                struct lease *lease);
+/* Lay what of the lease is still leased into request->out.get. 0, -ENOMEM or of the store. */
+int queue_fill(struct queue *q, const struct lease *lease, struct request *request);
+/* Whether anything of the lease is still leased under it. */
+bool queue_lends(struct queue *q, const struct lease *lease);
+/* All of the lease back, uncounted. */
+void queue_unlease(struct queue *q, const struct lease *lease);
 
 /* ---- settle.c ---- */
 
 /* 0, or of the store, -EBADMSG, -ENOMEM; then nothing of it was done. */
 int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late);
 /* The delivery of the leased span at `pos` ends without acknowledgement. The batch is open. */
-void touched_fail(struct touched *t, uint32_t pos);
+void tracked_fail(struct tracked_batch *t, uint32_t pos);
 
 /* Make some ready items of batches below `below` done, a bounded piece of work: PURGE_MORE, or 0
  * when none is left. *n_items grows. Negative: of the store, -ENOMEM. */
@@ -248,11 +249,11 @@ int queue_list(struct queue *q, struct request *list);
 /* ---- dead.c: items that die are told to the log, together where they stand together ---- */
 
 /* The span at `pos` dies after so many deliveries, because it was buried or has failed. */
-void touched_dies(const struct touched *t, uint32_t pos, uint32_t deliveries, bool buried);
+void tracked_dies(const struct tracked_batch *t, uint32_t pos, uint32_t deliveries, bool buried);
 void queue_log_deaths(struct queue_shared *shared);
 
-RB_PROTOTYPE(touched_by_batch, touched, by_batch, touched_compare)
-RB_PROTOTYPE(touched_by_ready, touched, by_ready, touched_compare)
-RB_PROTOTYPE(touched_by_timer, touched, by_timer, touched_timer_compare)
+RB_PROTOTYPE(tracked_by_batch, tracked_batch, by_batch, tracked_compare)
+RB_PROTOTYPE(tracked_by_ready, tracked_batch, by_ready, tracked_compare)
+RB_PROTOTYPE(tracked_by_timer, tracked_batch, by_timer, tracked_timer_compare)
 
 #endif

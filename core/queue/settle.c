@@ -33,7 +33,7 @@ static uint32_t uncounted(const struct span *span)
 }
 
 /* The lease of the span ends and it becomes `to`. */
-static void end_lease(struct touched *t, uint32_t pos, const struct span *to)
+static void end_lease(struct tracked_batch *t, uint32_t pos, const struct span *to)
 {
     const struct span *span = &t->mark.spans[pos];
 
@@ -41,17 +41,17 @@ static void end_lease(struct touched *t, uint32_t pos, const struct span *to)
         span->lessee->n_leased -= span_items(span);
     /* Given back uncounted, a stream's items are in the store what they were before. */
     if (span->kind == GET_CLAIM || to->state != ITEM_READY || to->deliveries != span->deliveries)
-        touched_dirty(t);
+        tracked_dirty(t);
     if (to->when_us != TIME_FOREVER)
-        touched_timer(t, to->when_us);
+        tracked_timer(t, to->when_us);
     queue_changed(t->queue);
     mark_change(&t->mark, pos, to);
 }
 
 /* What nobody has leased becomes `to`. */
-static void change_free(struct touched *t, uint32_t pos, const struct span *to)
+static void change_free(struct tracked_batch *t, uint32_t pos, const struct span *to)
 {
-    touched_dirty(t);
+    tracked_dirty(t);
     queue_changed(t->queue);
     mark_change(&t->mark, pos, to);
 }
@@ -68,7 +68,7 @@ static int64_t retry_delay_us(const struct queue_settings *settings, uint32_t de
     return time_min(delay_us, RETRY_DELAY_MAX_US);
 }
 
-void touched_fail(struct touched *t, uint32_t pos)
+void tracked_fail(struct tracked_batch *t, uint32_t pos)
 {
     const struct queue_settings *settings = &t->queue->record.settings;
     struct span to = {.deliveries = counted(&t->mark.spans[pos]), .when_us = TIME_FOREVER};
@@ -76,7 +76,7 @@ void touched_fail(struct touched *t, uint32_t pos)
 
     if (to.deliveries >= settings->max_deliveries) {
         to.state = ITEM_DEAD;
-        touched_dies(t, pos, to.deliveries, false);
+        tracked_dies(t, pos, to.deliveries, false);
     } else if (delay_us > 0) {
         to.state = ITEM_DELAYED;
         to.when_us = time_after(t->queue->shared->now_us, delay_us);
@@ -84,19 +84,19 @@ void touched_fail(struct touched *t, uint32_t pos)
     end_lease(t, pos, &to);
 }
 
-static void span_return(struct touched *t, uint32_t pos)
+static void span_return(struct tracked_batch *t, uint32_t pos)
 {
     const struct span *span = &t->mark.spans[pos];
     struct span to = {.deliveries = uncounted(span), .when_us = TIME_FOREVER};
     struct queue_record *record = &t->queue->record;
 
-    t->queue->loose = true;
+    t->queue->counters_dirty = true;
     record->total_gets -= span_items(span);
     record->redelivered -= to.deliveries > 0 ? span_items(span) : 0;
     end_lease(t, pos, &to);
 }
 
-static void span_renew(struct touched *t, uint32_t pos)
+static void span_renew(struct tracked_batch *t, uint32_t pos)
 {
     const struct queue_settings *settings = &t->queue->record.settings;
     struct span to = t->mark.spans[pos];
@@ -104,15 +104,15 @@ static void span_renew(struct touched *t, uint32_t pos)
     if (to.kind != GET_CLAIM)
         return;
     if (to.lease_us != settings->lease_us)
-        touched_dirty(t);
+        tracked_dirty(t);
     to.lease_us = settings->lease_us;
     to.when_us = time_min(time_after(t->queue->shared->now_us, settings->lease_us),
                           time_after(to.first_us, settings->lease_max_us));
-    touched_timer(t, to.when_us);
+    tracked_timer(t, to.when_us);
     mark_change(&t->mark, pos, &to);
 }
 
-static void settle_span(struct touched *t, uint32_t pos, enum settle_verb verb)
+static void settle_span(struct tracked_batch *t, uint32_t pos, enum settle_verb verb)
 {
     struct span to = {.state = ITEM_DONE, .when_us = TIME_FOREVER};
 
@@ -124,7 +124,7 @@ static void settle_span(struct touched *t, uint32_t pos, enum settle_verb verb)
         span_return(t, pos);
         break;
     case SETTLE_NACK:
-        touched_fail(t, pos);
+        tracked_fail(t, pos);
         break;
     case SETTLE_RENEW:
         span_renew(t, pos);
@@ -132,7 +132,7 @@ static void settle_span(struct touched *t, uint32_t pos, enum settle_verb verb)
     case SETTLE_BURY:
         to.state = ITEM_DEAD;
         to.deliveries = counted(&t->mark.spans[pos]);
-        touched_dies(t, pos, to.deliveries, true);
+        tracked_dies(t, pos, to.deliveries, true);
         end_lease(t, pos, &to);
         break;
     case SETTLE_DROP:
@@ -161,11 +161,11 @@ static bool concerns(const struct settlement *s, const struct span *span)
 }
 
 /* Cut before the item, if it is in the midst of a span that the settlement concerns. */
-static int cut_at(struct touched *t, const struct settlement *s, uint32_t at)
+static int cut_at(struct tracked_batch *t, const struct settlement *s, uint32_t at)
 {
     if (at >= t->mark.n_items || !concerns(s, &t->mark.spans[mark_find(&t->mark, at)]))
         return 0;
-    return touched_cut(t, at);
+    return tracked_cut(t, at);
 }
 
 /* Items of [from, to) that the span covers. */
@@ -177,7 +177,7 @@ static uint32_t overlap(const struct span *span, uint32_t from, uint32_t to)
     return high - low;
 }
 
-static void settle_range(struct touched *t, const struct settlement *s, uint64_t *n_late)
+static void settle_range(struct tracked_batch *t, const struct settlement *s, uint64_t *n_late)
 {
     uint32_t first = mark_find(&t->mark, s->from), pos;
 
@@ -192,17 +192,17 @@ static void settle_range(struct touched *t, const struct settlement *s, uint64_t
     mark_merge(&t->mark, first, pos - 1);
 }
 
-/* The batch, open. Only a DROP has to do with batches that nobody has touched. */
-static int find_batch(struct queue *q, const struct settlement *s, struct touched **touched)
+/* The batch, open. Only a DROP has to do with batches that are not tracked. */
+static int find_batch(struct queue *q, const struct settlement *s, struct tracked_batch **tracked)
 {
-    if (s->verb != SETTLE_DROP && !touched_find(q, s->batch))
+    if (s->verb != SETTLE_DROP && !tracked_find(q, s->batch))
         return -ENOENT;
-    return queue_touch(q, s->batch, touched);
+    return queue_track(q, s->batch, tracked);
 }
 
 int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late)
 {
-    struct touched *t;
+    struct tracked_batch *t;
     int rc = find_batch(q, settlement, &t);
 
     assert(settlement->from < settlement->to);
@@ -214,7 +214,7 @@ int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t 
         return rc;
     if (settlement->to > t->mark.n_items) {
         *n_late += settlement->to - settlement->from;
-        touched_close(t);
+        tracked_close(t);
         return 0;
     }
     rc = cut_at(t, settlement, settlement->from);
@@ -222,7 +222,7 @@ int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t 
         rc = cut_at(t, settlement, settlement->to);
     if (rc == 0)
         settle_range(t, settlement, n_late);
-    touched_close(t);
+    tracked_close(t);
     if (rc != -EBADMSG || settlement->verb > SETTLE_BURY)
         return rc;
     /* It is set aside: whoever holds items of it must not ask for ever. */
@@ -233,7 +233,7 @@ int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t 
 /* ---- purge ---- */
 
 /* Nobody can see what is in a batch that was set aside: all of it that is not lent goes. */
-static bool is_purged(const struct touched *t, const struct span *span)
+static bool is_purged(const struct tracked_batch *t, const struct span *span)
 {
     if (t->damaged)
         return span->state != ITEM_LEASED && span->state != ITEM_DONE;
@@ -241,7 +241,7 @@ static bool is_purged(const struct touched *t, const struct span *span)
 }
 
 /* Takes the batch open and closes it. */
-static void purge_touched(struct touched *t, uint64_t *n_items)
+static void purge_tracked(struct tracked_batch *t, uint64_t *n_items)
 {
     struct span done = {.state = ITEM_DONE, .when_us = TIME_FOREVER};
 
@@ -252,19 +252,19 @@ static void purge_touched(struct touched *t, uint64_t *n_items)
         mark_change(&t->mark, pos, &done);
     }
     mark_merge(&t->mark, 0, t->mark.n_spans - 1);
-    touched_dirty(t);
-    touched_close(t);
+    tracked_dirty(t);
+    tracked_close(t);
 }
 
 static void purge_set_aside(struct queue *q, uint64_t *n_items)
 {
-    struct touched *t;
+    struct tracked_batch *t;
 
-    RB_FOREACH (t, touched_by_batch, &q->touched) {
+    RB_FOREACH (t, tracked_by_batch, &q->tracked) {
         if (!t->damaged)
             continue;
-        touched_open(t);
-        purge_touched(t, n_items);
+        tracked_open(t);
+        purge_tracked(t, n_items);
     }
 }
 
@@ -273,13 +273,13 @@ static int purge_damaged(struct queue *q)
 {
     while (q->n_damaged > 0) {
         struct queue_front front = {.batch = q->damaged[q->n_damaged - 1]};
-        struct touched *t;
-        int rc = touched_new(q, &front, &t);
+        struct tracked_batch *t;
+        int rc = tracked_new(q, &front, &t);
 
         if (rc < 0)
             return rc;
-        touched_dirty(t);
-        touched_close(t);
+        tracked_dirty(t);
+        tracked_close(t);
         q->n_damaged--;
     }
     q->record.n_items -= q->n_unreachable;
@@ -291,7 +291,7 @@ static int purge_damaged(struct queue *q)
 int queue_purge(struct queue *q, uint64_t below, uint64_t *n_items)
 {
     for (int i = 0; i < PURGE_BATCHES; i++) {
-        struct touched *t;
+        struct tracked_batch *t;
         int rc = queue_lowest(q, below, &t);
 
         if (rc < 0)
@@ -300,7 +300,7 @@ int queue_purge(struct queue *q, uint64_t below, uint64_t *n_items)
             purge_set_aside(q, n_items);
             return purge_damaged(q);
         }
-        purge_touched(t, n_items);
+        purge_tracked(t, n_items);
     }
     return PURGE_MORE;
 }

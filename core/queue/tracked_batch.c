@@ -1,7 +1,7 @@
 /*
- * Touched batches: made when the first item of a batch is leased or dropped, freed when the store
+ * Tracked batches: made when the first item of a batch is leased or dropped, freed when the store
  * has lost the batch, or when all of it is plainly ready again and the store has no mark of it;
- * then it is an untouched one as before and, where need be, `head` goes back to it.
+ * then it is an untracked one as before and, where need be, `head` goes back to it.
  */
 #include "core/queue/queue.h"
 
@@ -12,34 +12,34 @@
 #include "core/clock.h"
 #include "core/log.h"
 
-static int touched_compare(const struct touched *a, const struct touched *b)
+static int tracked_compare(const struct tracked_batch *a, const struct tracked_batch *b)
 {
     return (a->batch > b->batch) - (a->batch < b->batch);
 }
 
-static int touched_timer_compare(const struct touched *a, const struct touched *b)
+static int tracked_timer_compare(const struct tracked_batch *a, const struct tracked_batch *b)
 {
     if (a->timer_us != b->timer_us)
         return a->timer_us < b->timer_us ? -1 : 1;
     if (a->queue->record.number != b->queue->record.number)
         return a->queue->record.number < b->queue->record.number ? -1 : 1;
-    return touched_compare(a, b);
+    return tracked_compare(a, b);
 }
 
-RB_GENERATE(touched_by_batch, touched, by_batch, touched_compare)
-RB_GENERATE(touched_by_ready, touched, by_ready, touched_compare)
-RB_GENERATE(touched_by_timer, touched, by_timer, touched_timer_compare)
+RB_GENERATE(tracked_by_batch, tracked_batch, by_batch, tracked_compare)
+RB_GENERATE(tracked_by_ready, tracked_batch, by_ready, tracked_compare)
+RB_GENERATE(tracked_by_timer, tracked_batch, by_timer, tracked_timer_compare)
 
-struct touched *touched_find(struct queue *q, uint64_t batch)
+struct tracked_batch *tracked_find(struct queue *q, uint64_t batch)
 {
-    struct touched wanted = {.batch = batch};
+    struct tracked_batch wanted = {.batch = batch};
 
-    return RB_FIND(touched_by_batch, &q->touched, &wanted);
+    return RB_FIND(tracked_by_batch, &q->tracked, &wanted);
 }
 
 /* ---- what the queue is to be told of ---- */
 
-uint64_t queue_n_untouched(const struct queue *q)
+uint64_t queue_n_untracked(const struct queue *q)
 {
     uint64_t elsewhere = q->n_unreachable;
 
@@ -63,7 +63,7 @@ void queue_unsaved(struct queue *q)
     q->unsaved = true;
 }
 
-/* ---- the lowest untouched batch ---- */
+/* ---- the lowest untracked batch ---- */
 
 /* An unreadable batch, already logged by the store. Kept in mind so that a purge removes it. */
 static int note_damaged(struct queue *q, uint64_t batch)
@@ -89,7 +89,7 @@ static void all_seen(struct queue *q)
 
     for (int state = ITEM_READY; state < ITEM_DONE; state++)
         bytes += q->bytes[state];
-    q->n_unreachable += queue_n_untouched(q);
+    q->n_unreachable += queue_n_untracked(q);
     if (q->record.n_bytes > bytes)
         q->unreachable_bytes += q->record.n_bytes - bytes;
     q->head = q->record.next_batch;
@@ -114,14 +114,14 @@ int queue_peek(struct queue *q)
     struct store *store = q->shared->store;
     struct batch_view view;
 
-    while (q->front.batch == 0 && queue_n_untouched(q) > 0) {
+    while (q->front.batch == 0 && queue_n_untracked(q) > 0) {
         uint64_t batch = 0;
         int rc;
 
-        while (touched_find(q, q->head))
+        while (tracked_find(q, q->head))
             q->head++;
         rc = store->ops->batch_next(store, q->record.number, q->head, &batch, &view);
-        if (rc == 0 && !touched_find(q, batch)) {
+        if (rc == 0 && !tracked_find(q, batch)) {
             q->head = batch;
             view_front(&q->front, batch, &view);
         } else if (rc == -ENOENT) {
@@ -137,39 +137,39 @@ int queue_peek(struct queue *q)
     return 0;
 }
 
-/* The untouched batch in front becomes a touched one. */
-static int take_front(struct queue *q, struct touched **touched)
+/* The untracked batch in front is tracked from now on. */
+static int take_front(struct queue *q, struct tracked_batch **tracked)
 {
     struct queue_front front = q->front;
-    int rc = touched_new(q, &front, touched);
+    int rc = tracked_new(q, &front, tracked);
 
     if (rc == 0)
         q->head = front.batch + 1;
     return rc;
 }
 
-int queue_lowest(struct queue *q, uint64_t below, struct touched **touched)
+int queue_lowest(struct queue *q, uint64_t below, struct tracked_batch **tracked)
 {
-    struct touched *t = RB_MIN(touched_by_ready, &q->ready);
+    struct tracked_batch *t = RB_MIN(tracked_by_ready, &q->ready);
     int rc;
 
-    *touched = NULL;
+    *tracked = NULL;
     if (!t || t->batch >= q->head) {
         rc = queue_peek(q);
         if (rc < 0)
             return rc;
         if (q->front.batch > 0 && (!t || q->front.batch < t->batch))
-            return q->front.batch < below ? take_front(q, touched) : 0;
+            return q->front.batch < below ? take_front(q, tracked) : 0;
     }
     if (!t || t->batch >= below)
         return 0;
-    touched_open(t);
-    *touched = t;
+    tracked_open(t);
+    *tracked = t;
     return 0;
 }
 
-/* An untouched batch, wherever it stands, becomes a touched one. */
-static int touch_stored(struct queue *q, uint64_t batch, struct touched **touched)
+/* An untracked batch, wherever it stands, is tracked from now on. */
+static int touch_stored(struct queue *q, uint64_t batch, struct tracked_batch **tracked)
 {
     struct store *store = q->shared->store;
     struct queue_front front;
@@ -181,7 +181,7 @@ static int touch_stored(struct queue *q, uint64_t batch, struct touched **touche
         return -ENOENT;
     if (batch == q->front.batch) {
         front = q->front;
-        return touched_new(q, &front, touched);
+        return tracked_new(q, &front, tracked);
     }
     rc = store->ops->batch_next(store, q->record.number, batch, &found, &view);
     if ((rc == 0 || rc == -EBADMSG) && found != batch)
@@ -189,23 +189,23 @@ static int touch_stored(struct queue *q, uint64_t batch, struct touched **touche
     if (rc < 0)
         return rc;
     view_front(&front, batch, &view);
-    return touched_new(q, &front, touched);
+    return tracked_new(q, &front, tracked);
 }
 
-int queue_touch(struct queue *q, uint64_t batch, struct touched **touched)
+int queue_track(struct queue *q, uint64_t batch, struct tracked_batch **tracked)
 {
-    *touched = touched_find(q, batch);
-    if (!*touched)
-        return touch_stored(q, batch, touched);
-    touched_open(*touched);
+    *tracked = tracked_find(q, batch);
+    if (!*tracked)
+        return touch_stored(q, batch, tracked);
+    tracked_open(*tracked);
     return 0;
 }
 
 /* ---- life ---- */
 
-int touched_new(struct queue *q, const struct queue_front *front, struct touched **touched)
+int tracked_new(struct queue *q, const struct queue_front *front, struct tracked_batch **tracked)
 {
-    struct touched *t = calloc(1, sizeof(*t));
+    struct tracked_batch *t = calloc(1, sizeof(*t));
 
     if (!t)
         return -ENOMEM;
@@ -219,46 +219,46 @@ int touched_new(struct queue *q, const struct queue_front *front, struct touched
     t->put_time_us = front->put_time_us;
     t->verified = front->verified;
     t->timer_us = TIME_FOREVER;
-    RB_INSERT(touched_by_batch, &q->touched, t);
+    RB_INSERT(tracked_by_batch, &q->tracked, t);
     if (q->front.batch == t->batch)
         q->front.batch = 0;
-    *touched = t;
+    *tracked = t;
     return 0;
 }
 
-static void set_ready(struct touched *t, bool ready)
+static void set_ready(struct tracked_batch *t, bool ready)
 {
     if (ready && !t->is_ready)
-        RB_INSERT(touched_by_ready, &t->queue->ready, t);
+        RB_INSERT(tracked_by_ready, &t->queue->ready, t);
     if (!ready && t->is_ready)
-        RB_REMOVE(touched_by_ready, &t->queue->ready, t);
+        RB_REMOVE(tracked_by_ready, &t->queue->ready, t);
     t->is_ready = ready;
 }
 
-void touched_timer(struct touched *t, int64_t when_us)
+void tracked_timer(struct tracked_batch *t, int64_t when_us)
 {
     if (when_us != TIME_FOREVER && when_us >= t->timer_us)
         return;
     if (t->timer_us != TIME_FOREVER)
-        RB_REMOVE(touched_by_timer, &t->queue->shared->timers, t);
+        RB_REMOVE(tracked_by_timer, &t->queue->shared->timers, t);
     t->timer_us = when_us;
     if (when_us != TIME_FOREVER)
-        RB_INSERT(touched_by_timer, &t->queue->shared->timers, t);
+        RB_INSERT(tracked_by_timer, &t->queue->shared->timers, t);
 }
 
-void touched_free(struct touched *t)
+void tracked_free(struct tracked_batch *t)
 {
     set_ready(t, false);
-    touched_timer(t, TIME_FOREVER);
+    tracked_timer(t, TIME_FOREVER);
     if (t->dirty)
         TAILQ_REMOVE(&t->queue->shared->dirty, t, dirty_link);
-    RB_REMOVE(touched_by_batch, &t->queue->touched, t);
+    RB_REMOVE(tracked_by_batch, &t->queue->tracked, t);
     batch_index_fini(&t->index);
     mark_fini(&t->mark);
     free(t);
 }
 
-void touched_open(struct touched *t)
+void tracked_open(struct tracked_batch *t)
 {
     for (int state = ITEM_READY; state < ITEM_STATES; state++) {
         t->queue->items[state] -= t->mark.items[state];
@@ -266,14 +266,14 @@ void touched_open(struct touched *t)
     }
 }
 
-/* Nothing of it differs from a batch that was never touched. */
-static bool is_untouched(const struct touched *t)
+/* Nothing of it differs from a batch that was never tracked. */
+static bool is_untracked(const struct tracked_batch *t)
 {
     return !t->stored && !t->dirty && !t->damaged && t->mark.n_items > 0 &&
            t->mark.items[ITEM_READY] == t->mark.n_items && mark_is_plain(&t->mark);
 }
 
-static void untouch(struct touched *t)
+static void untouch(struct tracked_batch *t)
 {
     struct queue *q = t->queue;
 
@@ -286,14 +286,14 @@ static void untouch(struct touched *t)
                                         .put_time_us = t->put_time_us,
                                         .verified = t->verified};
     }
-    touched_free(t);
+    tracked_free(t);
 }
 
-void touched_close(struct touched *t)
+void tracked_close(struct tracked_batch *t)
 {
     struct queue *q = t->queue;
 
-    if (is_untouched(t)) {
+    if (is_untracked(t)) {
         untouch(t);
         return;
     }
@@ -308,7 +308,7 @@ void touched_close(struct touched *t)
     set_ready(t, t->mark.items[ITEM_READY] > 0 && !t->damaged);
 }
 
-void touched_dirty(struct touched *t)
+void tracked_dirty(struct tracked_batch *t)
 {
     queue_unsaved(t->queue);
     if (!t->dirty)
@@ -316,27 +316,27 @@ void touched_dirty(struct touched *t)
     t->dirty = true;
 }
 
-void touched_saved(struct touched *t, bool stored)
+void tracked_saved(struct tracked_batch *t, bool stored)
 {
     if (t->dirty)
         TAILQ_REMOVE(&t->queue->shared->dirty, t, dirty_link);
     t->dirty = false;
     t->stored = stored;
-    touched_open(t);
+    tracked_open(t);
     if (t->mark.items[ITEM_DONE] == t->mark.n_items)
-        touched_free(t);
+        tracked_free(t);
     else
-        touched_close(t);
+        tracked_close(t);
 }
 
 /* ---- bytes ---- */
 
-static bool is_same(const struct touched *t, const struct batch_view *view)
+static bool is_same(const struct tracked_batch *t, const struct batch_view *view)
 {
     return view->n_items == t->mark.n_items && view->framing == t->framing;
 }
 
-static int read_batch(struct touched *t, struct batch_view *view)
+static int read_batch(struct tracked_batch *t, struct batch_view *view)
 {
     struct store *store = t->queue->shared->store;
     uint64_t number = t->queue->record.number, batch = 0;
@@ -351,7 +351,7 @@ static int read_batch(struct touched *t, struct batch_view *view)
     return rc;
 }
 
-int touched_view(struct touched *t, bool with_index, struct batch_view *view)
+int tracked_view(struct tracked_batch *t, bool with_index, struct batch_view *view)
 {
     int rc = t->damaged ? -EBADMSG : read_batch(t, view);
 
@@ -369,7 +369,7 @@ int touched_view(struct touched *t, bool with_index, struct batch_view *view)
     return rc;
 }
 
-int touched_cut(struct touched *t, uint32_t at)
+int tracked_cut(struct tracked_batch *t, uint32_t at)
 {
     struct batch_view view;
     uint32_t from;
@@ -377,7 +377,7 @@ int touched_cut(struct touched *t, uint32_t at)
 
     if (!mark_needs_cut(&t->mark, at))
         return 0;
-    rc = touched_view(t, true, &view);
+    rc = tracked_view(t, true, &view);
     if (rc < 0)
         return rc;
     rc = mark_reserve(&t->mark, 1);

@@ -41,7 +41,7 @@ static int scratch_reserve(struct service *s, size_t size)
     return 0;
 }
 
-static int write_mark(struct service *s, struct touched *t)
+static int write_mark(struct service *s, struct tracked_batch *t)
 {
     const struct queue_record *record = &t->queue->record;
     struct mark_head head = {t->framing, t->mark.n_items, t->put_time_us};
@@ -94,7 +94,7 @@ static int write_all(struct service *s)
     const struct staged_put *put;
     const struct sequence *seq;
     const struct queue *q;
-    struct touched *t;
+    struct tracked_batch *t;
     int rc = 0;
 
     for (put = s->staged; put && rc == 0; put = put->next)
@@ -186,14 +186,14 @@ static void take_staged(struct service *s)
 
 static void take_saved(struct service *s)
 {
-    struct touched *t;
+    struct tracked_batch *t;
     struct queue *q;
 
     while ((t = TAILQ_FIRST(&s->shared.dirty)) != NULL)
-        touched_saved(t, !mark_is_plain(&t->mark));
+        tracked_saved(t, !mark_is_plain(&t->mark));
     while ((q = TAILQ_FIRST(&s->shared.unsaved)) != NULL) {
         TAILQ_REMOVE(&s->shared.unsaved, q, unsaved_link);
-        q->unsaved = q->loose = false;
+        q->unsaved = q->counters_dirty = false;
     }
 }
 

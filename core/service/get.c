@@ -11,18 +11,18 @@
 static int get(struct reply *reply, struct queue *q)
 {
     const struct request *request = reply->request;
-    int rc = queue_lease(q, request, &reply->session->lessee, &reply->result.loan);
+    int rc = queue_lease(q, request, &reply->session->lessee, &reply->result.lease);
 
     if (rc < 0)
         return service_status(rc);
-    if (reply->result.loan.n_parts == 0 && request->in.get.arm && !request->in.get.item)
+    if (reply->result.lease.n_parts == 0 && request->in.get.arm && !request->in.get.item)
         return session_stand_in_line(reply->session, q);
     return 0;
 }
 
 static bool found_nothing(const struct reply *reply)
 {
-    return reply->status == 0 && reply->result.loan.n_parts == 0;
+    return reply->status == 0 && reply->result.lease.n_parts == 0;
 }
 
 void service_get(struct service *s, struct reply *reply)
@@ -63,12 +63,12 @@ void service_run_claims(struct service *s)
 bool service_get_again(struct service *s, struct reply *reply)
 {
     struct queue *q = service_find(s, reply->queue);
-    struct loan *loan = &reply->result.loan;
+    struct lease *lease = &reply->result.lease;
 
-    if (reply->kind != REQUEST_GET || !q || loan->n_parts == 0 || loan->kind != GET_CLAIM ||
-        queue_lends(q, loan))
+    if (reply->kind != REQUEST_GET || !q || lease->n_parts == 0 || lease->kind != GET_CLAIM ||
+        queue_lends(q, lease))
         return false;
-    loan_fini(loan);
+    lease_fini(lease);
     service_get(s, reply);
     return true;
 }
@@ -76,13 +76,13 @@ bool service_get_again(struct service *s, struct reply *reply)
 int service_fill_get(struct service *s, struct reply *reply)
 {
     struct queue *q = service_find(s, reply->queue);
-    int rc = q ? queue_fill(q, &reply->result.loan, reply->request) : -ENOENT;
+    int rc = q ? queue_fill(q, &reply->result.lease, reply->request) : -ENOENT;
 
     if (rc == -ENOMEM && reply->given)
         return -ETIMEDOUT; /* they may be in somebody's hands */
     reply->given = rc == 0;
     if (rc < 0 && q) {
-        queue_unlease(q, &reply->result.loan);
+        queue_unlease(q, &reply->result.lease);
         rc = service_status(rc);
     }
     return rc;

@@ -20,7 +20,7 @@ static void reply_free(struct reply *reply)
         s->n_replies--;
     }
     if (reply->kind == REQUEST_GET)
-        loan_fini(&reply->result.loan);
+        lease_fini(&reply->result.lease);
     free(reply);
 }
 

@@ -1,6 +1,7 @@
 /* One round of the service: see service_state.h. */
 #include "core/service/service_state.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -36,6 +37,12 @@ static int settle(struct service *s, struct reply *reply)
     return service_status(rc);
 }
 
+static void start_settle(struct service *s, struct reply *reply)
+{
+    reply->status = settle(s, reply);
+    TAILQ_INSERT_TAIL(&s->waiting, reply, link);
+}
+
 static void start_purge(struct service *s, struct reply *reply)
 {
     struct queue *q = service_find(s, reply->queue);
@@ -48,33 +55,70 @@ static void start_purge(struct service *s, struct reply *reply)
     TAILQ_INSERT_TAIL(&s->purges, reply, link);
 }
 
-static void start_reply(struct service *s, struct reply *reply)
+static int fill_settle(struct service *s, struct reply *reply)
 {
-    switch (reply->kind) {
-    case REQUEST_GET:
-        service_get(s, reply);
-        break;
-    case REQUEST_SETTLE:
-        reply->status = settle(s, reply);
-        TAILQ_INSERT_TAIL(&s->waiting, reply, link);
-        break;
-    case REQUEST_MAKE:
-        service_make(s, reply);
-        break;
-    case REQUEST_REMOVE:
-        service_remove(s, reply);
-        break;
-    case REQUEST_SET:
-        service_set(s, reply);
-        break;
-    case REQUEST_PURGE:
-        start_purge(s, reply);
-        break;
-    default:
-        service_finish(s, reply, -EPROTO);
-        break;
-    }
+    reply->request->out.settle.n_late = reply->result.n_late;
+    return 0;
 }
+
+static int fill_purge(struct service *s, struct reply *reply)
+{
+    reply->request->out.purge.n_items = reply->result.purge.n_items;
+    return 0;
+}
+
+static int fill_entry(struct service *s, struct reply *reply)
+{
+    reply->request->out.make.entry = reply->result.entry;
+    return 0;
+}
+
+/* ---- those without a reply ---- */
+
+static void take_sync(struct service *s, struct session *session, struct request *request)
+{
+    answers_add(&s->syncs, request, 0);
+}
+
+static void take_watch(struct service *s, struct session *session, struct request *request)
+{
+    session_watch(&s->sessions, session, request, s->shared.now_us, &s->answers);
+}
+
+static void take_arm(struct service *s, struct session *session, struct request *request)
+{
+    answers_add(&s->arms, request, 0);
+}
+
+static void take_list(struct service *s, struct session *session, struct request *request)
+{
+    answers_add(&s->lists, request, 0);
+}
+
+/* ---- the kinds ---- */
+
+/* What is done with a request: it is taken as it is, or it is given a reply, which is started and,
+ * where that went well, filled in at the end of the round (0, or the status that it has instead).
+ */
+static const struct {
+    void (*take)(struct service *s, struct session *session, struct request *request);
+    void (*start)(struct service *s, struct reply *reply);
+    int (*fill)(struct service *s, struct reply *reply);
+} kinds[REQUEST_KINDS] = {
+    [REQUEST_SYNC] = {.take = take_sync},
+    [REQUEST_WATCH] = {.take = take_watch},
+    [REQUEST_ARM] = {.take = take_arm},
+    [REQUEST_PUT] = {.take = service_put},
+    [REQUEST_LIST] = {.take = take_list},
+    [REQUEST_GET] = {.start = service_get, .fill = service_fill_get},
+    [REQUEST_SETTLE] = {.start = start_settle, .fill = fill_settle},
+    [REQUEST_MAKE] = {.start = service_make, .fill = fill_entry},
+    [REQUEST_REMOVE] = {.start = service_remove},
+    [REQUEST_SET] = {.start = service_set, .fill = fill_entry},
+    [REQUEST_PURGE] = {.start = start_purge, .fill = fill_purge},
+};
+
+static_assert(REQUEST_KINDS == 11, "each kind has a row here");
 
 static void take_replied(struct service *s, struct session *session, struct request *request)
 {
@@ -85,7 +129,7 @@ static void take_replied(struct service *s, struct session *session, struct requ
     if (rc < 0)
         answers_add(&s->answers, request, rc);
     else if (news == REPLY_NEW)
-        start_reply(s, reply);
+        kinds[reply->kind].start(s, reply);
     else if (news == REPLY_REPEATED && !service_get_again(s, reply))
         TAILQ_INSERT_TAIL(&s->finished, reply, link);
 }
@@ -101,26 +145,12 @@ static void take(struct service *s, struct request *request)
         answers_add(&s->answers, request, s->failed ? -EIO : -ENOMEM);
         return;
     }
-    switch (request->kind) {
-    case REQUEST_SYNC:
-        answers_add(&s->syncs, request, 0);
-        break;
-    case REQUEST_WATCH:
-        session_watch(&s->sessions, session, request, s->shared.now_us, &s->answers);
-        break;
-    case REQUEST_ARM:
-        answers_add(&s->arms, request, 0);
-        break;
-    case REQUEST_PUT:
-        service_put(s, session, request);
-        break;
-    case REQUEST_LIST:
-        answers_add(&s->lists, request, 0);
-        break;
-    default:
+    if (request->kind >= REQUEST_KINDS)
+        answers_add(&s->answers, request, -EPROTO);
+    else if (kinds[request->kind].take)
+        kinds[request->kind].take(s, session, request);
+    else
         take_replied(s, session, request);
-        break;
-    }
 }
 
 /* ---- the round ---- */
@@ -214,27 +244,9 @@ static void run_each(struct service *s, struct answers *list,
 /* The status. */
 static int fill_reply(struct service *s, struct reply *reply)
 {
-    struct request *request = reply->request;
-
-    if (reply->status < 0)
+    if (reply->status < 0 || !kinds[reply->kind].fill)
         return reply->status;
-    switch (reply->kind) {
-    case REQUEST_GET:
-        return service_fill_get(s, reply);
-    case REQUEST_SETTLE:
-        request->out.settle.n_late = reply->result.n_late;
-        break;
-    case REQUEST_PURGE:
-        request->out.purge.n_items = reply->result.purge.n_items;
-        break;
-    case REQUEST_MAKE:
-    case REQUEST_SET:
-        request->out.make.entry = reply->result.entry;
-        break;
-    default:
-        break;
-    }
-    return reply->status;
+    return kinds[reply->kind].fill(s, reply);
 }
 
 static void end_replies(struct service *s, struct reply_list *list)

@@ -258,7 +258,7 @@ static void end(struct service *s)
 
     service_round(s);
     RB_FOREACH (q, queue_by_number, &s->by_number) {
-        if (q->loose)
+        if (q->counters_dirty)
             queue_unsaved(q);
     }
     service_commit(s);

@@ -55,9 +55,9 @@ struct reply {
     uint64_t queue;
     struct request *request; /* NULL: answered */
     int status;
-    bool given; /* GET: the loan was laid into an answer */
+    bool given; /* GET: the lease was laid into an answer */
     union {
-        struct loan loan;         /* GET */
+        struct lease lease;       /* GET */
         uint64_t n_late;          /* SETTLE */
         struct queue_entry entry; /* MAKE, SET */
         struct {

@@ -14,93 +14,104 @@ static void seal(uint8_t *row, size_t len)
 
 static int seal_check(const uint8_t *row, size_t len)
 {
-    if (get_le32(row + len - 4) != crc32c(row, len - 4))
-        return -EBADMSG;
-    return row[0] == RECORD_VERSION ? 0 : -EBADMSG;
+    return get_le32(row + len - 4) == crc32c(row, len - 4) ? 0 : -EBADMSG;
 }
+
+/* ---- queues ---- */
+
+#define QUEUE_HEAD (2 + QUEUE_NAME_MAX)
+
+/* A row of version 1 has so many of each, and does not say so. */
+#define FIRST_SETTINGS 10
+#define FIRST_COUNTERS 6
+
+#define PUT(name, shown)     at = put_le64(at, record->name);
+#define ADDRESS(name, shown) &record->name,
 
 void record_queue_encode(const struct queue_record *record, uint8_t row[RECORD_QUEUE_BYTES])
 {
-    const struct queue_settings *own = &record->settings;
-    const uint64_t numbers[RECORD_QUEUE_NUMBERS] = {
-        (uint64_t)own->maxsize,
-        (uint64_t)own->max_item_size,
-        (uint64_t)own->framing,
-        (uint64_t)own->lease_us,
-        (uint64_t)own->lease_max_us,
-        (uint64_t)own->retry_delay_us,
-        (uint64_t)own->max_deliveries,
-        (uint64_t)own->mode,
-        (uint64_t)own->owner,
-        (uint64_t)own->group,
-        record->next_batch,
-        record->n_items,
-        record->n_bytes,
-        (uint64_t)record->made_us,
-        record->total_puts,
-        record->total_gets,
-        record->batch_puts,
-        record->batch_gets,
-        record->redelivered,
-        record->expired,
-    };
+    const int64_t *settings = (const int64_t *)&record->settings;
     size_t name_len = strnlen(record->name, QUEUE_NAME_MAX);
+    uint8_t *at = row + QUEUE_HEAD;
 
     memset(row, 0, RECORD_QUEUE_BYTES);
-    row[0] = RECORD_VERSION;
+    row[0] = RECORD_QUEUE_VERSION;
     row[1] = (uint8_t)name_len;
     memcpy(row + 2, record->name, name_len);
-    for (size_t i = 0; i < RECORD_QUEUE_NUMBERS; i++)
-        put_le64(row + 2 + QUEUE_NAME_MAX + 8 * i, numbers[i]);
+    if (RECORD_QUEUE_VERSION > 1) {
+        *at++ = QUEUE_N_SETTINGS;
+        *at++ = QUEUE_N_COUNTERS;
+    }
+    for (size_t i = 0; i < QUEUE_N_SETTINGS; i++)
+        at = put_le64(at, (uint64_t)settings[i]);
+    at = put_le64(at, record->next_batch);
+    at = put_le64(at, record->n_items);
+    at = put_le64(at, record->n_bytes);
+    at = put_le64(at, (uint64_t)record->made_us);
+    QUEUE_COUNTERS(PUT)
     seal(row, RECORD_QUEUE_BYTES);
 }
-
-static void queue_numbers(struct queue_record *record, const uint64_t *numbers)
+/* What the row says of how many there are, and where they begin; NULL: this is no such row. */
+static const uint8_t *numbers_of(const uint8_t *row, size_t len, size_t *n_settings,
+                                 size_t *n_counters)
 {
-    struct queue_settings *own = &record->settings;
+    const uint8_t *at = row + QUEUE_HEAD;
 
-    own->maxsize = (int64_t)numbers[0];
-    own->max_item_size = (int64_t)numbers[1];
-    own->framing = (int64_t)numbers[2];
-    own->lease_us = (int64_t)numbers[3];
-    own->lease_max_us = (int64_t)numbers[4];
-    own->retry_delay_us = (int64_t)numbers[5];
-    own->max_deliveries = (int64_t)numbers[6];
-    own->mode = (int64_t)numbers[7];
-    own->owner = (int64_t)numbers[8];
-    own->group = (int64_t)numbers[9];
-    record->next_batch = numbers[10];
-    record->n_items = numbers[11];
-    record->n_bytes = numbers[12];
-    record->made_us = (int64_t)numbers[13];
-    record->total_puts = numbers[14];
-    record->total_gets = numbers[15];
-    record->batch_puts = numbers[16];
-    record->batch_gets = numbers[17];
-    record->redelivered = numbers[18];
-    record->expired = numbers[19];
+    *n_settings = FIRST_SETTINGS;
+    *n_counters = FIRST_COUNTERS;
+    if (row[0] > 1) {
+        *n_settings = *at++;
+        *n_counters = *at++;
+    }
+    if (*n_settings > QUEUE_N_SETTINGS || *n_counters > QUEUE_N_COUNTERS)
+        return NULL; /* a later program's */
+    return len == (size_t)(at - row) + 8 * (*n_settings + 4 + *n_counters) + 4 ? at : NULL;
+}
+
+/* Settings that a row of an earlier program does not have are the defaults. */
+static int get_numbers(struct queue_record *record, const uint8_t *row, size_t len)
+{
+    uint64_t *const counters[] = {QUEUE_COUNTERS(ADDRESS)};
+    int64_t *settings = (int64_t *)&record->settings;
+    size_t n_settings, n_counters;
+    const uint8_t *at = numbers_of(row, len, &n_settings, &n_counters);
+    struct all_settings all;
+
+    if (!at)
+        return -EBADMSG;
+    settings_default(&all);
+    record->settings = all.own;
+    for (size_t i = 0; i < n_settings; i++, at += 8)
+        settings[i] = (int64_t)get_le64(at);
+    record->next_batch = get_le64(at);
+    record->n_items = get_le64(at + 8);
+    record->n_bytes = get_le64(at + 16);
+    record->made_us = (int64_t)get_le64(at + 24);
+    at += 32;
+    for (size_t i = 0; i < n_counters; i++, at += 8)
+        *counters[i] = get_le64(at);
+    return 0;
 }
 
 int record_queue_decode(struct queue_record *record, const void *row, size_t len)
 {
     const uint8_t *bytes = row;
     struct queue_record found = {0};
-    uint64_t numbers[RECORD_QUEUE_NUMBERS];
 
-    if (len != RECORD_QUEUE_BYTES || seal_check(bytes, len) < 0)
+    if (len < QUEUE_HEAD + 2 + 4 || seal_check(bytes, len) < 0 || bytes[0] < 1 || bytes[0] > 2)
         return -EBADMSG;
     if (bytes[1] < 1 || bytes[1] > QUEUE_NAME_MAX)
         return -EBADMSG;
     memcpy(found.name, bytes + 2, bytes[1]);
     if (!queue_name_valid(found.name) || strlen(found.name) != bytes[1])
         return -EBADMSG;
-
-    for (size_t i = 0; i < RECORD_QUEUE_NUMBERS; i++)
-        numbers[i] = get_le64(bytes + 2 + QUEUE_NAME_MAX + 8 * i);
-    queue_numbers(&found, numbers);
+    if (get_numbers(&found, bytes, len) < 0)
+        return -EBADMSG;
     *record = found;
     return 0;
 }
+
+/* ---- the others ---- */
 
 void record_sequence_encode(const struct sequence_record *record,
                             uint8_t row[RECORD_SEQUENCE_BYTES])
@@ -116,7 +127,7 @@ int record_sequence_decode(struct sequence_record *record, const void *row, size
 {
     const uint8_t *bytes = row;
 
-    if (len != RECORD_SEQUENCE_BYTES || seal_check(bytes, len) < 0)
+    if (len != RECORD_SEQUENCE_BYTES || seal_check(bytes, len) < 0 || bytes[0] != RECORD_VERSION)
         return -EBADMSG;
     record->epoch = get_le64(bytes + 1);
     record->last = get_le64(bytes + 9);
@@ -140,7 +151,8 @@ int record_batch_decode(struct batch_view *view, const void *row, size_t len)
 {
     const uint8_t *bytes = row;
 
-    if (len < RECORD_BATCH_BYTES || seal_check(bytes, RECORD_BATCH_BYTES) < 0)
+    if (len < RECORD_BATCH_BYTES || seal_check(bytes, RECORD_BATCH_BYTES) < 0 ||
+        bytes[0] != RECORD_VERSION)
         return -EBADMSG;
     if (bytes[1] > FRAMING_FILE || get_le32(bytes + 8) != len - RECORD_BATCH_BYTES)
         return -EBADMSG;

@@ -15,9 +15,13 @@
 
 #define RECORD_VERSION 1
 
-/* version, name's length, name, settings and counters as 64-bit numbers, crc */
-#define RECORD_QUEUE_NUMBERS 20
-#define RECORD_QUEUE_BYTES   (1 + 1 + QUEUE_NAME_MAX + 8 * RECORD_QUEUE_NUMBERS + 4)
+/* version, name's length, name (64 bytes), in version 2 how many settings and how many counters
+ * (one byte each), settings, next batch, items, bytes, time of making and counters as 64-bit
+ * numbers, crc. Version 1 is written as long as there are as many as it has always had. */
+#define RECORD_QUEUE_VERSION (QUEUE_N_SETTINGS == 10 && QUEUE_N_COUNTERS == 6 ? 1 : 2)
+#define RECORD_QUEUE_BYTES                                                                         \
+    (2 + QUEUE_NAME_MAX + (RECORD_QUEUE_VERSION > 1 ? 2 : 0) +                                     \
+     8 * (QUEUE_N_SETTINGS + 4 + QUEUE_N_COUNTERS) + 4)
 
 /* version, epoch, last, last use, crc; the producer is in the key */
 #define RECORD_SEQUENCE_BYTES (1 + 8 * 3 + 4)

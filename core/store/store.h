@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "core/batch.h"
+#include "core/counters.h"
 #include "core/name.h"
 #include "core/producer_id.h"
 #include "core/settings.h"
@@ -38,8 +39,7 @@ struct queue_record {
     uint64_t n_items;    /* stored and not done: ready, leased, delayed, dead */
     uint64_t n_bytes;    /* their payload */
     int64_t made_us;     /* wall clock */
-    /* Counters over the queue's whole life. */
-    uint64_t total_puts, total_gets, batch_puts, batch_gets, redelivered, expired;
+    QUEUE_COUNTER_FIELDS
 };
 
 struct sequence_record {

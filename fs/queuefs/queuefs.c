@@ -109,9 +109,9 @@ static void on_fatal(void *arg, int error)
     ending_fail(&program->ending);
 }
 
-static struct mount_queue *mount_queues(const struct config *config)
+static struct preset *mount_queues(const struct config *config)
 {
-    struct mount_queue *queues = calloc(config->n_queues + 1, sizeof(*queues));
+    struct preset *queues = calloc(config->n_queues + 1, sizeof(*queues));
 
     for (size_t i = 0; queues && i < config->n_queues; i++) {
         memcpy(queues[i].name, config->queues[i].name, sizeof(queues[i].name));
@@ -124,7 +124,7 @@ static struct mount_queue *mount_queues(const struct config *config)
 static int make_mount(struct program *program)
 {
     const struct config *config = &program->options.config;
-    struct mount_queue *queues = mount_queues(config);
+    struct preset *queues = mount_queues(config);
     struct mount_options options = {
         .backend = backing_backend(&program->backing),
         .clock = &clock_system,
@@ -163,7 +163,7 @@ static int start_mount(struct program *program)
     return result;
 }
 
-static int start_limit(struct program *program)
+static void set_limit(struct program *program)
 {
     int64_t kernel_us = limit_of_machine_us();
 
@@ -171,7 +171,7 @@ static int start_limit(struct program *program)
         log_warning("fs.fuse.max_request_timeout is set on this machine: whatever would wait "
                     "longer than %lld s ends with ETIMEDOUT",
                     (long long)(kernel_us / 1000000));
-    return limit_start(&program->tree.limit, kernel_us);
+    limit_set_kernel(&program->tree.limit, kernel_us);
 }
 
 static void make_tree(struct program *program)
@@ -299,13 +299,6 @@ static int last_words(const struct program *program)
     return 0;
 }
 
-static int start_limit_and_mount(struct program *program)
-{
-    int result = start_limit(program);
-
-    return result < 0 ? result : mount_session(program);
-}
-
 /* Everything after the fork. */
 static int run(struct program *program)
 {
@@ -326,7 +319,8 @@ static int run(struct program *program)
     if (start_mount(program) < 0)
         goto stop_backing;
     make_tree(program);
-    if (start_limit_and_mount(program) == 0) {
+    set_limit(program);
+    if (mount_session(program) == 0) {
         status = serve(program) == 0 ? last_words(program) : STATUS_FAILED;
     } else {
         mount_stop(program->mount, 0, &rest);

@@ -1,20 +1,37 @@
 #include <criterion/criterion.h>
 
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <time.h>
 
 #include "fs/limit.h"
 
-TestSuite(limit, .timeout = 10);
-
 static atomic_int n_ended, last_bound;
+static struct ticker *ticker;
 static struct limit limit;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
 
+static void set_up(void)
+{
+    cr_assert_eq(ticker_new(&clock_system, &ticker), 0);
+    cr_assert_eq(ticker_start(ticker), 0);
+    limit_init(&limit, ticker, &clock_system);
+}
+
+static void tear_down(void)
+{
+    ticker_stop(ticker);
+    cr_assert_null(ticker_take(ticker));
+    ticker_free(ticker);
+}
+
+TestSuite(limit, .init = set_up, .fini = tear_down, .timeout = 10);
+
 static void end(struct limited *limited)
 {
-    cr_assert(limit_is_ending());
+    cr_assert(ticker_is_here());
     last_bound = limit_remove(&limit, limited);
     cr_assert_neq(last_bound, LIMIT_NONE);
     pthread_mutex_lock(&lock);
@@ -45,38 +62,32 @@ Test(limit, none)
 {
     struct limited a;
 
-    limit_init(&limit, &clock_system);
-    cr_assert_eq(limit_start(&limit, 0), 0);
+    limit_set_kernel(&limit, 0);
     limit_add(&limit, &a, end);
     cr_assert_not(limit_remove(&limit, &a));
-    limit_fini(&limit);
 }
 
 Test(limit, ends_in_order_what_waits_too_long)
 {
     struct limited a, b;
 
-    limit_init(&limit, &clock_system);
-    cr_assert_eq(limit_start(&limit, 20000), 0);
+    limit_set_kernel(&limit, 20000);
     limit_add(&limit, &a, end);
     limit_add(&limit, &b, end);
     wait_ended(2);
-    limit_fini(&limit);
 }
 
 Test(limit, what_is_removed_in_time_is_not_ended)
 {
     struct limited a, b;
 
-    limit_init(&limit, &clock_system);
-    cr_assert_eq(limit_start(&limit, 30000), 0);
+    limit_set_kernel(&limit, 30000);
     limit_add(&limit, &a, end);
     limit_add(&limit, &b, end);
     cr_assert_not(limit_remove(&limit, &a));
     wait_ended(1);
     cr_assert_eq(n_ended, 1);
-    cr_assert_not(limit_is_ending());
-    limit_fini(&limit);
+    cr_assert_not(ticker_is_here());
 }
 
 static atomic_bool within, may_leave;
@@ -105,8 +116,7 @@ Test(limit, removal_waits_for_an_end_that_runs)
     struct limited a;
     pthread_t thread;
 
-    limit_init(&limit, &clock_system);
-    cr_assert_eq(limit_start(&limit, 1000), 0);
+    limit_set_kernel(&limit, 1000);
     limit_add(&limit, &a, end_slowly);
     while (!within)
         sched_yield();
@@ -114,7 +124,6 @@ Test(limit, removal_waits_for_an_end_that_runs)
     cr_assert(limit_remove(&limit, &a));
     cr_assert_not(within);
     pthread_join(thread, NULL);
-    limit_fini(&limit);
 }
 
 Test(limit, a_moment_ends_before_a_second)
@@ -122,8 +131,7 @@ Test(limit, a_moment_ends_before_a_second)
     struct limited a, b, c;
     int64_t begin_us = clock_system.mono_us(&clock_system);
 
-    limit_init(&limit, &clock_system);
-    cr_assert_eq(limit_start(&limit, 0), 0);
+    limit_set_kernel(&limit, 0);
     limit_add(&limit, &a, end);
     limit_add(&limit, &b, end);
     limit_add(&limit, &c, end);
@@ -136,25 +144,20 @@ Test(limit, a_moment_ends_before_a_second)
     cr_assert_eq(last_bound, LIMIT_SECOND);
     cr_assert_geq(clock_system.mono_us(&clock_system) - begin_us, LIMIT_SECOND_US);
     cr_assert_eq(limit_remove(&limit, &c), LIMIT_NONE);
-    limit_fini(&limit);
 }
 
 Test(limit, the_earlier_end_holds)
 {
     struct limited a, b;
 
-    limit_init(&limit, &clock_system);
-    cr_assert_eq(limit_start(&limit, 20000), 0);
+    limit_set_kernel(&limit, 20000);
     limit_add(&limit, &a, end);
     limit_hurry(&limit, &a, LIMIT_SECOND);
     wait_ended(1);
     cr_assert_eq(last_bound, LIMIT_KERNEL);
-    limit_fini(&limit);
-    limit_init(&limit, &clock_system);
-    cr_assert_eq(limit_start(&limit, 60000000), 0);
+    limit_set_kernel(&limit, 60000000);
     limit_add(&limit, &b, end);
     limit_hurry(&limit, &b, LIMIT_MOMENT);
     wait_ended(2);
     cr_assert_eq(last_bound, LIMIT_MOMENT);
-    limit_fini(&limit);
 }

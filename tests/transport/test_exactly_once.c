@@ -157,18 +157,18 @@ static ssize_t wait_end(struct wait *wait)
     return wait->result;
 }
 
-static ssize_t flush(struct mqueue *mq)
+static ssize_t flush(struct mount_queue *mq)
 {
     struct wait wait;
 
     wait_init(&wait);
-    mqueue_flush(mq, &wait.op);
+    mount_queue_flush(mq, &wait.op);
     return wait_end(&wait);
 }
 
-static struct mqueue *make(struct mount *mount, const char *name)
+static struct mount_queue *make(struct mount *mount, const char *name)
 {
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct wait wait;
 
     do {
@@ -180,25 +180,25 @@ static struct mqueue *make(struct mount *mount, const char *name)
     return mq;
 }
 
-static struct mqueue *find(struct mount *mount, const char *name)
+static struct mount_queue *find(struct mount *mount, const char *name)
 {
-    struct mqueue *mq;
+    struct mount_queue *mq;
 
     while (!(mq = mount_find(mount, name)))
         usleep(1000);
     return mq;
 }
 
-static void set_maxsize(struct mqueue *mq, int64_t maxsize)
+static void set_maxsize(struct mount_queue *mq, int64_t maxsize)
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
     struct wait wait;
 
     do {
-        mqueue_info(mq, &info);
+        mount_queue_info(mq, &info);
         info.settings.own.maxsize = maxsize;
         wait_init(&wait);
-        mqueue_set(mq, &info.settings, &wait.op);
+        mount_queue_set(mq, &info.settings, &wait.op);
     } while (wait_end(&wait) != 0);
 }
 
@@ -206,7 +206,7 @@ static void set_maxsize(struct mqueue *mq, int64_t maxsize)
 
 struct writing {
     pthread_t thread;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     int id, n;
     unsigned seed;
 };
@@ -217,7 +217,7 @@ static void *write_items(void *arg)
     struct writer *w;
     char text[64];
 
-    cr_assert_eq(mqueue_writer_open(writing->mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(writing->mq, &w), 0);
     for (int i = 0; i < writing->n; i++) {
         struct wait wait;
 
@@ -225,15 +225,15 @@ static void *write_items(void *arg)
         wait.op.data = (const uint8_t *)text;
         wait.op.len = (size_t)snprintf(text, sizeof(text), "%d %d\n", writing->id, i);
         wait.op.sync = rand_r(&writing->seed) % 100 == 0;
-        mqueue_write(writing->mq, w, &wait.op);
+        mount_queue_write(writing->mq, w, &wait.op);
         cr_assert_eq(wait_end(&wait), (ssize_t)strlen(text));
         if (rand_r(&writing->seed) % 50 == 0)
             usleep(2000);
     }
     while (flush(writing->mq) == -ETIMEDOUT)
         continue;
-    mqueue_writer_release(writing->mq, w);
-    mqueue_unref(writing->mq);
+    mount_queue_writer_release(writing->mq, w);
+    mount_queue_unref(writing->mq);
     return NULL;
 }
 
@@ -287,7 +287,7 @@ static void tally_add(struct tally *tally, char *text, int *last)
 
 struct reading {
     pthread_t thread;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct tally *tally;
     unsigned seed;
     _Atomic bool enough; /* end once the queue is empty */
@@ -302,7 +302,7 @@ static void read_some(struct reading *reading, char *buffer, int *last)
     int64_t offset = 0;
     struct wait wait;
 
-    cr_assert_eq(mqueue_reader_open(reading->mq, GET_STREAM, limit, 20000, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(reading->mq, GET_STREAM, limit, 20000, &r), 0);
     for (int i = 0; i < 40; i++) {
         ssize_t n;
 
@@ -310,7 +310,7 @@ static void read_some(struct reading *reading, char *buffer, int *last)
         wait.to = buffer;
         wait.op.len = bulk ? READ_LEN : 4096;
         wait.op.offset = offset;
-        mqueue_read(reading->mq, r, &wait.op);
+        mount_queue_read(reading->mq, r, &wait.op);
         n = wait_end(&wait);
         if (n == -ETIMEDOUT)
             continue;
@@ -322,9 +322,9 @@ static void read_some(struct reading *reading, char *buffer, int *last)
         tally_add(reading->tally, buffer, last);
     }
     wait_init(&wait);
-    mqueue_reader_close(reading->mq, r, &wait.op);
+    mount_queue_reader_close(reading->mq, r, &wait.op);
     wait_end(&wait);
-    mqueue_reader_release(reading->mq, r);
+    mount_queue_reader_release(reading->mq, r);
 }
 
 static void *read_items(void *arg)
@@ -332,17 +332,17 @@ static void *read_items(void *arg)
     struct reading *reading = arg;
     char *buffer = malloc(READ_LEN + 1);
     int last[WRITERS];
-    struct mqueue_info info;
+    struct mount_queue_info info;
     bool enough;
 
     memset(last, -1, sizeof(last));
     do {
         enough = reading->enough;
         read_some(reading, buffer, last);
-        mqueue_info(reading->mq, &info);
+        mount_queue_info(reading->mq, &info);
     } while (!enough || info.state.depth + info.state.leased > 0);
     free(buffer);
-    mqueue_unref(reading->mq);
+    mount_queue_unref(reading->mq);
     return NULL;
 }
 
@@ -417,7 +417,7 @@ Test(exactly_once, puts_are_stored_once_and_in_order)
 
     open_world(&world, 1);
     tally_init(&tally, n_items());
-    mqueue_unref(make(world.mounts[0], "jobs"));
+    mount_queue_unref(make(world.mounts[0], "jobs"));
     begin_writing(&world, writing);
     harass(&world, writing, restart);
     net_faults(&world.net, 0, 0, 0);
@@ -439,7 +439,7 @@ static void expect_gets_lease_once(unsigned seed, void (*hurt)(struct world *))
     struct reading reading[2];
     struct tally tally;
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
 
     open_world(&world, seed);
     tally_init(&tally, n_items());
@@ -456,7 +456,7 @@ static void expect_gets_lease_once(unsigned seed, void (*hurt)(struct world *))
     report(&world, &tally, "gets");
     tally_expect_all(&tally);
     cr_assert_eq(tally.again, 0);
-    mqueue_unref(mq);
+    mount_queue_unref(mq);
     tally_fini(&tally);
     close_world(&world);
 }
@@ -478,7 +478,7 @@ Test(exactly_once, restarts_lose_nothing_that_is_read_meanwhile)
     struct reading reading[2];
     struct tally tally;
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
 
     open_world(&world, 3);
     tally_init(&tally, n_items());
@@ -496,7 +496,7 @@ Test(exactly_once, restarts_lose_nothing_that_is_read_meanwhile)
     report(&world, &tally, "both");
     tally_expect_all(&tally);
     cr_assert_gt(world.n_restarts, 3);
-    mqueue_unref(mq);
+    mount_queue_unref(mq);
     tally_fini(&tally);
     close_world(&world);
 }

@@ -42,7 +42,7 @@ static bool is_held(uint64_t id)
 {
     struct item_info info;
 
-    return held_find(consumer_held(rig.c), id, rig.now_us, 0, &info);
+    return claims_find(consumer_claims(rig.c), id, rig.now_us, 0, &info);
 }
 
 /* One open that claims one, as `cat claim` does. */
@@ -65,7 +65,7 @@ Test(claim, gives_the_id_and_holds_the_item)
     rig_put(&rig, 7, FRAMING_LINE, "one\ntwo\n");
     claim_one(lines(7, 0, 1));
     cr_assert_eq(rig_count(&rig, ITEM_LEASED), 1);
-    cr_assert(held_find(consumer_held(rig.c), item_id(7, 0), rig.now_us, 0, &info));
+    cr_assert(claims_find(consumer_claims(rig.c), item_id(7, 0), rig.now_us, 0, &info));
     cr_assert_eq(info.size, 3);
     cr_assert_eq(info.deliveries, 1);
     cr_assert_eq(consumer_counters(rig.c)->total_gets, 1);
@@ -110,7 +110,7 @@ Test(claim, large_read_gives_what_is_there_up_to_the_limit)
 Test(claim, framing_makes_no_difference)
 {
     struct reader *r = rig_reader(&rig, 3, 0);
-    struct held *held;
+    struct claim *claim;
     size_t len;
 
     rig.settings.own.framing = FRAMING_FILE;
@@ -118,10 +118,10 @@ Test(claim, framing_makes_no_difference)
     rig_put(&rig, 3, FRAMING_FILE, "");
     rig_expect(&rig, r, BULK, lines(3, 0, 2));
     cr_assert_eq(
-        held_open((struct held_set *)consumer_held(rig.c), item_id(3, 0), rig.now_us, &held), 0);
-    cr_assert_eq(memcmp(held_data(held, &len), "no\nseparator", 12), 0);
+        claims_open((struct claims *)consumer_claims(rig.c), item_id(3, 0), rig.now_us, &claim), 0);
+    cr_assert_eq(memcmp(claim_data(claim, &len), "no\nseparator", 12), 0);
     cr_assert_eq(len, 12);
-    held_close((struct held_set *)consumer_held(rig.c), held, rig.now_us);
+    claims_close((struct claims *)consumer_claims(rig.c), claim, rig.now_us);
     rig_leave(&rig, r);
 }
 
@@ -253,7 +253,7 @@ Test(claim, acknowledged_in_one_request_after_a_moment)
     cr_assert_eq(rig_hold(&rig, item_id(1, 2), SETTLE_ACK), 0);
     cr_assert_eq(rig_hold(&rig, item_id(1, 2), SETTLE_ACK), -ENOENT);
     cr_assert_eq(rig.n_settles, before);
-    rig_pass(&rig, SETTLER_LINGER_US);
+    rig_pass(&rig, ACK_QUEUE_LINGER_US);
     cr_assert_eq(rig.n_settles, before + 1);
     rig_settle_down(&rig);
     cr_assert_eq(rig_count(&rig, ITEM_DONE), 2);
@@ -280,7 +280,7 @@ Test(claim, given_back_goes_before_what_is_just_being_fetched)
     cr_assert_eq(rig_hold(&rig, item_id(1, 0), SETTLE_NACK), 0);
     rig_answer(&rig, 0, 0, true);
     cr_assert_not(call.done);
-    rig_pass(&rig, SETTLER_LINGER_US);
+    rig_pass(&rig, ACK_QUEUE_LINGER_US);
     rig_settle_down(&rig);
     cr_assert_str_eq(call.bytes, lines(1, 0, 1));
     rig_leave(&rig, r);

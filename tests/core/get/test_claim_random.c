@@ -25,7 +25,7 @@ struct user {
 struct world {
     struct rig rig;
     struct user users[READERS];
-    struct held *open; /* one item that is being read; NULL: none */
+    struct claim *open; /* one item that is being read; NULL: none */
     uint64_t next_batch;
     bool executed[REQUESTS];   /* by number */
     uint64_t n_late[REQUESTS]; /* what a settlement was answered */
@@ -133,7 +133,7 @@ static uint64_t any_held(struct world *w)
     struct item_info info;
     uint64_t from = item_id(1 + chance(w, (unsigned)w->next_batch + 1), 0);
 
-    if (held_list(consumer_held(w->rig.c), from, w->rig.now_us, 0, &info, 1) == 1)
+    if (claims_list(consumer_claims(w->rig.c), from, w->rig.now_us, 0, &info, 1) == 1)
         return info.id;
     return 0;
 }
@@ -153,14 +153,14 @@ static void settle(struct world *w)
 
 static void open_or_close(struct world *w)
 {
-    struct held_set *set = (struct held_set *)consumer_held(w->rig.c);
+    struct claims *set = (struct claims *)consumer_claims(w->rig.c);
     uint64_t id = any_held(w);
 
     if (w->open)
-        held_close(set, w->open, w->rig.now_us);
+        claims_close(set, w->open, w->rig.now_us);
     w->open = NULL;
     if (id)
-        cr_assert_eq(held_open(set, id, w->rig.now_us, &w->open), 0);
+        cr_assert_eq(claims_open(set, id, w->rig.now_us, &w->open), 0);
 }
 
 /* ---- what must be so ---- */
@@ -181,7 +181,7 @@ static void check(struct world *w)
     struct item_info infos[64];
     size_t n, i;
 
-    n = held_list(consumer_held(w->rig.c), 0, w->rig.now_us, w->rig.now_us, infos, 64);
+    n = claims_list(consumer_claims(w->rig.c), 0, w->rig.now_us, w->rig.now_us, infos, 64);
     for (i = 0; i < n; i++) {
         const struct item *item = item_of(w, infos[i].id);
 
@@ -223,7 +223,7 @@ static void finish(struct world *w)
     size_t i;
 
     if (w->open)
-        held_close((struct held_set *)consumer_held(w->rig.c), w->open, w->rig.now_us);
+        claims_close((struct claims *)consumer_claims(w->rig.c), w->open, w->rig.now_us);
     for (i = 0; i < READERS; i++) {
         struct user *u = &w->users[i];
 

@@ -14,8 +14,8 @@
 #define WALL   (1000 * SECOND) /* the time of day when the clock shows START */
 
 static struct all_settings settings;
-static struct settler settler;
-static struct held_set *set;
+static struct ack_queue acks;
+static struct claims *set;
 static struct effects effects;
 static atomic_size_t kept_bytes;
 static int64_t now_us;
@@ -23,30 +23,30 @@ static int64_t now_us;
 static void setup(void)
 {
     struct request model = {.kind = REQUEST_SETTLE};
-    struct held_options options = {
-        .settings = &settings, .settler = &settler, .kept_bytes = &kept_bytes};
+    struct claims_options options = {
+        .settings = &settings, .acks = &acks, .kept_bytes = &kept_bytes};
 
     settings.own.lease_us = LEASE;
     settings.own.lease_max_us = 10 * LEASE;
     now_us = START;
     effects_init(&effects);
-    settler_init(&settler, &model);
-    cr_assert_eq(held_set_new(&options, &set), 0);
+    ack_queue_init(&acks, &model);
+    cr_assert_eq(claims_new(&options, &set), 0);
 }
 
 static void teardown(void)
 {
-    held_set_free(set);
-    cr_assert_eq(settler.n_reserved, 0, "room for what nobody will settle");
-    settler_fini(&settler);
+    claims_free(set);
+    cr_assert_eq(acks.n_reserved, 0, "room for what nobody will settle");
+    ack_queue_fini(&acks);
     cr_assert_eq(kept_bytes, 0);
 }
 
-TestSuite(held, .init = setup, .fini = teardown, .timeout = 20);
+TestSuite(claim, .init = setup, .fini = teardown, .timeout = 20);
 
 static int add(uint64_t id, const char *text)
 {
-    struct held_item item = {
+    struct claim_item item = {
         .id = id,
         .token = id + 1000,
         .deliveries = 1,
@@ -57,14 +57,14 @@ static int add(uint64_t id, const char *text)
         .len = strlen(text),
     };
 
-    return held_add(set, &item, now_us);
+    return claims_add(set, &item, now_us);
 }
 
 static bool is_held(uint64_t id)
 {
     struct item_info info;
 
-    return held_find(set, id, now_us, WALL, &info);
+    return claims_find(set, id, now_us, WALL, &info);
 }
 
 /* The next request that a step of `s`, or of the set's renewals, has sent, or NULL. */
@@ -82,14 +82,14 @@ static struct request *take_sent(void)
 static struct request *step(int64_t us)
 {
     now_us += us;
-    held_step(set, now_us, &effects);
+    claims_step(set, now_us, &effects);
     return take_sent();
 }
 
 static struct request *ends(void)
 {
-    settler_hurry(&settler);
-    settler_step(&settler, now_us, &effects);
+    ack_queue_hurry(&acks);
+    ack_queue_step(&acks, now_us, &effects);
     return take_sent();
 }
 
@@ -97,13 +97,13 @@ static void answer(struct request *renewal, int status, uint64_t n_late)
 {
     renewal->status = status;
     renewal->out.settle.n_late = n_late;
-    held_renewal_done(set, renewal, now_us);
+    claims_renewal_done(set, renewal, now_us);
 }
 
 static void answer_end(struct request *request)
 {
     request->status = 0;
-    settler_answered(&settler, request, now_us);
+    ack_queue_answered(&acks, request, now_us);
 }
 
 static void expect_range(const struct request *request, size_t i, enum settle_verb verb,
@@ -119,69 +119,69 @@ static void expect_range(const struct request *request, size_t i, enum settle_ve
 
 /* ---- looking ---- */
 
-Test(held, what_is_added_is_found_until_its_lease_ends)
+Test(claim, what_is_added_is_found_until_its_lease_ends)
 {
     uint64_t id = item_id(3, 4);
     struct item_info info;
 
     cr_assert_eq(add(id, "job"), 0);
     now_us += 10 * SECOND;
-    cr_assert(held_find(set, id, now_us, WALL, &info));
+    cr_assert(claims_find(set, id, now_us, WALL, &info));
     cr_assert_eq(info.id, id);
     cr_assert_eq(info.size, 3);
     cr_assert_eq(info.state, ITEM_LEASED);
     cr_assert_eq(info.deliveries, 1);
     cr_assert_eq(info.put_time_us, 77);
     cr_assert_eq(info.until_us, WALL + 20 * SECOND);
-    cr_assert_not(held_find(set, id + 1, now_us, WALL, &info));
+    cr_assert_not(claims_find(set, id + 1, now_us, WALL, &info));
     now_us = START + LEASE - 1;
     cr_assert(is_held(id));
     now_us++;
     cr_assert_not(is_held(id), "shown after its time, before any tick");
-    cr_assert_eq(held_list(set, 0, now_us, WALL, &info, 1), 0);
-    cr_assert_eq(held_deadline(set), START + LEASE);
+    cr_assert_eq(claims_list(set, 0, now_us, WALL, &info, 1), 0);
+    cr_assert_eq(claims_deadline(set), START + LEASE);
     cr_assert_null(step(0));
-    cr_assert_eq(held_deadline(set), TIME_FOREVER);
-    cr_assert_eq(settler.n_reserved, 0);
+    cr_assert_eq(claims_deadline(set), TIME_FOREVER);
+    cr_assert_eq(acks.n_reserved, 0);
 }
 
-Test(held, a_lease_that_is_over_is_not_held)
+Test(claim, a_lease_that_is_over_is_not_held)
 {
-    struct held_item item = {.id = 5, .sent_us = now_us - LEASE, .lease_us = LEASE};
+    struct claim_item item = {.id = 5, .sent_us = now_us - LEASE, .lease_us = LEASE};
 
-    cr_assert_eq(held_add(set, &item, now_us), -ESTALE);
+    cr_assert_eq(claims_add(set, &item, now_us), -ESTALE);
     item.sent_us++;
-    cr_assert_eq(held_add(set, &item, now_us), 0);
-    item = (struct held_item){.id = 6, .sent_us = now_us, .lease_us = -5};
-    cr_assert_eq(held_add(set, &item, now_us), -ESTALE);
+    cr_assert_eq(claims_add(set, &item, now_us), 0);
+    item = (struct claim_item){.id = 6, .sent_us = now_us, .lease_us = -5};
+    cr_assert_eq(claims_add(set, &item, now_us), -ESTALE);
 }
 
-Test(held, listed_by_id_from_any_id_on)
+Test(claim, listed_by_id_from_any_id_on)
 {
     struct item_info infos[3];
 
     cr_assert_eq(add(30, "c"), 0);
     cr_assert_eq(add(10, "a"), 0);
     cr_assert_eq(add(20, "b"), 0);
-    cr_assert_eq(held_list(set, 0, now_us, WALL, infos, 3), 3);
+    cr_assert_eq(claims_list(set, 0, now_us, WALL, infos, 3), 3);
     cr_assert_eq(infos[0].id, 10);
     cr_assert_eq(infos[2].id, 30);
-    cr_assert_eq(held_list(set, 11, now_us, WALL, infos, 1), 1);
+    cr_assert_eq(claims_list(set, 11, now_us, WALL, infos, 1), 1);
     cr_assert_eq(infos[0].id, 20);
-    cr_assert_eq(held_list(set, 30, now_us, WALL, infos, 3), 1);
-    cr_assert_eq(held_list(set, 31, now_us, WALL, infos, 3), 0);
+    cr_assert_eq(claims_list(set, 30, now_us, WALL, infos, 3), 1);
+    cr_assert_eq(claims_list(set, 31, now_us, WALL, infos, 3), 0);
 }
 
-Test(held, held_again_under_a_new_lease)
+Test(claim, held_again_under_a_new_lease)
 {
-    struct held_item item = {.id = 9, .token = 1, .sent_us = now_us, .lease_us = LEASE};
+    struct claim_item item = {.id = 9, .token = 1, .sent_us = now_us, .lease_us = LEASE};
     struct request *request;
 
-    cr_assert_eq(held_add(set, &item, now_us), 0);
+    cr_assert_eq(claims_add(set, &item, now_us), 0);
     item.token = 2;
-    cr_assert_eq(held_add(set, &item, now_us), 0);
-    cr_assert_eq(settler.n_reserved, 1);
-    cr_assert_eq(held_settle(set, 9, SETTLE_ACK, now_us), 0);
+    cr_assert_eq(claims_add(set, &item, now_us), 0);
+    cr_assert_eq(acks.n_reserved, 1);
+    cr_assert_eq(claims_settle(set, 9, SETTLE_ACK, now_us), 0);
     request = ends();
     cr_assert_eq(request->in.settle.items[0].token, 2);
     answer_end(request);
@@ -189,7 +189,7 @@ Test(held, held_again_under_a_new_lease)
 
 /* ---- settling ---- */
 
-Test(held, ends_are_sent_and_the_item_is_gone)
+Test(claim, ends_are_sent_and_the_item_is_gone)
 {
     const enum settle_verb verbs[] = {SETTLE_ACK, SETTLE_NACK, SETTLE_BURY};
     struct request *request;
@@ -198,9 +198,9 @@ Test(held, ends_are_sent_and_the_item_is_gone)
     for (i = 0; i < 3; i++)
         cr_assert_eq(add(10 * (i + 1), "x"), 0);
     for (i = 0; i < 3; i++)
-        cr_assert_eq(held_settle(set, 10 * (i + 1), verbs[i], now_us), 0);
+        cr_assert_eq(claims_settle(set, 10 * (i + 1), verbs[i], now_us), 0);
     for (i = 0; i < 3; i++)
-        cr_assert_eq(held_settle(set, 10 * (i + 1), verbs[i], now_us), -ENOENT);
+        cr_assert_eq(claims_settle(set, 10 * (i + 1), verbs[i], now_us), -ENOENT);
     request = ends();
     cr_assert_eq(request->in.settle.n_items, 3);
     for (i = 0; i < 3; i++)
@@ -208,51 +208,51 @@ Test(held, ends_are_sent_and_the_item_is_gone)
     answer_end(request);
 }
 
-Test(held, after_the_end_nothing_can_be_settled)
+Test(claim, after_the_end_nothing_can_be_settled)
 {
     cr_assert_eq(add(10, "x"), 0);
     now_us += LEASE;
-    cr_assert_eq(held_settle(set, 10, SETTLE_ACK, now_us), -ENOENT);
-    cr_assert_eq(held_settle(set, 10, SETTLE_RENEW, now_us), -ESTALE);
-    cr_assert_eq(held_settle(set, 11, SETTLE_RENEW, now_us), -ESTALE);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_ACK, now_us), -ENOENT);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_RENEW, now_us), -ESTALE);
+    cr_assert_eq(claims_settle(set, 11, SETTLE_RENEW, now_us), -ESTALE);
     cr_assert_null(step(0));
     cr_assert_null(ends());
 }
 
-Test(held, at_the_end_all_is_given_back_or_forgotten)
+Test(claim, at_the_end_all_is_given_back_or_forgotten)
 {
     struct request *request;
 
     cr_assert_eq(add(10, "x"), 0);
     cr_assert_eq(add(20, "y"), 0);
-    held_end(set, true, now_us);
+    claims_end(set, true, now_us);
     request = ends();
     cr_assert_eq(request->in.settle.n_items, 2);
     cr_assert_eq(request->in.settle.items[0].verb, SETTLE_NACK);
     answer_end(request);
     cr_assert_eq(add(30, "z"), 0);
-    held_end(set, false, now_us);
+    claims_end(set, false, now_us);
     cr_assert_null(ends());
     cr_assert_not(is_held(30));
 }
 
 /* ---- bytes ---- */
 
-Test(held, bytes_outlive_the_lease_while_open)
+Test(claim, bytes_outlive_the_lease_while_open)
 {
-    struct held *a, *b;
+    struct claim *a, *b;
     size_t len;
 
     cr_assert_eq(add(10, "bytes"), 0);
-    cr_assert_eq(held_open(set, 10, now_us, &a), 0);
-    cr_assert_eq(held_open(set, 10, now_us, &b), 0);
-    cr_assert_eq(held_settle(set, 10, SETTLE_ACK, now_us), 0);
-    cr_assert_eq(held_open(set, 10, now_us, &b), -ENOENT);
-    held_close(set, b, now_us);
-    cr_assert_eq(memcmp(held_data(a, &len), "bytes", 5), 0);
+    cr_assert_eq(claims_open(set, 10, now_us, &a), 0);
+    cr_assert_eq(claims_open(set, 10, now_us, &b), 0);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_ACK, now_us), 0);
+    cr_assert_eq(claims_open(set, 10, now_us, &b), -ENOENT);
+    claims_close(set, b, now_us);
+    cr_assert_eq(memcmp(claim_data(a, &len), "bytes", 5), 0);
     cr_assert_eq(len, 5);
     cr_assert_eq(kept_bytes, 5);
-    held_close(set, a, now_us);
+    claims_close(set, a, now_us);
     cr_assert_eq(kept_bytes, 0);
     answer_end(ends());
 }
@@ -260,26 +260,26 @@ Test(held, bytes_outlive_the_lease_while_open)
 static int add_large(uint64_t id, size_t len)
 {
     static uint8_t data[HELD_KEEP_MAX + 1];
-    struct held_item item = {
+    struct claim_item item = {
         .id = id, .sent_us = now_us, .lease_us = LEASE, .data = data, .len = len};
 
-    return held_add(set, &item, now_us);
+    return claims_add(set, &item, now_us);
 }
 
 static bool is_kept(uint64_t id)
 {
-    struct held *held;
+    struct claim *claim;
     size_t len;
     bool kept;
 
-    cr_assert_eq(held_open(set, id, now_us, &held), 0);
-    kept = held_data(held, &len);
+    cr_assert_eq(claims_open(set, id, now_us, &claim), 0);
+    kept = claim_data(claim, &len);
     cr_assert_geq(len, HELD_KEEP_MAX);
-    held_close(set, held, now_us);
+    claims_close(set, claim, now_us);
     return kept;
 }
 
-Test(held, only_small_items_are_kept_and_only_so_many)
+Test(claim, only_small_items_are_kept_and_only_so_many)
 {
     uint64_t id, n = HELD_KEEP_ALL / HELD_KEEP_MAX;
 
@@ -296,209 +296,210 @@ Test(held, only_small_items_are_kept_and_only_so_many)
 
 /* ---- renewing ---- */
 
-Test(held, renewal_counts_from_when_it_was_sent_and_once_it_is_answered)
+Test(claim, renewal_counts_from_when_it_was_sent_and_once_it_is_answered)
 {
     struct request *renewal;
 
     cr_assert_eq(add(10, "x"), 0);
     now_us += 10 * SECOND;
-    cr_assert_eq(held_settle(set, 10, SETTLE_RENEW, now_us), 0);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_RENEW, now_us), 0);
     cr_assert_null(step(0), "it waits for a moment");
-    renewal = step(held_deadline(set) - now_us);
+    renewal = step(claims_deadline(set) - now_us);
     cr_assert_not_null(renewal);
     expect_range(renewal, 0, SETTLE_RENEW, 10);
     renewal->sent_us = now_us + SECOND;
     now_us += 5 * SECOND;
-    cr_assert_eq(held_deadline(set), START + LEASE);
+    cr_assert_eq(claims_deadline(set), START + LEASE);
     answer(renewal, 0, 0);
-    cr_assert_eq(held_deadline(set), START + 11 * SECOND + SETTLER_LINGER_US + LEASE);
+    cr_assert_eq(claims_deadline(set), START + 11 * SECOND + ACK_QUEUE_LINGER_US + LEASE);
 }
 
-Test(held, renewal_that_was_sent_twice_counts_from_the_first_time)
+Test(claim, renewal_that_was_sent_twice_counts_from_the_first_time)
 {
     struct request *renewal;
     int64_t first_us;
 
     cr_assert_eq(add(10, "x"), 0);
-    cr_assert_eq(held_settle(set, 10, SETTLE_RENEW, now_us), 0);
-    renewal = step(SETTLER_LINGER_US);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_RENEW, now_us), 0);
+    renewal = step(ACK_QUEUE_LINGER_US);
     first_us = now_us;
     now_us += 3 * SECOND;
     renewal->sent_us = now_us;
     renewal->n_retries = 1;
     answer(renewal, 0, 0);
-    cr_assert_eq(held_deadline(set), first_us + LEASE);
+    cr_assert_eq(claims_deadline(set), first_us + LEASE);
 }
 
-Test(held, renewal_that_the_settler_sent_again_counts_from_the_first_time)
+Test(claim, renewal_that_the_settler_sent_again_counts_from_the_first_time)
 {
     struct request *renewal;
     int64_t first_us;
 
     cr_assert_eq(add(10, "x"), 0);
-    cr_assert_eq(held_settle(set, 10, SETTLE_RENEW, now_us), 0);
-    renewal = step(SETTLER_LINGER_US);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_RENEW, now_us), 0);
+    renewal = step(ACK_QUEUE_LINGER_US);
     first_us = now_us;
     answer(renewal, -EIO, 0);
     cr_assert_eq(step(SECOND), renewal);
     renewal->sent_us = now_us;
     answer(renewal, 0, 0);
-    cr_assert_eq(held_deadline(set), first_us + LEASE);
+    cr_assert_eq(claims_deadline(set), first_us + LEASE);
 }
 
-Test(held, failed_or_late_renewals_do_not_count)
+Test(claim, failed_or_late_renewals_do_not_count)
 {
     struct request *renewal;
     int i;
 
     cr_assert_eq(add(10, "x"), 0);
     cr_assert_eq(add(20, "y"), 0);
-    cr_assert_eq(held_settle(set, 10, SETTLE_RENEW, now_us), 0);
-    cr_assert_eq(held_settle(set, 20, SETTLE_RENEW, now_us), 0);
-    renewal = step(SETTLER_LINGER_US);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_RENEW, now_us), 0);
+    cr_assert_eq(claims_settle(set, 20, SETTLE_RENEW, now_us), 0);
+    renewal = step(ACK_QUEUE_LINGER_US);
     cr_assert_eq(renewal->in.settle.n_items, 2);
     for (i = 0; i < 4; i++) {
         answer(renewal, 0, 1);
-        renewal = held_deadline(set) < now_us + SECOND ? step(held_deadline(set) - now_us) : NULL;
+        renewal =
+            claims_deadline(set) < now_us + SECOND ? step(claims_deadline(set) - now_us) : NULL;
         cr_assert_eq(!renewal, i == 3, "tried three times more");
     }
-    cr_assert_eq(held_deadline(set), START + LEASE);
+    cr_assert_eq(claims_deadline(set), START + LEASE);
 }
 
-Test(held, settled_before_the_renewal_went_needs_none)
+Test(claim, settled_before_the_renewal_went_needs_none)
 {
-    struct held *held;
+    struct claim *claim;
 
     cr_assert_eq(add(10, "x"), 0);
-    cr_assert_eq(held_open(set, 10, now_us, &held), 0);
-    held_close(set, held, now_us);
-    cr_assert_eq(held_settle(set, 10, SETTLE_ACK, now_us), 0);
+    cr_assert_eq(claims_open(set, 10, now_us, &claim), 0);
+    claims_close(set, claim, now_us);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_ACK, now_us), 0);
     cr_assert_null(step(SECOND));
     answer_end(ends());
 }
 
-Test(held, open_items_are_renewed_each_third_and_after_the_last_close)
+Test(claim, open_items_are_renewed_each_third_and_after_the_last_close)
 {
     struct request *renewal;
-    struct held *a, *b;
+    struct claim *a, *b;
     int i;
 
     cr_assert_eq(add(10, "x"), 0);
-    cr_assert_eq(held_open(set, 10, now_us, &a), 0);
-    cr_assert_eq(held_open(set, 10, now_us, &b), 0);
+    cr_assert_eq(claims_open(set, 10, now_us, &a), 0);
+    cr_assert_eq(claims_open(set, 10, now_us, &b), 0);
     for (i = 1; i <= 6; i++) {
-        cr_assert_eq(held_deadline(set), START + i * LEASE / 3);
+        cr_assert_eq(claims_deadline(set), START + i * LEASE / 3);
         renewal = step(LEASE / 3);
         cr_assert_not_null(renewal);
         answer(renewal, 0, 0);
     }
-    held_close(set, a, now_us);
-    cr_assert_eq(held_deadline(set), now_us + LEASE / 3);
+    claims_close(set, a, now_us);
+    cr_assert_eq(claims_deadline(set), now_us + LEASE / 3);
     now_us += SECOND;
-    held_close(set, b, now_us);
-    renewal = step(SETTLER_LINGER_US);
+    claims_close(set, b, now_us);
+    renewal = step(ACK_QUEUE_LINGER_US);
     cr_assert_not_null(renewal);
     answer(renewal, 0, 0);
-    cr_assert_eq(held_deadline(set), now_us + LEASE, "no renewal any more");
+    cr_assert_eq(claims_deadline(set), now_us + LEASE, "no renewal any more");
     cr_assert_null(step(LEASE));
     cr_assert_not(is_held(10));
 }
 
-Test(held, opened_late_is_renewed_at_once)
+Test(claim, opened_late_is_renewed_at_once)
 {
-    struct held *held;
+    struct claim *claim;
 
     cr_assert_eq(add(10, "x"), 0);
     now_us += LEASE - 1;
-    cr_assert_eq(held_open(set, 10, now_us, &held), 0);
+    cr_assert_eq(claims_open(set, 10, now_us, &claim), 0);
     answer(step(0), 0, 0);
     cr_assert(is_held(10));
     now_us += LEASE - 1;
     cr_assert(is_held(10));
-    held_close(set, held, now_us);
+    claims_close(set, claim, now_us);
     answer(step(0), 0, 0);
 }
 
-Test(held, lease_max_bounds_all_renewals)
+Test(claim, lease_max_bounds_all_renewals)
 {
     struct request *renewal;
-    struct held *held;
+    struct claim *claim;
 
     settings.own.lease_max_us = LEASE + 2 * SECOND;
     cr_assert_eq(add(10, "x"), 0);
-    cr_assert_eq(held_open(set, 10, now_us, &held), 0);
+    cr_assert_eq(claims_open(set, 10, now_us, &claim), 0);
     while (is_held(10)) {
         renewal = step(SECOND);
         if (renewal)
             answer(renewal, 0, 0);
     }
     cr_assert_eq(now_us, START + LEASE + 2 * SECOND);
-    held_close(set, held, now_us);
+    claims_close(set, claim, now_us);
 }
 
 /* The service tells what is left of a lease that began with the first try. */
-Test(held, lease_max_counts_from_the_first_try)
+Test(claim, lease_max_counts_from_the_first_try)
 {
-    struct held_item item = {.id = 10, .sent_us = now_us, .lease_us = LEASE - 7 * SECOND};
+    struct claim_item item = {.id = 10, .sent_us = now_us, .lease_us = LEASE - 7 * SECOND};
 
     settings.own.lease_max_us = LEASE;
-    cr_assert_eq(held_add(set, &item, now_us), 0);
-    cr_assert_eq(held_settle(set, 10, SETTLE_RENEW, now_us), 0);
-    answer(step(SETTLER_LINGER_US), 0, 0);
-    cr_assert_eq(held_deadline(set), START + LEASE - 7 * SECOND);
+    cr_assert_eq(claims_add(set, &item, now_us), 0);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_RENEW, now_us), 0);
+    answer(step(ACK_QUEUE_LINGER_US), 0, 0);
+    cr_assert_eq(claims_deadline(set), START + LEASE - 7 * SECOND);
 }
 
-Test(held, shorter_lease_is_believed_of_what_was_renewed_just_before)
+Test(claim, shorter_lease_is_believed_of_what_was_renewed_just_before)
 {
     cr_assert_eq(add(10, "x"), 0);
     cr_assert_eq(add(20, "y"), 0);
     now_us += SECOND;
-    cr_assert_eq(held_settle(set, 10, SETTLE_RENEW, now_us), 0);
-    answer(step(SETTLER_LINGER_US), 0, 0);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_RENEW, now_us), 0);
+    answer(step(ACK_QUEUE_LINGER_US), 0, 0);
     settings.own.lease_us = 3 * SECOND;
     cr_assert_null(step(SECOND));
-    cr_assert_eq(held_deadline(set), START + 4 * SECOND + SETTLER_LINGER_US);
+    cr_assert_eq(claims_deadline(set), START + 4 * SECOND + ACK_QUEUE_LINGER_US);
     cr_assert_null(step(3 * SECOND));
     cr_assert_not(is_held(10));
     cr_assert(is_held(20), "its lease was granted by the old settings");
 }
 
-Test(held, hurry_sends_renewals_and_tells_when_they_are_answered)
+Test(claim, hurry_sends_renewals_and_tells_when_they_are_answered)
 {
     struct request *renewal;
     uint64_t mark;
 
     cr_assert_eq(add(10, "x"), 0);
-    cr_assert(held_reached(set, held_hurry(set, now_us)));
-    cr_assert_eq(held_settle(set, 10, SETTLE_RENEW, now_us), 0);
-    mark = held_hurry(set, now_us);
-    cr_assert_not(held_reached(set, mark));
-    cr_assert_eq(held_pending(set), 1);
+    cr_assert(claims_reached(set, claims_hurry(set, now_us)));
+    cr_assert_eq(claims_settle(set, 10, SETTLE_RENEW, now_us), 0);
+    mark = claims_hurry(set, now_us);
+    cr_assert_not(claims_reached(set, mark));
+    cr_assert_eq(claims_pending(set), 1);
     renewal = step(0);
     answer(renewal, 0, 0);
-    cr_assert(held_reached(set, mark));
-    cr_assert_eq(held_pending(set), 0);
+    cr_assert(claims_reached(set, mark));
+    cr_assert_eq(claims_pending(set), 0);
 }
 
-Test(held, answer_to_what_was_settled_meanwhile_changes_nothing)
+Test(claim, answer_to_what_was_settled_meanwhile_changes_nothing)
 {
-    struct held_item item = {.id = 10, .token = 1, .lease_us = LEASE};
+    struct claim_item item = {.id = 10, .token = 1, .lease_us = LEASE};
     struct request *renewal;
 
     cr_assert_eq(add(10, "x"), 0);
-    cr_assert_eq(held_settle(set, 10, SETTLE_RENEW, now_us), 0);
-    renewal = step(SETTLER_LINGER_US);
-    cr_assert_eq(held_settle(set, 10, SETTLE_NACK, now_us), 0);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_RENEW, now_us), 0);
+    renewal = step(ACK_QUEUE_LINGER_US);
+    cr_assert_eq(claims_settle(set, 10, SETTLE_NACK, now_us), 0);
     answer_end(ends());
     now_us += SECOND;
     item.sent_us = now_us;
-    cr_assert_eq(held_add(set, &item, now_us), 0);
+    cr_assert_eq(claims_add(set, &item, now_us), 0);
     renewal->sent_us = now_us + 1;
     answer(renewal, 0, 0);
-    cr_assert_eq(held_deadline(set), now_us + LEASE);
+    cr_assert_eq(claims_deadline(set), now_us + LEASE);
 }
 
-Test(held, ten_thousand_are_settled_in_a_few_requests)
+Test(claim, ten_thousand_are_settled_in_a_few_requests)
 {
     struct request *request;
     uint32_t i;
@@ -506,7 +507,7 @@ Test(held, ten_thousand_are_settled_in_a_few_requests)
     for (i = 0; i < 10000; i++)
         cr_assert_eq(add(item_id(1 + i / 100, i % 100), "x"), 0);
     for (i = 0; i < 10000; i++)
-        cr_assert_eq(held_settle(set, item_id(1 + i / 100, i % 100), SETTLE_ACK, now_us), 0);
+        cr_assert_eq(claims_settle(set, item_id(1 + i / 100, i % 100), SETTLE_ACK, now_us), 0);
     request = ends();
     cr_assert_eq(request->in.settle.n_items, 10000, "tokens differ");
     answer_end(request);

@@ -424,7 +424,7 @@ Test(consumer_close, acknowledgements_linger_and_join)
     rig_expect(&rig, r, 4096, "1:2......\n");
     rig_expect(&rig, r, 4096, "1:3......\n");
     cr_assert_eq(rig.n_settles, 0);
-    rig_pass(&rig, SETTLER_LINGER_US - 1);
+    rig_pass(&rig, ACK_QUEUE_LINGER_US - 1);
     cr_assert_eq(rig.n_settles, 0);
     rig_pass(&rig, 1);
     cr_assert_eq(rig.n_settles, 1);

@@ -169,7 +169,7 @@ static void work_on_claims(int nth, int n)
     given += read_some(&rig, b, BULK) / CLAIM_LINE;
     close_reader(&rig, b);
     close_reader(&rig, a);
-    n_held = held_list(consumer_held(rig.c), 0, rig.now_us, 0, infos, 4);
+    n_held = claims_list(consumer_claims(rig.c), 0, rig.now_us, 0, infos, 4);
     cr_assert_geq(n_held, given, "given, and not held");
     if (n_held > 1)
         rig_hold(&rig, infos[1].id, SETTLE_RENEW);

@@ -489,17 +489,17 @@ Test(consumer_peek, ends_with_the_release)
 
 Test(consumer_peek, ends_with_the_mount)
 {
-    struct reader *r = rig_reader(&rig, 1, TIME_FOREVER), *held = rig_reader(&rig, 1, -1);
+    struct reader *r = rig_reader(&rig, 1, TIME_FOREVER), *claim = rig_reader(&rig, 1, -1);
 
     rig_put(&rig, 1, FRAMING_LINE, "abc\n");
-    cr_assert_eq(peek(held), 4);
+    cr_assert_eq(peek(claim), 4);
     rig_peek(&rig, r, &call);
     rig_end(&rig, -ESHUTDOWN);
     cr_assert(call.done);
     cr_assert_eq(call.result, -ESHUTDOWN);
     rig_settle_down(&rig);
     cr_assert_eq(rig_count(&rig, ITEM_READY), 1);
-    rig_release(&rig, held);
+    rig_release(&rig, claim);
     rig_release(&rig, r);
 }
 

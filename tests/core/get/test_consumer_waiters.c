@@ -515,14 +515,14 @@ Test(consumer_waits, more_reads_than_are_counted_are_served_by_several_gets)
 Test(consumer_waits, reads_wait_while_too_many_settlements_do)
 {
     struct reader *r = rig_reader(&rig, READER_UNLIMITED, -1);
-    struct settler *s = &rig.c->settler;
+    struct ack_queue *s = &rig.c->acks;
     struct settlement range = {.to = 1};
     size_t n_sent = s->n_sent;
 
-    cr_assert_eq(settler_reserve(s, REQUEST_SETTLEMENTS_MAX), 0);
+    cr_assert_eq(ack_queue_reserve(s, REQUEST_SETTLEMENTS_MAX), 0);
     for (range.batch = 0; range.batch < REQUEST_SETTLEMENTS_MAX; range.batch++)
-        settler_add(s, &range, rig.now_us);
-    s->n_sent = SETTLER_IN_FLIGHT;
+        ack_queue_add(s, &range, rig.now_us);
+    s->n_sent = ACK_QUEUE_IN_FLIGHT;
     rig_put(&rig, 9, FRAMING_LINE, "x\n");
     rig_read(&rig, r, &call, 4096, 0);
     rig_settle_down(&rig);

@@ -170,7 +170,7 @@ unsigned rig_seen(struct mount_rig *rig, enum request_kind kind)
 
 /* ---- the mount ---- */
 
-static void rig_begin(struct mount_rig *rig, uint32_t keep, const struct mount_queue *queue)
+static void rig_begin(struct mount_rig *rig, uint32_t keep, const struct preset *queue)
 {
     struct mount_options options = {
         .backend = &rig->backend,
@@ -202,7 +202,7 @@ void rig_open(struct mount_rig *rig)
 
 void rig_open_away(struct mount_rig *rig)
 {
-    struct mount_queue queue = {.name = "jobs"};
+    struct preset queue = {.name = "jobs"};
 
     settings_default(&queue.settings);
     rig_begin(rig, KEEP_ALL, &queue);
@@ -223,7 +223,7 @@ void rig_close(struct mount_rig *rig)
         next = kept->next;
         rig_answer(kept, -ESHUTDOWN);
     }
-    mqueue_unref(rig->mq);
+    mount_queue_unref(rig->mq);
     mount_free(rig->mount);
     pthread_cond_destroy(&rig->came);
     pthread_mutex_destroy(&rig->lock);
@@ -292,11 +292,11 @@ void rig_put(struct mount_rig *rig, const char *text)
     struct rig_call call;
     struct writer *w;
 
-    cr_assert_eq(mqueue_writer_open(rig->mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(rig->mq, &w), 0);
     call_init(&call);
     call.op.data = (const uint8_t *)text;
     call.op.len = strlen(text);
-    mqueue_write(rig->mq, w, &call.op);
+    mount_queue_write(rig->mq, w, &call.op);
     cr_assert_eq(call_end(&call), (ssize_t)strlen(text));
-    mqueue_writer_release(rig->mq, w);
+    mount_queue_writer_release(rig->mq, w);
 }

@@ -22,7 +22,7 @@
 struct mount_rig {
     struct backend backend; /* first */
     struct mount *mount;
-    struct mqueue *mq; /* "jobs" */
+    struct mount_queue *mq; /* "jobs" */
 
     pthread_mutex_t lock;
     pthread_cond_t came;

@@ -18,7 +18,7 @@ struct gate {
     struct backend backend; /* first */
     struct backend *real;
     pthread_mutex_t lock;
-    struct request *held, **held_end;
+    struct request *claim, **claims_end;
     bool open, gone;
     _Atomic int fail_makes; /* so many more are answered -ENOSPC */
     _Atomic int n_makes;
@@ -58,8 +58,8 @@ static void gate_submit(struct backend *backend, struct request *request)
     gone = gate->gone;
     if (!open && !gone) {
         request->next = NULL;
-        *gate->held_end = request;
-        gate->held_end = &request->next;
+        *gate->claims_end = request;
+        gate->claims_end = &request->next;
     }
     pthread_mutex_unlock(&gate->lock);
     if (gone)
@@ -70,16 +70,16 @@ static void gate_submit(struct backend *backend, struct request *request)
 
 static struct request *gate_turn(struct gate *gate, bool open, bool gone)
 {
-    struct request *held;
+    struct request *claim;
 
     pthread_mutex_lock(&gate->lock);
-    held = gate->held;
-    gate->held = NULL;
-    gate->held_end = &gate->held;
+    claim = gate->claim;
+    gate->claim = NULL;
+    gate->claims_end = &gate->claim;
     gate->open = open;
     gate->gone = gone;
     pthread_mutex_unlock(&gate->lock);
-    return held;
+    return claim;
 }
 
 static int64_t now_us(void)
@@ -89,14 +89,14 @@ static int64_t now_us(void)
 
 static void gate_open(struct gate *gate)
 {
-    struct request *held = gate_turn(gate, true, false), *next;
+    struct request *claim = gate_turn(gate, true, false), *next;
 
-    for (; held; held = next) {
-        next = held->next;
-        if (held->give_up_us && held->give_up_us < now_us())
-            answer(held, -ETIMEDOUT);
+    for (; claim; claim = next) {
+        next = claim->next;
+        if (claim->give_up_us && claim->give_up_us < now_us())
+            answer(claim, -ETIMEDOUT);
         else
-            pass(gate, held);
+            pass(gate, claim);
     }
 }
 
@@ -108,11 +108,11 @@ static void gate_shut(struct gate *gate)
 /* As client_stop(). */
 static void gate_stop(struct gate *gate)
 {
-    struct request *held = gate_turn(gate, false, true), *next;
+    struct request *claim = gate_turn(gate, false, true), *next;
 
-    for (; held; held = next) {
-        next = held->next;
-        answer(held, -ESHUTDOWN);
+    for (; claim; claim = next) {
+        next = claim->next;
+        answer(claim, -ESHUTDOWN);
     }
 }
 
@@ -120,7 +120,7 @@ struct world {
     struct service *service;
     struct gate gate;
     struct mount *mount, *other; /* other: NULL where there is none */
-    struct mount_queue queues[2];
+    struct preset queues[2];
 };
 
 static int mount_open(struct world *world, struct gate *gate, uint8_t id, int64_t wait_us,
@@ -154,7 +154,7 @@ static void open_world(struct world *world, bool open)
     cr_assert_eq(service_start(world->service), 0);
     world->gate.backend.submit = gate_submit;
     world->gate.real = service_backend(world->service);
-    world->gate.held_end = &world->gate.held;
+    world->gate.claims_end = &world->gate.claim;
     world->gate.open = open;
     pthread_mutex_init(&world->gate.lock, NULL);
     for (i = 0; i < 2; i++) {
@@ -218,36 +218,36 @@ static ssize_t call_end(struct call *call)
     return call->result;
 }
 
-static ssize_t put(struct mqueue *mq, struct writer *w, const char *text)
+static ssize_t put(struct mount_queue *mq, struct writer *w, const char *text)
 {
     struct call call;
 
     call_init(&call);
     call.op.data = (const uint8_t *)text;
     call.op.len = strlen(text);
-    mqueue_write(mq, w, &call.op);
+    mount_queue_write(mq, w, &call.op);
     return call_end(&call);
 }
 
-static ssize_t flush(struct mqueue *mq)
+static ssize_t flush(struct mount_queue *mq)
 {
     struct call call;
 
     call_init(&call);
-    mqueue_flush(mq, &call.op);
+    mount_queue_flush(mq, &call.op);
     return call_end(&call);
 }
 
-static void get_begin(struct call *call, struct mqueue *mq, struct reader *r)
+static void get_begin(struct call *call, struct mount_queue *mq, struct reader *r)
 {
     call_init(call);
     call->op.len = 32;
-    mqueue_read(mq, r, &call->op);
+    mount_queue_read(mq, r, &call->op);
 }
 
-static long stat_of(struct mqueue *mq, const char *key)
+static long stat_of(struct mount_queue *mq, const char *key)
 {
-    char *text = mqueue_stats(mq), *line;
+    char *text = mount_queue_stats(mq), *line;
     size_t len = strlen(key);
     long value = -1;
 
@@ -258,19 +258,19 @@ static long stat_of(struct mqueue *mq, const char *key)
     return value;
 }
 
-static struct mqueue *find(struct mount *mount, const char *name)
+static struct mount_queue *find(struct mount *mount, const char *name)
 {
-    struct mqueue *mq = mount_find(mount, name);
+    struct mount_queue *mq = mount_find(mount, name);
 
     cr_assert_not_null(mq, "%s is not there", name);
     return mq;
 }
 
-static uint64_t number_of(struct mqueue *mq)
+static uint64_t number_of(struct mount_queue *mq)
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
 
-    mqueue_info(mq, &info);
+    mount_queue_info(mq, &info);
     return info.number;
 }
 
@@ -294,14 +294,14 @@ TestSuite(away, .timeout = 30);
 Test(away, queues_of_the_file_are_there_and_buffer)
 {
     struct world world;
-    struct mqueue *mq, *next;
+    struct mount_queue *mq, *next;
     struct writer *w;
     uint64_t number;
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
     number = number_of(mq);
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
     cr_assert_eq(put(mq, w, "one\ntwo\n"), 8);
     cr_assert_eq(stat_of(mq, "buffer_size"), 2);
     cr_assert_eq(flush(mq), -ETIMEDOUT);
@@ -313,50 +313,50 @@ Test(away, queues_of_the_file_are_there_and_buffer)
 
     next = mount_next(world.mount, 0);
     cr_assert_eq(next, mq);
-    mqueue_unref(next);
+    mount_queue_unref(next);
     next = mount_next(world.mount, number);
     cr_assert_eq(next, find(world.mount, "other"));
-    mqueue_unref(next);
-    mqueue_unref(next);
+    mount_queue_unref(next);
+    mount_queue_unref(next);
     cr_assert_null(mount_next(world.mount, number + 1));
-    mqueue_writer_release(mq, w);
-    mqueue_unref(mq);
+    mount_queue_writer_release(mq, w);
+    mount_queue_unref(mq);
     close_world(&world, NULL);
 }
 
 Test(away, a_queue_that_the_service_has_is_adopted_as_it_is)
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct writer *w;
 
     open_world(&world, false);
     make_elsewhere(&world, "jobs", 0666);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
     cr_assert_eq(put(mq, w, "one\n"), 4);
-    mqueue_info(mq, &info);
+    mount_queue_info(mq, &info);
     cr_assert_eq(info.settings.own.mode, 0640);
     gate_open(&world.gate);
     cr_assert_eq(flush(mq), 0);
-    mqueue_info(mq, &info);
+    mount_queue_info(mq, &info);
     cr_assert_eq(info.settings.own.mode, 0666);
     cr_assert_eq(info.state.depth, 1);
-    mqueue_writer_release(mq, w);
-    mqueue_unref(mq);
+    mount_queue_writer_release(mq, w);
+    mount_queue_unref(mq);
     close_world(&world, NULL);
 }
 
 Test(away, a_queue_that_cannot_be_made_is_asked_for_again)
 {
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct writer *w;
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
     cr_assert_eq(put(mq, w, "one\n"), 4);
     world.gate.fail_makes = 3; /* two in the first round, one in the second */
     gate_open(&world.gate);
@@ -367,15 +367,15 @@ Test(away, a_queue_that_cannot_be_made_is_asked_for_again)
     cr_assert_eq(stat_of(mq, "depth"), 1);
     usleep(1200000);
     cr_assert_eq(world.gate.n_makes, 5, "made once each, then no more");
-    mqueue_writer_release(mq, w);
-    mqueue_unref(mq);
+    mount_queue_writer_release(mq, w);
+    mount_queue_unref(mq);
     close_world(&world, NULL);
 }
 
 Test(away, reads_end_with_an_error_and_items_come_once_it_is_back)
 {
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct reader *r, *patient;
     struct writer *w;
     struct call call, waiting;
@@ -383,9 +383,9 @@ Test(away, reads_end_with_an_error_and_items_come_once_it_is_back)
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, 0, &r), 0);
-    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &patient), 0);
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, 0, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &patient), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
     begun_us = now_us();
     get_begin(&waiting, mq, patient);
     get_begin(&call, mq, r);
@@ -396,27 +396,27 @@ Test(away, reads_end_with_an_error_and_items_come_once_it_is_back)
     gate_open(&world.gate);
     cr_assert_eq(call_end(&waiting), 4);
     cr_assert_str_eq(waiting.bytes, "one\n");
-    mqueue_reader_release(mq, r);
-    mqueue_reader_release(mq, patient);
-    mqueue_writer_release(mq, w);
-    mqueue_unref(mq);
+    mount_queue_reader_release(mq, r);
+    mount_queue_reader_release(mq, patient);
+    mount_queue_writer_release(mq, w);
+    mount_queue_unref(mq);
     close_world(&world, NULL);
 }
 
 /* What failed after its second does not come to pass later. */
 Test(away, changes_end_after_a_second_and_are_not_made_up_for)
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct call make, remove, set, purge;
     struct writer *w;
     int64_t begun_us;
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
-    mqueue_info(mq, &info);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    mount_queue_info(mq, &info);
     info.settings.own.maxsize = 7;
     begun_us = now_us();
     call_init(&make);
@@ -425,8 +425,8 @@ Test(away, changes_end_after_a_second_and_are_not_made_up_for)
     call_init(&purge);
     mount_make_queue(world.mount, "more", 0600, 0, 0, &make.op);
     mount_remove_queue(world.mount, mq, &remove.op);
-    mqueue_set(mq, &info.settings, &set.op);
-    mqueue_purge(mq, &purge.op);
+    mount_queue_set(mq, &info.settings, &set.op);
+    mount_queue_purge(mq, &purge.op);
     cr_assert_eq(call_end(&make), -ETIMEDOUT);
     cr_assert_eq(call_end(&remove), -ETIMEDOUT);
     cr_assert_eq(call_end(&set), -ETIMEDOUT);
@@ -438,26 +438,26 @@ Test(away, changes_end_after_a_second_and_are_not_made_up_for)
     cr_assert_eq(flush(mq), 0);
     usleep(1500000);
     cr_assert_null(mount_find(world.mount, "more"));
-    mqueue_info(mq, &info);
+    mount_queue_info(mq, &info);
     cr_assert_not(info.gone);
     cr_assert_eq(info.settings.own.maxsize, 0);
     cr_assert_eq(info.state.depth, 1);
-    mqueue_writer_release(mq, w);
-    mqueue_unref(mq);
+    mount_queue_writer_release(mq, w);
+    mount_queue_unref(mq);
     close_world(&world, NULL);
 }
 
 Test(away, a_removal_that_timed_out_does_not_take_what_is_put_later)
 {
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct call call;
     struct writer *w;
 
     open_world(&world, true);
     while (!(mq = mount_find(world.mount, "jobs")))
         usleep(1000);
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
     gate_shut(&world.gate);
     call_init(&call);
     mount_remove_queue(world.mount, mq, &call.op);
@@ -466,8 +466,8 @@ Test(away, a_removal_that_timed_out_does_not_take_what_is_put_later)
     gate_open(&world.gate);
     cr_assert_eq(flush(mq), 0);
     cr_assert_eq(stat_of(mq, "depth"), 1);
-    mqueue_writer_release(mq, w);
-    mqueue_unref(mq);
+    mount_queue_writer_release(mq, w);
+    mount_queue_unref(mq);
     close_world(&world, NULL);
 }
 
@@ -475,24 +475,24 @@ Test(away, the_end_says_what_could_not_be_sent)
 {
     struct mount_rest rest;
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct reader *r;
     struct writer *w;
     struct call call;
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
-    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     get_begin(&call, mq, r);
     cr_assert_eq(put(mq, w, "one\ntwo\nthr"), 11);
     mount_stop(world.mount, SECOND / 10, &rest);
     cr_assert_eq(call_end(&call), -ESHUTDOWN);
     cr_assert_eq(rest.n_items, 2);
     cr_assert_eq(rest.n_unfinished, 1);
-    mqueue_writer_release(mq, w);
-    mqueue_reader_release(mq, r);
-    mqueue_unref(mq);
+    mount_queue_writer_release(mq, w);
+    mount_queue_reader_release(mq, r);
+    mount_queue_unref(mq);
     close_world(&world, &rest);
 }
 
@@ -501,7 +501,7 @@ static void expect_quick_end(bool open)
 {
     struct mount_rest rest;
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct reader *r;
     struct call call;
     int64_t begun_us;
@@ -511,14 +511,14 @@ static void expect_quick_end(bool open)
         usleep(1000);
     if (open)
         gate_shut(&world.gate);
-    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     get_begin(&call, mq, r);
     begun_us = now_us();
     mount_stop(world.mount, 10 * SECOND, &rest);
     cr_assert_lt(now_us() - begun_us, open ? 2 * SECOND : SECOND / 2);
     cr_assert_eq(call_end(&call), -ESHUTDOWN);
-    mqueue_reader_release(mq, r);
-    mqueue_unref(mq);
+    mount_queue_reader_release(mq, r);
+    mount_queue_unref(mq);
     close_world(&world, &rest);
 }
 
@@ -539,19 +539,19 @@ Test(away, a_service_that_is_back_before_the_end_gets_everything)
 {
     struct mount_rest rest;
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct writer *w;
     pthread_t thread;
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
     cr_assert_eq(put(mq, w, "one\ntwo\n"), 8);
     cr_assert_eq(pthread_create(&thread, NULL, open_later, &world.gate), 0);
     mount_stop(world.mount, 5 * SECOND, &rest);
     pthread_join(thread, NULL);
     cr_assert_eq(rest.n_items, 0);
-    mqueue_writer_release(mq, w);
-    mqueue_unref(mq);
+    mount_queue_writer_release(mq, w);
+    mount_queue_unref(mq);
     close_world(&world, NULL);
 }

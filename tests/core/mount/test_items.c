@@ -53,7 +53,7 @@ Test(items, a_listing_is_asked_for_in_pages)
 
     open_keeping(&rig, KEEP(REQUEST_LIST));
     call_init(&call);
-    mqueue_list(rig.mq, READY, ID, 100000, &call.op);
+    mount_queue_list(rig.mq, READY, ID, 100000, &call.op);
     list = rig_take(&rig, REQUEST_LIST);
     cr_assert_eq(list->queue, RIG_QUEUE);
     cr_assert_eq(list->in.list.states, READY);
@@ -78,7 +78,7 @@ Test(items, a_listing_may_be_empty)
 
     open_keeping(&rig, 0);
     call_init(&call);
-    mqueue_list(rig.mq, DEAD, 0, 1, &call.op);
+    mount_queue_list(rig.mq, DEAD, 0, 1, &call.op);
     cr_assert_eq(call_end(&call), 0);
     cr_assert_not_null(call.op.answer);
     cr_assert_eq(call.answer.n_items, 0);
@@ -92,7 +92,7 @@ Test(items, more_than_was_asked_for_is_nonsense)
 
     open_keeping(&rig, KEEP(REQUEST_LIST));
     call_init(&call);
-    mqueue_list(rig.mq, READY, 0, 2, &call.op);
+    mount_queue_list(rig.mq, READY, 0, 2, &call.op);
     answer_items(rig_take(&rig, REQUEST_LIST), ID, 3, 0);
     cr_assert_eq(call_end(&call), -EPROTO);
     cr_assert_null(call.op.answer);
@@ -107,7 +107,7 @@ Test(items, a_look_is_at_one_item_and_its_bytes)
 
     open_keeping(&rig, KEEP(REQUEST_LIST));
     call_init(&call);
-    mqueue_look(rig.mq, ID, READY, true, &call.op);
+    mount_queue_look(rig.mq, ID, READY, true, &call.op);
     list = rig_take(&rig, REQUEST_LIST);
     cr_assert_eq(list->in.list.states, READY);
     cr_assert_eq(list->in.list.from, ID);
@@ -130,12 +130,12 @@ Test(items, a_look_at_nothing_is_enoent_and_errors_are_passed_up)
 
     open_keeping(&rig, 0);
     call_init(&call);
-    mqueue_look(rig.mq, ID, READY, false, &call.op);
+    mount_queue_look(rig.mq, ID, READY, false, &call.op);
     cr_assert_eq(call_end(&call), -ENOENT);
     cr_assert_null(call.op.answer);
     rig_keep(&rig, KEEP(REQUEST_LIST));
     call_init(&call);
-    mqueue_look(rig.mq, ID, READY, false, &call.op);
+    mount_queue_look(rig.mq, ID, READY, false, &call.op);
     rig_answer(rig_take(&rig, REQUEST_LIST), -EIO);
     cr_assert_eq(call_end(&call), -EIO);
     rig_close(&rig);
@@ -149,7 +149,7 @@ Test(items, an_answer_that_nobody_waits_for_is_let_go)
 
     open_keeping(&rig, KEEP(REQUEST_LIST));
     call_init(&call);
-    mqueue_look(rig.mq, ID, READY, true, &call.op);
+    mount_queue_look(rig.mq, ID, READY, true, &call.op);
     list = rig_take(&rig, REQUEST_LIST);
     op_cancel(&call.op);
     cr_assert_eq(call_end(&call), -EINTR);
@@ -171,7 +171,7 @@ Test(items, a_listing_follows_what_was_written_before)
     rig_put(&rig, "x\n");
     begun_us = rig_now();
     call_init(&call);
-    mqueue_list(rig.mq, READY, 0, 10, &call.op);
+    mount_queue_list(rig.mq, READY, 0, 10, &call.op);
     put = rig_take(&rig, REQUEST_PUT);
     if (rig_seen(&rig, REQUEST_LIST) > 0)
         cr_assert_geq(rig_now() - begun_us, SECOND / 5);
@@ -189,7 +189,7 @@ Test(items, puts_that_are_not_answered_hold_a_listing_up_for_a_moment_only)
     open_keeping(&rig, KEEP(REQUEST_PUT));
     rig_put(&rig, "x\n");
     call_init(&call);
-    mqueue_list(rig.mq, READY, 0, 10, &call.op);
+    mount_queue_list(rig.mq, READY, 0, 10, &call.op);
     cr_assert_eq(call_end(&call), 0);
     cr_assert_geq(call_took(&call), SECOND / 5);
     rig_close(&rig);
@@ -203,32 +203,32 @@ Test(items, other_questions_do_not_wait_for_puts)
     struct writer *w;
 
     open_keeping(&rig, KEEP(REQUEST_PUT));
-    cr_assert_eq(mqueue_writer_open(rig.mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(rig.mq, &w), 0);
     call_init(&call);
     call.op.data = (const uint8_t *)"part";
     call.op.len = 4;
-    mqueue_write(rig.mq, w, &call.op);
+    mount_queue_write(rig.mq, w, &call.op);
     cr_assert_eq(call_end(&call), 4);
     call_init(&call);
-    mqueue_writer_close(rig.mq, w, &call.op);
+    mount_queue_writer_close(rig.mq, w, &call.op);
     cr_assert_eq(call_end(&call), 0);
 
     call_init(&call);
-    mqueue_list(rig.mq, DEAD, 0, 10, &call.op);
+    mount_queue_list(rig.mq, DEAD, 0, 10, &call.op);
     cr_assert_eq(call_end(&call), 0);
     call_init(&call);
-    mqueue_list(rig.mq, READY, ID, 10, &call.op);
+    mount_queue_list(rig.mq, READY, ID, 10, &call.op);
     cr_assert_eq(call_end(&call), 0);
     call_init(&call);
-    mqueue_look(rig.mq, ID, READY, true, &call.op);
+    mount_queue_look(rig.mq, ID, READY, true, &call.op);
     cr_assert_eq(call_end(&call), -ENOENT);
     call_init(&call);
-    mqueue_list(rig.mq, READY, 0, 10, &call.op);
+    mount_queue_list(rig.mq, READY, 0, 10, &call.op);
     cr_assert_eq(call_end(&call), 0);
     cr_assert_eq(rig_seen(&rig, REQUEST_PUT), 0, "the item is not finished by a look");
-    mqueue_writer_release(rig.mq, w);
+    mount_queue_writer_release(rig.mq, w);
     call_init(&call);
-    mqueue_list(rig.mq, READY, 0, 10, &call.op);
+    mount_queue_list(rig.mq, READY, 0, 10, &call.op);
     cr_assert_eq(call_end(&call), 0);
     cr_assert_eq(rig_seen(&rig, REQUEST_PUT), 1);
     rig_close(&rig);
@@ -242,16 +242,16 @@ static struct reader *acknowledge(struct mount_rig *rig)
     struct rig_call call;
     struct reader *r;
 
-    cr_assert_eq(mqueue_reader_open(rig->mq, GET_STREAM, 1, 0, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(rig->mq, GET_STREAM, 1, 0, &r), 0);
     call_init(&call);
     call.op.len = 100;
-    mqueue_read(rig->mq, r, &call.op);
+    mount_queue_read(rig->mq, r, &call.op);
     rig_answer_grant(rig_take(rig, REQUEST_GET), ID, 77, "abc\n");
     cr_assert_eq(call_end(&call), 4);
     call_init(&call);
     call.op.len = 100;
     call.op.offset = 4;
-    mqueue_read(rig->mq, r, &call.op);
+    mount_queue_read(rig->mq, r, &call.op);
     cr_assert_eq(call_end(&call), 0);
     return r;
 }
@@ -262,13 +262,13 @@ static void question(struct mount_rig *rig, int which, struct rig_call *call)
 {
     call_init(call);
     if (which == 0)
-        mqueue_list(rig->mq, READY, 0, 10, &call->op);
+        mount_queue_list(rig->mq, READY, 0, 10, &call->op);
     else if (which == 1)
-        mqueue_look(rig->mq, ID, READY, true, &call->op);
+        mount_queue_look(rig->mq, ID, READY, true, &call->op);
     else if (which == 2)
-        mqueue_take(rig->mq, ID, &call->op);
+        mount_queue_take(rig->mq, ID, &call->op);
     else
-        mqueue_settle(rig->mq, ID, SETTLE_DROP, &call->op);
+        mount_queue_settle(rig->mq, ID, SETTLE_DROP, &call->op);
 }
 
 static const enum request_kind kind_of[N_QUESTIONS] = {
@@ -305,7 +305,7 @@ Test(items, a_question_follows_what_was_settled_before)
         cr_assert_eq(call_end(&calls[i]), kind_of[i] == REQUEST_SETTLE || i == 0 ? 0 : -ENOENT);
         cr_assert_gt(rig_seen(&rig, kind_of[i]), seen[i]);
     }
-    mqueue_reader_release(rig.mq, r);
+    mount_queue_reader_release(rig.mq, r);
     rig_close(&rig);
 }
 
@@ -327,6 +327,6 @@ Test(items, a_question_that_has_ended_is_not_asked_later)
     rig_answer_empty(settle);
     cr_assert_eq(rig_seen(&rig, REQUEST_LIST), 0);
     cr_assert_eq(rig_seen(&rig, REQUEST_SETTLE), 1);
-    mqueue_reader_release(rig.mq, r);
+    mount_queue_reader_release(rig.mq, r);
     rig_close(&rig);
 }

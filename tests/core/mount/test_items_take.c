@@ -21,7 +21,7 @@ static struct request *start_take(struct mount_rig *rig, struct rig_call *call)
     struct request *get;
 
     call_init(call);
-    mqueue_take(rig->mq, ID, &call->op);
+    mount_queue_take(rig->mq, ID, &call->op);
     get = rig_take(rig, REQUEST_GET);
     cr_assert_eq(get->queue, RIG_QUEUE);
     cr_assert_eq(get->in.get.kind, GET_CLAIM);
@@ -39,7 +39,7 @@ Test(items_take, what_is_taken_is_held)
     open_keeping(&rig, KEEP(REQUEST_GET));
     rig_answer_grant(start_take(&rig, &call), ID, 9, "abc\n");
     cr_assert_eq(call_end(&call), 0);
-    cr_assert(mqueue_held(rig.mq, ID, &info));
+    cr_assert(mount_queue_claim(rig.mq, ID, &info));
     cr_assert_eq(info.state, ITEM_LEASED);
     cr_assert_eq(info.size, 3);
     cr_assert_eq(rig_seen(&rig, REQUEST_SETTLE), 0);
@@ -76,7 +76,7 @@ static void expect_given_back(struct mount_rig *rig, struct request *get)
     cr_assert_eq(settle->in.settle.items[0].token, 9);
     cr_assert_gt(settle->give_up_us, rig_now());
     cr_assert_lt(settle->give_up_us, rig_now() + 31 * SECOND);
-    cr_assert_not(mqueue_held(rig->mq, ID, &info));
+    cr_assert_not(mount_queue_claim(rig->mq, ID, &info));
     rig_answer_empty(settle);
 }
 
@@ -146,7 +146,7 @@ static struct request *start_settle(struct mount_rig *rig, enum settle_verb verb
     struct request *settle;
 
     call_init(call);
-    mqueue_settle(rig->mq, ID, verb, &call->op);
+    mount_queue_settle(rig->mq, ID, verb, &call->op);
     settle = rig_take(rig, REQUEST_SETTLE);
     cr_assert_eq(settle->queue, RIG_QUEUE);
     cr_assert_eq(settle->in.settle.n_items, 1);
@@ -184,7 +184,7 @@ Test(items_take, an_item_is_dropped_revived_or_forgotten_if_it_is_there)
 /* What the answer says of the queue is at once in its stats. */
 Test(items_take, the_state_after_a_settlement_is_taken_over)
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
     struct mount_rig rig;
     struct rig_call call;
     struct request *settle;
@@ -195,7 +195,7 @@ Test(items_take, the_state_after_a_settlement_is_taken_over)
     settle->state = (struct queue_state){.revision = 12, .depth = 4};
     settle->done(settle);
     cr_assert_eq(call_end(&call), 0);
-    mqueue_info(rig.mq, &info);
+    mount_queue_info(rig.mq, &info);
     cr_assert_eq(info.state.depth, 4);
     rig_close(&rig);
 }

@@ -11,7 +11,7 @@
 Test(mount, what_is_put_is_got, .timeout = 30)
 {
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct writer *w;
     struct reader *r;
     char text[4097];
@@ -19,13 +19,13 @@ Test(mount, what_is_put_is_got, .timeout = 30)
     open_world(&world);
     mq = make(world.mount, "jobs");
     cr_assert_not_null(mq);
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
     cr_assert_eq(put(mq, w, "one\ntwo\n"), 8);
     cr_assert_eq(flush(mq), 0);
     cr_assert_eq(stat_of(mq, "total_puts"), 2);
     cr_assert_eq(stat_of(mq, "buffer_size"), 0);
     cr_assert_eq(stat_of(mq, "depth"), 2);
-    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
     cr_assert_eq(get(mq, r, 0, 4096, text), 4);
     cr_assert_str_eq(text, "one\n");
     cr_assert_eq(get(mq, r, 4, 4096, text), 4);
@@ -34,31 +34,31 @@ Test(mount, what_is_put_is_got, .timeout = 30)
     close_reader(mq, r);
     cr_assert_eq(stat_of(mq, "depth"), 0);
     cr_assert_eq(stat_of(mq, "leased"), 0);
-    mqueue_writer_release(mq, w);
-    mqueue_unref(mq);
+    mount_queue_writer_release(mq, w);
+    mount_queue_unref(mq);
     close_world(&world);
 }
 
 Test(mount, what_was_not_read_is_back_when_close_returns, .timeout = 30)
 {
     struct world world;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct writer *w;
     struct reader *r;
     char text[4097];
 
     open_world(&world);
     mq = make(world.mount, "jobs");
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
     cr_assert_eq(put(mq, w, "1\n2\n3\n4\n5\n"), 10);
     cr_assert_eq(flush(mq), 0);
-    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
     cr_assert_eq(get(mq, r, 0, 100, text), 2);
     close_reader(mq, r);
     cr_assert_eq(stat_of(mq, "depth"), 4);
     cr_assert_eq(stat_of(mq, "leased"), 0);
-    mqueue_writer_release(mq, w);
-    mqueue_unref(mq);
+    mount_queue_writer_release(mq, w);
+    mount_queue_unref(mq);
     close_world(&world);
 }
 
@@ -66,24 +66,24 @@ Test(mount, a_waiting_reader_wakes_with_a_put, .timeout = 30)
 {
     struct world world;
     struct call *call;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct writer *w;
     struct reader *r;
 
     open_world(&world);
     mq = make(world.mount, "jobs");
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
-    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call = call_new();
     call->op.len = 4096;
-    mqueue_read(mq, r, &call->op);
+    mount_queue_read(mq, r, &call->op);
     usleep(50000);
     cr_assert_eq(stat_of(mq, "waiting"), 1);
     cr_assert_eq(put(mq, w, "x\n"), 2);
     cr_assert_eq(call_end(call), 2);
     close_reader(mq, r);
-    mqueue_writer_release(mq, w);
-    mqueue_unref(mq);
+    mount_queue_writer_release(mq, w);
+    mount_queue_unref(mq);
     close_world(&world);
 }
 
@@ -91,7 +91,7 @@ Test(mount, a_waiting_reader_wakes_with_a_put_of_another_mount, .timeout = 30)
 {
     struct world world;
     struct mount_rest rest;
-    struct mqueue *mq, *other;
+    struct mount_queue *mq, *other;
     struct mount *second;
     struct call *call;
     struct writer *w;
@@ -103,20 +103,20 @@ Test(mount, a_waiting_reader_wakes_with_a_put_of_another_mount, .timeout = 30)
     second = mount_open(&world, 2);
     other = mount_find(second, "jobs");
     cr_assert_not_null(other);
-    cr_assert_eq(mqueue_writer_open(other, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(other, &w), 0);
     for (i = 0; i < 50; i++) {
-        cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+        cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
         call = call_new();
         call->op.len = 4096;
-        mqueue_read(mq, r, &call->op);
+        mount_queue_read(mq, r, &call->op);
         cr_assert_eq(put(other, w, "x\n"), 2);
         cr_assert_eq(call_end(call), 2);
         close_reader(mq, r);
     }
-    mqueue_writer_release(other, w);
-    mqueue_unref(other);
+    mount_queue_writer_release(other, w);
+    mount_queue_unref(other);
     mount_stop(second, 1000000, &rest);
-    mqueue_unref(mq);
+    mount_queue_unref(mq);
     mount_stop(world.mount, 1000000, &rest);
     service_stop(world.service);
     mount_free(second);
@@ -128,27 +128,27 @@ Test(mount, a_waiting_reader_is_interrupted, .timeout = 30)
 {
     struct world world;
     struct call *call;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct reader *r;
 
     open_world(&world);
     mq = make(world.mount, "jobs");
-    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call = call_new();
     call->op.len = 4096;
-    mqueue_read(mq, r, &call->op);
+    mount_queue_read(mq, r, &call->op);
     op_cancel(&call->op);
     cr_assert_eq(call_end(call), -EINTR);
     cr_assert_eq(stat_of(mq, "waiting"), 0);
     close_reader(mq, r);
-    mqueue_unref(mq);
+    mount_queue_unref(mq);
     close_world(&world);
 }
 
 Test(mount, queues_are_made_once_and_removed_when_empty, .timeout = 30)
 {
     struct world world;
-    struct mqueue *mq, *again;
+    struct mount_queue *mq, *again;
     struct writer *w;
     struct call *call;
 
@@ -161,14 +161,14 @@ Test(mount, queues_are_made_once_and_removed_when_empty, .timeout = 30)
     mount_make_queue(world.mount, "stats", 0600, 0, 0, &call->op);
     cr_assert_eq(call_end(call), -EINVAL);
 
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
     cr_assert_eq(put(mq, w, "x\n"), 2);
     cr_assert_eq(flush(mq), 0);
     call = call_new();
     mount_remove_queue(world.mount, mq, &call->op);
     cr_assert_eq(call_end(call), -ENOTEMPTY);
     call = call_new();
-    mqueue_purge(mq, &call->op);
+    mount_queue_purge(mq, &call->op);
     cr_assert_eq(call_end(call), 0);
     cr_assert_eq(stat_of(mq, "depth"), 0);
     call = call_new();
@@ -180,9 +180,9 @@ Test(mount, queues_are_made_once_and_removed_when_empty, .timeout = 30)
     again = make(world.mount, "jobs");
     cr_assert_not_null(again);
     cr_assert_neq(again, mq);
-    mqueue_unref(again);
-    mqueue_writer_release(mq, w);
-    mqueue_unref(mq);
+    mount_queue_unref(again);
+    mount_queue_writer_release(mq, w);
+    mount_queue_unref(mq);
     close_world(&world);
 }
 
@@ -190,8 +190,8 @@ Test(mount, settings_change_for_all_mounts, .timeout = 30)
 {
     struct world world;
     struct mount_rest rest;
-    struct mqueue_info info;
-    struct mqueue *mq, *other;
+    struct mount_queue_info info;
+    struct mount_queue *mq, *other;
     struct mount *second;
     struct call *call;
     int i;
@@ -200,17 +200,17 @@ Test(mount, settings_change_for_all_mounts, .timeout = 30)
     mq = make(world.mount, "jobs");
     second = mount_open(&world, 2);
     other = mount_find(second, "jobs");
-    mqueue_info(mq, &info);
+    mount_queue_info(mq, &info);
     info.settings.own.maxsize = 7;
     info.settings.mount.batch_size = 3;
     call = call_new();
-    mqueue_set(mq, &info.settings, &call->op);
+    mount_queue_set(mq, &info.settings, &call->op);
     cr_assert_eq(call_end(call), 0);
-    mqueue_info(mq, &info);
+    mount_queue_info(mq, &info);
     cr_assert_eq(info.settings.own.maxsize, 7);
     cr_assert_eq(info.settings.mount.batch_size, 3);
     for (i = 0; i < 200; i++) {
-        mqueue_info(other, &info);
+        mount_queue_info(other, &info);
         if (info.settings.own.maxsize == 7)
             break;
         usleep(10000);
@@ -219,11 +219,11 @@ Test(mount, settings_change_for_all_mounts, .timeout = 30)
     cr_assert_eq(info.settings.mount.batch_size, 100);
     info.settings.own.lease_us = info.settings.own.lease_max_us + 1;
     call = call_new();
-    mqueue_set(mq, &info.settings, &call->op);
+    mount_queue_set(mq, &info.settings, &call->op);
     cr_assert_eq(call_end(call), -EINVAL);
 
-    mqueue_unref(other);
-    mqueue_unref(mq);
+    mount_queue_unref(other);
+    mount_queue_unref(mq);
     mount_stop(second, 1000000, &rest);
     mount_stop(world.mount, 1000000, &rest);
     service_stop(world.service);
@@ -237,24 +237,24 @@ Test(mount, stop_releases_waiters_and_sends_what_is_buffered, .timeout = 30)
     struct world world;
     struct mount_rest rest;
     struct call *call;
-    struct mqueue *mq;
+    struct mount_queue *mq;
     struct writer *w;
     struct reader *r;
 
     open_world(&world);
     mq = make(world.mount, "jobs");
-    cr_assert_eq(mqueue_writer_open(mq, &w), 0);
-    cr_assert_eq(mqueue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call = call_new();
     call->op.len = 4096;
-    mqueue_read(mq, r, &call->op);
+    mount_queue_read(mq, r, &call->op);
     mount_stop(world.mount, 1000000, &rest);
     cr_assert_eq(call_end(call), -ESHUTDOWN);
     cr_assert_eq(rest.n_items, 0);
     cr_assert_eq(put(mq, w, "x\n"), -ESHUTDOWN);
-    mqueue_writer_release(mq, w);
-    mqueue_reader_release(mq, r);
-    mqueue_unref(mq);
+    mount_queue_writer_release(mq, w);
+    mount_queue_reader_release(mq, r);
+    mount_queue_unref(mq);
     service_stop(world.service);
     mount_free(world.mount);
     service_free(world.service);
@@ -263,7 +263,7 @@ Test(mount, stop_releases_waiters_and_sends_what_is_buffered, .timeout = 30)
 Test(mount, flush_of_the_mount_covers_all_queues, .timeout = 30)
 {
     struct world world;
-    struct mqueue *queues[20];
+    struct mount_queue *queues[20];
     struct writer *writers[20];
     struct call *call;
     char name[16];
@@ -273,7 +273,7 @@ Test(mount, flush_of_the_mount_covers_all_queues, .timeout = 30)
     for (i = 0; i < 20; i++) {
         snprintf(name, sizeof(name), "q%d", i);
         queues[i] = make(world.mount, name);
-        cr_assert_eq(mqueue_writer_open(queues[i], &writers[i]), 0);
+        cr_assert_eq(mount_queue_writer_open(queues[i], &writers[i]), 0);
         cr_assert_eq(put(queues[i], writers[i], "x\n"), 2);
     }
     call = call_new();
@@ -281,8 +281,8 @@ Test(mount, flush_of_the_mount_covers_all_queues, .timeout = 30)
     cr_assert_eq(call_end(call), 0);
     for (i = 0; i < 20; i++) {
         cr_assert_eq(stat_of(queues[i], "depth"), 1);
-        mqueue_writer_release(queues[i], writers[i]);
-        mqueue_unref(queues[i]);
+        mount_queue_writer_release(queues[i], writers[i]);
+        mount_queue_unref(queues[i]);
     }
     close_world(&world);
 }
@@ -290,7 +290,7 @@ Test(mount, flush_of_the_mount_covers_all_queues, .timeout = 30)
 Test(mount, readdir_walks_all_queues_in_order, .timeout = 30)
 {
     struct world world;
-    struct mqueue *mq, *next;
+    struct mount_queue *mq, *next;
     uint64_t after = 0;
     char name[16];
     int i, n = 0;
@@ -298,16 +298,16 @@ Test(mount, readdir_walks_all_queues_in_order, .timeout = 30)
     open_world(&world);
     for (i = 0; i < 50; i++) {
         snprintf(name, sizeof(name), "q%d", i);
-        mqueue_unref(make(world.mount, name));
+        mount_queue_unref(make(world.mount, name));
     }
     for (mq = mount_next(world.mount, 0); mq; mq = next) {
-        struct mqueue_info info;
+        struct mount_queue_info info;
 
-        mqueue_info(mq, &info);
+        mount_queue_info(mq, &info);
         cr_assert_gt(info.number, after);
         after = info.number;
         next = mount_next(world.mount, after);
-        mqueue_unref(mq);
+        mount_queue_unref(mq);
         n++;
     }
     cr_assert_eq(n, 50);

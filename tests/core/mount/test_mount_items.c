@@ -17,7 +17,7 @@ TestSuite(mount_items, .timeout = 60);
 struct world {
     struct service *service;
     struct mount *mounts[2];
-    struct mqueue *jobs[2]; /* as each sees it */
+    struct mount_queue *jobs[2]; /* as each sees it */
     /* Of the last call. */
     struct op op;
     sem_t ended;
@@ -96,7 +96,7 @@ static void close_world(struct world *world)
     int i;
 
     for (i = 0; i < 2; i++) {
-        mqueue_unref(world->jobs[i]);
+        mount_queue_unref(world->jobs[i]);
         mount_stop(world->mounts[i], 1000000, &rest);
     }
     service_stop(world->service);
@@ -112,36 +112,36 @@ static void put(struct world *world, const char *text)
     struct writer *w;
     struct op *op = begin(world);
 
-    cr_assert_eq(mqueue_writer_open(world->jobs[0], &w), 0);
+    cr_assert_eq(mount_queue_writer_open(world->jobs[0], &w), 0);
     op->data = (const uint8_t *)text;
     op->len = strlen(text);
-    mqueue_write(world->jobs[0], w, op);
+    mount_queue_write(world->jobs[0], w, op);
     cr_assert_eq(end(world), (ssize_t)strlen(text));
-    mqueue_writer_release(world->jobs[0], w);
+    mount_queue_writer_release(world->jobs[0], w);
 }
 
 static size_t list(struct world *world, int which, uint32_t states)
 {
-    mqueue_list(world->jobs[which], states, 0, 8, begin(world));
+    mount_queue_list(world->jobs[which], states, 0, 8, begin(world));
     cr_assert_eq(end(world), 0);
     return world->n_items;
 }
 
 static ssize_t look(struct world *world, int which, uint64_t id, uint32_t states)
 {
-    mqueue_look(world->jobs[which], id, states, true, begin(world));
+    mount_queue_look(world->jobs[which], id, states, true, begin(world));
     return end(world);
 }
 
 static ssize_t take(struct world *world, int which, uint64_t id)
 {
-    mqueue_take(world->jobs[which], id, begin(world));
+    mount_queue_take(world->jobs[which], id, begin(world));
     return end(world);
 }
 
 static ssize_t settle(struct world *world, int which, uint64_t id, enum settle_verb verb)
 {
-    mqueue_settle(world->jobs[which], id, verb, begin(world));
+    mount_queue_settle(world->jobs[which], id, verb, begin(world));
     return end(world);
 }
 
@@ -175,7 +175,7 @@ Test(mount_items, one_mount_takes_an_item_and_the_other_is_late)
     cr_assert_eq(list(&world, 0, READY), 2);
     id = world.items[1].id;
     cr_assert_eq(take(&world, 1, id), 0);
-    cr_assert(mqueue_held(world.jobs[1], id, &info));
+    cr_assert(mount_queue_claim(world.jobs[1], id, &info));
     cr_assert_eq(take(&world, 0, id), -ENOENT);
     cr_assert_eq(take(&world, 1, id), -ENOENT);
     cr_assert_eq(settle(&world, 0, id, SETTLE_DROP), -ENOENT);
@@ -194,7 +194,7 @@ Test(mount_items, what_was_settled_is_seen_at_once)
     cr_assert_eq(list(&world, 0, READY), 1);
     id = world.items[0].id;
     cr_assert_eq(take(&world, 0, id), 0);
-    cr_assert_eq(mqueue_held_settle(world.jobs[0], id, SETTLE_BURY), 0);
+    cr_assert_eq(mount_queue_claim_settle(world.jobs[0], id, SETTLE_BURY), 0);
     cr_assert_eq(list(&world, 0, DEAD), 1);
     cr_assert_eq(settle(&world, 1, id, SETTLE_DROP), -ENOENT);
     cr_assert_eq(settle(&world, 1, id, SETTLE_REVIVE), 0);
@@ -202,7 +202,7 @@ Test(mount_items, what_was_settled_is_seen_at_once)
     cr_assert_str_eq(world.data, "one");
     cr_assert_eq(settle(&world, 0, id, SETTLE_FORGET), -ENOENT);
     cr_assert_eq(take(&world, 0, id), 0);
-    cr_assert_eq(mqueue_held_settle(world.jobs[0], id, SETTLE_NACK), 0);
+    cr_assert_eq(mount_queue_claim_settle(world.jobs[0], id, SETTLE_NACK), 0);
     cr_assert_eq(look(&world, 0, id, READY), -ENOENT, "it has failed as often as it may");
     cr_assert_eq(settle(&world, 0, id, SETTLE_FORGET), 0);
     cr_assert_eq(look(&world, 1, id, DEAD), -ENOENT);

@@ -17,21 +17,21 @@ static void make(struct mount_rig *rig, struct rig_call *call)
 
 static void ask_all(struct mount_rig *rig, struct rig_call calls[N_CALLS])
 {
-    struct mqueue_info info;
+    struct mount_queue_info info;
     int i;
 
-    mqueue_info(rig->mq, &info);
+    mount_queue_info(rig->mq, &info);
     info.settings.own.maxsize = 7;
     for (i = 0; i < N_CALLS; i++)
         call_init(&calls[i]);
     mount_make_queue(rig->mount, "more", 0600, 0, 0, &calls[0].op);
     mount_remove_queue(rig->mount, rig->mq, &calls[1].op);
-    mqueue_set(rig->mq, &info.settings, &calls[2].op);
-    mqueue_list(rig->mq, 1U << ITEM_READY, 0, 10, &calls[3].op);
-    mqueue_look(rig->mq, item_id(1, 0), 1U << ITEM_READY, false, &calls[4].op);
-    mqueue_take(rig->mq, item_id(1, 0), &calls[5].op);
-    mqueue_settle(rig->mq, item_id(1, 0), SETTLE_DROP, &calls[6].op);
-    mqueue_settle(rig->mq, item_id(1, 0), SETTLE_REVIVE, &calls[7].op);
+    mount_queue_set(rig->mq, &info.settings, &calls[2].op);
+    mount_queue_list(rig->mq, 1U << ITEM_READY, 0, 10, &calls[3].op);
+    mount_queue_look(rig->mq, item_id(1, 0), 1U << ITEM_READY, false, &calls[4].op);
+    mount_queue_take(rig->mq, item_id(1, 0), &calls[5].op);
+    mount_queue_settle(rig->mq, item_id(1, 0), SETTLE_DROP, &calls[6].op);
+    mount_queue_settle(rig->mq, item_id(1, 0), SETTLE_REVIVE, &calls[7].op);
 }
 
 Test(ask, every_call_ends_after_a_second_and_later_ones_at_once)
@@ -84,11 +84,11 @@ static void expect_heard(enum request_kind kind, int status, bool heard)
     rig_open(&rig);
     rig_keep(&rig, KEEP_ALL);
     make(&rig, &first);
-    cr_assert_eq(mqueue_reader_open(rig.mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(rig.mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call_init(&read);
     read.op.len = 100;
     if (kind == REQUEST_GET)
-        mqueue_read(rig.mq, r, &read.op);
+        mount_queue_read(rig.mq, r, &read.op);
     if (kind == REQUEST_PUT)
         rig_put(&rig, "x\n");
     usleep(300000);
@@ -104,7 +104,7 @@ static void expect_heard(enum request_kind kind, int status, bool heard)
     else
         cr_assert_lt(call_took(&second), SECOND * 9 / 10);
     op_cancel(&read.op);
-    mqueue_reader_release(rig.mq, r);
+    mount_queue_reader_release(rig.mq, r);
     rig_close(&rig);
 }
 
@@ -181,11 +181,11 @@ Test(ask, a_queue_without_a_number_is_waited_for_once)
 
     rig_open_away(&rig);
     call_init(&first);
-    mqueue_settle(rig.mq, item_id(1, 0), SETTLE_DROP, &first.op);
+    mount_queue_settle(rig.mq, item_id(1, 0), SETTLE_DROP, &first.op);
     cr_assert_eq(call_end(&first), -ETIMEDOUT);
     cr_assert_geq(call_took(&first), SECOND);
     call_init(&second);
-    mqueue_list(rig.mq, 1U << ITEM_READY, 0, 10, &second.op);
+    mount_queue_list(rig.mq, 1U << ITEM_READY, 0, 10, &second.op);
     cr_assert_eq(call_end(&second), -ETIMEDOUT);
     cr_assert_leq(call_took(&second), SECOND / 5);
     cr_assert_eq(rig_seen(&rig, REQUEST_SETTLE) + rig_seen(&rig, REQUEST_LIST), 0);
@@ -216,7 +216,7 @@ Test(ask, the_end_of_the_mount_ends_every_question)
 static void purge(struct mount_rig *rig, struct rig_call *call)
 {
     call_init(call);
-    mqueue_purge(rig->mq, &call->op);
+    mount_queue_purge(rig->mq, &call->op);
 }
 
 Test(ask, a_purge_follows_what_was_written_before)

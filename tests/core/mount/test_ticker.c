@@ -1,8 +1,10 @@
 #include "core/mount/ticker.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <time.h>
+#include <unistd.h>
 
 static sem_t ticked;
 static int order[8], n_order;
@@ -70,7 +72,7 @@ Test(ticker, an_earlier_time_wins_and_a_later_one_is_ignored, .timeout = 20)
     ticker_free(ticker);
 }
 
-Test(ticker, a_disarmed_entry_is_not_called, .timeout = 20)
+Test(ticker, a_cancelled_entry_is_not_called, .timeout = 20)
 {
     int64_t now_us = clock_system.mono_us(&clock_system);
     struct ticker *ticker = start();
@@ -80,8 +82,8 @@ Test(ticker, a_disarmed_entry_is_not_called, .timeout = 20)
     ticker_entry_init(&b, tick, (void *)2);
     cr_assert(ticker_arm(ticker, &a, now_us + 50000));
     cr_assert(ticker_arm(ticker, &b, now_us + 60000));
-    cr_assert(ticker_disarm(ticker, &a));
-    cr_assert(!ticker_disarm(ticker, &a));
+    ticker_cancel(ticker, &a);
+    ticker_cancel(ticker, &a);
     cr_assert_eq(wait_ticks(1), 0);
     ticker_free(ticker);
     cr_assert_eq(n_order, 1);
@@ -100,4 +102,44 @@ Test(ticker, stops_with_entries_armed, .timeout = 20)
     ticker_free(ticker);
     ticker_free(NULL);
     cr_assert_eq(n_order, 0);
+}
+
+static _Atomic bool within, may_leave;
+
+static void tick_slowly(struct ticker_entry *entry, int64_t now_us)
+{
+    cr_assert(ticker_is_here());
+    ticker_cancel(entry->owner, entry); /* waits for nothing here */
+    within = true;
+    while (!may_leave)
+        usleep(1000);
+    within = false;
+}
+
+static void *let_leave(void *arg)
+{
+    usleep(50000);
+    may_leave = true;
+    return NULL;
+}
+
+Test(ticker, cancel_waits_for_a_function_that_runs, .timeout = 20)
+{
+    struct ticker *ticker = start();
+    struct ticker_entry a;
+    pthread_t thread;
+
+    ticker_entry_init(&a, tick_slowly, ticker);
+    ticker_arm(ticker, &a, 0);
+    while (!within)
+        usleep(100);
+    pthread_create(&thread, NULL, let_leave, NULL);
+    ticker_cancel(ticker, &a);
+    cr_assert_not(within);
+    cr_assert_not(ticker_is_here());
+    pthread_join(thread, NULL);
+    ticker_arm(ticker, &a, clock_system.mono_us(&clock_system) + 10000000);
+    ticker_cancel(ticker, &a);
+    cr_assert_null(ticker_take(ticker));
+    ticker_free(ticker);
 }

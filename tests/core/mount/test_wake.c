@@ -22,9 +22,9 @@ static void begin_wait(enum get_kind kind)
 {
     struct request *get;
 
-    cr_assert_eq(mqueue_reader_open(rig.mq, kind, READER_UNLIMITED, TIME_FOREVER, &reader), 0);
+    cr_assert_eq(mount_queue_reader_open(rig.mq, kind, READER_UNLIMITED, TIME_FOREVER, &reader), 0);
     call.op.len = 4096;
-    mqueue_read(rig.mq, reader, &call.op);
+    mount_queue_read(rig.mq, reader, &call.op);
     get = rig_take(&rig, REQUEST_GET);
     cr_assert(get->in.get.arm);
     rig_answer_empty(get);
@@ -47,7 +47,7 @@ static void answer_put(struct request *put)
 static void end(void)
 {
     rig_keep(&rig, 0);
-    mqueue_reader_release(rig.mq, reader);
+    mount_queue_reader_release(rig.mq, reader);
     rig_close(&rig);
 }
 
@@ -114,8 +114,8 @@ Test(wake, one_get_for_puts_that_follow_one_another)
 
 Test(wake, nobody_asks_where_nobody_waits)
 {
-    cr_assert_eq(mqueue_reader_open(rig.mq, GET_STREAM, READER_UNLIMITED, TIME_FOREVER, &reader),
-                 0);
+    cr_assert_eq(
+        mount_queue_reader_open(rig.mq, GET_STREAM, READER_UNLIMITED, TIME_FOREVER, &reader), 0);
     rig_put(&rig, "a\n");
     answer_put(rig_take(&rig, REQUEST_PUT));
     cr_assert_eq(rig_seen(&rig, REQUEST_GET), 0);

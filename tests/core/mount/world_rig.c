@@ -85,7 +85,7 @@ void close_world(struct world *world)
     cr_assert_eq(rest.n_items, 0);
 }
 
-struct mqueue *make(struct mount *mount, const char *name)
+struct mount_queue *make(struct mount *mount, const char *name)
 {
     struct call *call = call_new();
 
@@ -94,32 +94,32 @@ struct mqueue *make(struct mount *mount, const char *name)
     return mount_find(mount, name);
 }
 
-ssize_t put(struct mqueue *mq, struct writer *w, const char *text)
+ssize_t put(struct mount_queue *mq, struct writer *w, const char *text)
 {
     struct call *call = call_new();
 
     call->op.data = (const uint8_t *)text;
     call->op.len = strlen(text);
-    mqueue_write(mq, w, &call->op);
+    mount_queue_write(mq, w, &call->op);
     return call_end(call);
 }
 
-ssize_t flush(struct mqueue *mq)
+ssize_t flush(struct mount_queue *mq)
 {
     struct call *call = call_new();
 
-    mqueue_flush(mq, &call->op);
+    mount_queue_flush(mq, &call->op);
     return call_end(call);
 }
 
-ssize_t get(struct mqueue *mq, struct reader *r, int64_t offset, size_t len, char *to)
+ssize_t get(struct mount_queue *mq, struct reader *r, int64_t offset, size_t len, char *to)
 {
     struct call *call = call_new();
     ssize_t result;
 
     call->op.len = len;
     call->op.offset = offset;
-    mqueue_read(mq, r, &call->op);
+    mount_queue_read(mq, r, &call->op);
     result = call_wait(call);
     if (result > 0) {
         memcpy(to, call->bytes, (size_t)result);
@@ -130,18 +130,18 @@ ssize_t get(struct mqueue *mq, struct reader *r, int64_t offset, size_t len, cha
     return result;
 }
 
-void close_reader(struct mqueue *mq, struct reader *r)
+void close_reader(struct mount_queue *mq, struct reader *r)
 {
     struct call *call = call_new();
 
-    mqueue_reader_close(mq, r, &call->op);
+    mount_queue_reader_close(mq, r, &call->op);
     cr_assert_eq(call_end(call), 0);
-    mqueue_reader_release(mq, r);
+    mount_queue_reader_release(mq, r);
 }
 
-long stat_of(struct mqueue *mq, const char *key)
+long stat_of(struct mount_queue *mq, const char *key)
 {
-    char *text = mqueue_stats(mq), *line;
+    char *text = mount_queue_stats(mq), *line;
     size_t len = strlen(key);
     long value = -1;
 

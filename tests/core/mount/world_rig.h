@@ -31,13 +31,13 @@ void open_world(struct world *world);
 void close_world(struct world *world); /* asserts that nothing is left over */
 struct mount *mount_open(struct world *world, uint8_t id);
 
-struct mqueue *make(struct mount *mount, const char *name);
+struct mount_queue *make(struct mount *mount, const char *name);
 
 /* Calls that wait for their end. */
-ssize_t put(struct mqueue *mq, struct writer *w, const char *text);
-ssize_t flush(struct mqueue *mq);
-ssize_t get(struct mqueue *mq, struct reader *r, int64_t offset, size_t len, char *to);
-void close_reader(struct mqueue *mq, struct reader *r);
-long stat_of(struct mqueue *mq, const char *key);
+ssize_t put(struct mount_queue *mq, struct writer *w, const char *text);
+ssize_t flush(struct mount_queue *mq);
+ssize_t get(struct mount_queue *mq, struct reader *r, int64_t offset, size_t len, char *to);
+void close_reader(struct mount_queue *mq, struct reader *r);
+long stat_of(struct mount_queue *mq, const char *key);
 
 #endif

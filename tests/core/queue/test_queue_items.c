@@ -106,7 +106,7 @@ static void drain_expect(const char *expected)
 
 /* ---- claims of one item ---- */
 
-Test(queue_items, claim_takes_one_from_the_midst_of_what_nobody_has_touched)
+Test(queue_items, claim_takes_one_from_the_midst_of_what_nobody_has_tracked)
 {
     struct grant grant = claim(item_id(2, 1), "e\n");
 
@@ -247,7 +247,7 @@ Test(queue_items, nonsense_is_refused)
 
 /* ---- drop, revive, forget ---- */
 
-Test(queue_items, drop_removes_from_the_midst_of_what_nobody_has_touched)
+Test(queue_items, drop_removes_from_the_midst_of_what_nobody_has_tracked)
 {
     settle_expect(SETTLE_DROP, item_id(2, 1), 1, 0);
     cr_assert_eq(rig_state(&rig, queue).depth, 8);
@@ -513,7 +513,7 @@ Test(many_claims, of_one_batch_are_renewed_and_acknowledged)
     settle_many(SETTLE_ACK, MANY / 2, MANY / 2);
     cr_assert_eq(rig_state(&rig, queue).leased, 0);
     cr_assert_eq(rig_state(&rig, queue).depth_bytes, 0);
-    cr_assert_null(touched_find(service_find(rig.service, queue), 1));
+    cr_assert_null(tracked_find(service_find(rig.service, queue), 1));
 }
 
 Test(many_claims, of_one_batch_expire_soon_after_their_time)

@@ -183,7 +183,7 @@ Test(queue_list, brings_the_bytes_of_the_first_item)
     struct call call;
 
     put_three();
-    for (int touched = 0; touched < 2; touched++) {
+    for (int tracked = 0; tracked < 2; tracked++) {
         call_list(&call, READY, item_id(1, 1), 0, 3);
         call.request.in.list.bytes = true;
         list_expect(&call, "1.1 1.2 2.0 ");
@@ -247,13 +247,13 @@ Test(queue_list, shows_items_of_a_length_table)
     call_put(&put, queue, 1, 1, "x\n");
     put.request.in.put.batch = (struct batch_view){FRAMING_FILE, 3, blob, 17, crc32c(blob, 17), 0};
     cr_assert_eq(call_run(&rig, &put), 0);
-    for (int touched = 0; touched < 2; touched++) {
-        call_list(&call, READY, item_id(1, touched ? 2 : 0), 0, 9);
+    for (int tracked = 0; tracked < 2; tracked++) {
+        call_list(&call, READY, item_id(1, tracked ? 2 : 0), 0, 9);
         call.request.in.list.bytes = true;
-        list_expect(&call, touched ? "1.2 " : "1.0 1.1 1.2 ");
-        cr_assert_eq(memcmp(call.request.out.list.data, touched ? "ccc" : "aa", touched ? 3 : 2),
+        list_expect(&call, tracked ? "1.2 " : "1.0 1.1 1.2 ");
+        cr_assert_eq(memcmp(call.request.out.list.data, tracked ? "ccc" : "aa", tracked ? 3 : 2),
                      0);
-        cr_assert_eq(call.request.out.list.items[0].size, touched ? 3 : 2);
+        cr_assert_eq(call.request.out.list.items[0].size, tracked ? 3 : 2);
         call_fini(&call);
         claim_and(SETTLE_NACK, item_id(1, 0));
     }

@@ -4,6 +4,8 @@
 
 #include <criterion/criterion.h>
 
+#include "core/bytes.h"
+#include "core/crc32c.h"
 #include "core/store/record.h"
 #include "tests/core/store/store_fixture.h"
 
@@ -107,4 +109,64 @@ Test(record, name_that_no_queue_may_have_is_damage, .timeout = 10)
         record_queue_encode(&record, row);
         cr_assert_eq(decode_queue(row, sizeof(row)), -EBADMSG);
     }
+}
+
+/* A row by hand: `version` 1, or 2 with so many settings and counters, numbers from 1 on. */
+static size_t queue_row(uint8_t *row, uint8_t version, uint8_t n_settings, uint8_t n_counters)
+{
+    uint8_t *at = row + 2 + QUEUE_NAME_MAX;
+
+    memset(row, 0, 2 + QUEUE_NAME_MAX);
+    row[0] = version;
+    row[1] = 4;
+    memcpy(row + 2, "jobs", 4);
+    if (version > 1) {
+        *at++ = n_settings;
+        *at++ = n_counters;
+    }
+    for (unsigned i = 1; i <= n_settings + 4u + n_counters; i++)
+        at = put_le64(at, i);
+    at = put_le32(at, crc32c(row, (size_t)(at - row)));
+    return (size_t)(at - row);
+}
+
+Test(record, queue_of_the_first_version_is_read, .timeout = 10)
+{
+    struct queue_record record;
+    uint8_t row[512];
+    size_t len = queue_row(row, 1, 10, 6);
+
+    cr_assert_eq(record_queue_decode(&record, row, len), 0);
+    cr_assert_str_eq(record.name, "jobs");
+    cr_assert_eq(record.settings.maxsize, 1);
+    cr_assert_eq(record.settings.group, 10);
+    cr_assert_eq(record.next_batch, 11);
+    cr_assert_eq(record.made_us, 14);
+    cr_assert_eq(record.total_puts, 15);
+    cr_assert_eq(record.expired, 20);
+}
+
+Test(record, what_a_queue_of_an_earlier_program_lacks_is_the_default, .timeout = 10)
+{
+    struct queue_record record;
+    uint8_t row[512];
+    size_t len = queue_row(row, 2, 3, 1);
+
+    cr_assert_eq(record_queue_decode(&record, row, len), 0);
+    cr_assert_eq(record.settings.framing, 3);
+    cr_assert_eq(record.settings.lease_us, setting_find("lease")->fallback);
+    cr_assert_eq(record.settings.mode, 0600);
+    cr_assert_eq(record.next_batch, 4);
+    cr_assert_eq(record.total_puts, 8);
+    cr_assert_eq(record.total_gets, 0);
+    expect_checked(row, len, decode_queue);
+}
+
+Test(record, queue_of_a_later_program_is_refused, .timeout = 10)
+{
+    uint8_t row[2048];
+
+    cr_assert_eq(decode_queue(row, queue_row(row, 2, QUEUE_N_SETTINGS + 1, 1)), -EBADMSG);
+    cr_assert_eq(decode_queue(row, queue_row(row, 2, 1, QUEUE_N_COUNTERS + 1)), -EBADMSG);
+    cr_assert_eq(decode_queue(row, queue_row(row, 3, 10, 6)), -EBADMSG);
 }
