@@ -5,6 +5,7 @@ import statistics
 from contextlib import contextmanager
 
 from suite import report, runner
+from suite.row import PROCESSOR
 
 NEW, OLD = "this build", "the other"
 
@@ -53,6 +54,22 @@ def share_of_time(row, ours, theirs):
     return (1 / median, 1 / best) if row.more_is_better else (median, best)
 
 
+def compared(row, result, side, metric):
+    """A line of the table; None where the other has no such samples."""
+    ours = report.values_of(result, side, metric)
+    theirs = report.values_of(result, side + ", " + OLD, metric)
+    if not theirs:
+        return None
+    median, best = share_of_time(row, ours, theirs)
+    return "| %s | %d | %s | %s | %.2f | %.2f |" % (
+        " ".join((side, metric.strip())).strip(), len(ours), report.number(statistics.median(ours)),
+        report.number(statistics.median(theirs)), median, best)
+
+
+class ProcessorTime:
+    more_is_better = False
+
+
 def table(row, result):
     lines = ["", "### %s (%s)" % (row.title, row.name), ""]
     if result["error"]:
@@ -62,15 +79,9 @@ def table(row, result):
         row.unit, NEW, OLD), "| --- | --: | --: | --: | --: | --: |"]
     for side in [name for name in result["sides"] if not name.endswith(", " + OLD)]:
         for metric in report.metrics_of(result, side):
-            ours = report.values_of(result, side, metric)
-            theirs = report.values_of(result, side + ", " + OLD, metric)
-            if not theirs:
-                continue
-            median, best = share_of_time(row, ours, theirs)
-            lines.append("| %s | %d | %s | %s | %.2f | %.2f |" % (
-                " ".join((side, metric)).strip(), len(ours), report.number(statistics.median(ours)),
-                report.number(statistics.median(theirs)), median, best))
-    return lines
+            lines.append(compared(row, result, side, metric))
+            lines.append(compared(ProcessorTime, result, side, metric + PROCESSOR))
+    return [line for line in lines if line is not None]
 
 
 def run(new, old, rows, results):

@@ -3,7 +3,7 @@
 import os
 from contextlib import contextmanager
 
-from suite.row import Goal, Line, Picture, Row
+from suite.row import PROCESSOR, Goal, Line, Picture, Row
 
 SIZES = [16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576]
 BATCHES = [1, 10, 100, 1000, 10000]
@@ -44,19 +44,34 @@ def put_and_empty(bench, mount, items):
     return taken
 
 
-def put_and_get(bench, mount, items):
-    return put(bench, mount, items), get(bench, mount)
-
-
 def fill_and_get(bench, mount, items):
     put(bench, mount, items)
     return get(bench, mount)
+
+
+def rate(bench, daemons, n_items, call, metric=""):
+    """Items a second, and what they cost the daemons; call() gives the seconds."""
+    taken, used_us = bench.spent(daemons, n_items, call)
+    return {metric: n_items / taken, metric + PROCESSOR: used_us}
+
+
+def put_rate(bench, mount, daemons, n_items, items, metric=""):
+    return rate(bench, daemons, n_items, lambda: put(bench, mount, items), metric)
+
+
+def get_rate(bench, mount, daemons, n_items, metric=""):
+    return rate(bench, daemons, n_items, lambda: get(bench, mount), metric)
 
 
 @contextmanager
 def bulk_put(bench):
     n_items = bench.count(10_000_000, 200_000)
     items = bench.items(n_items)
+    def put_and_take(mount):
+        sample = put_rate(bench, mount, [mount.daemon], n_items, items)
+        get(bench, mount)
+        return sample
+
     with bench.queuefs() as mount, bench.null_fs() as null:
         check(bench, mount)
         for warm in (dd, dd_again, lambda *_: put_and_empty(bench, mount, items)):
@@ -64,8 +79,8 @@ def bulk_put(bench):
         yield {
             "dd": lambda: n_items / dd(bench, items),
             "dd, overwriting": lambda: n_items / dd_again(bench, items),
-            "queuefs": lambda: n_items / put_and_empty(bench, mount, items),
-            "do-nothing": lambda: n_items / put(bench, null, items),
+            "queuefs": lambda: put_and_take(mount),
+            "do-nothing": lambda: put_rate(bench, null, [null.daemon], n_items, items),
         }
 
 
@@ -73,11 +88,15 @@ def bulk_put(bench):
 def bulk_get(bench):
     n_items = bench.count(10_000_000, 200_000)
     items = bench.items(n_items)
+    def fill_and_take(mount):
+        put(bench, mount, items)
+        return get_rate(bench, mount, [mount.daemon], n_items)
+
     with bench.queuefs() as mount, bench.null_fs(n_items) as null:
         check(bench, mount)
         yield {
-            "do-nothing": lambda: n_items / get(bench, null),
-            "queuefs": lambda: n_items / fill_and_get(bench, mount, items),
+            "do-nothing": lambda: get_rate(bench, null, [null.daemon], n_items),
+            "queuefs": lambda: fill_and_take(mount),
         }
 
 
@@ -87,14 +106,16 @@ def through_service(bench, kind):
     n_items = bench.count(5_000_000, 100_000)
     items = bench.items(n_items)
 
-    def both(mount):
-        taken = put_and_get(bench, mount, items)
-        return {"put": n_items / taken[0], "get": n_items / taken[1]}
+    def both(mount, daemons):
+        sample = put_rate(bench, mount, daemons, n_items, items, "put")
+        sample.update(get_rate(bench, mount, daemons, n_items, "get"))
+        return sample
 
-    with bench.queued(kind) as (address, _), bench.queuefs() as embedded:
+    with bench.queued(kind) as (address, service), bench.queuefs() as embedded:
         with bench.queuefs(service=address) as mount:
             check(bench, mount)
-            yield {"embedded": lambda: both(embedded), kind: lambda: both(mount)}
+            yield {"embedded": lambda: both(embedded, [embedded.daemon]),
+                   kind: lambda: both(mount, [mount.daemon, service])}
 
 
 @contextmanager

@@ -22,6 +22,12 @@ class Daemon:
         self.pid = process.pid
         self.log = log
 
+    def processor_s(self):
+        """Processor time that it has used, in user mode and in the kernel."""
+        with open("/proc/%d/stat" % self.pid) as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def failed(self):
         """Why it has ended, or None."""
         status = self.process.poll()
@@ -219,6 +225,14 @@ class Bench:
         """The lines `name: value` that a program prints, as {name: number}."""
         lines = (line.split(":", 1) for line in self.run(argv, seconds).splitlines() if ":" in line)
         return {name.strip(): float(value) for name, value in lines}
+
+    @staticmethod
+    def spent(daemons, n_items, call):
+        """What call() gives, and how much processor time these used for an item meanwhile, in us."""
+        begin = sum(daemon.processor_s() for daemon in daemons)
+        value = call()
+        used = sum(daemon.processor_s() for daemon in daemons) - begin
+        return value, used * 1e6 / n_items
 
     def seconds(self, script):
         """How long a shell script takes; it runs in the directory."""

@@ -2,6 +2,8 @@
 
 import statistics
 
+from suite.row import PROCESSOR, is_processor
+
 HEAD = """# Results
 
 Made by `{command}` on {date} (UTC).
@@ -30,8 +32,14 @@ def values_of(result, side, metric):
 
 
 def metrics_of(result, side):
+    """Those that a row has lines for; what they cost stands beside them."""
     samples = result["sides"].get(side, [])
-    return list(samples[0]) if samples else []
+    return [metric for metric in samples[0] if not is_processor(metric)] if samples else []
+
+
+def has_processor(result):
+    return any(is_processor(metric) for samples in result["sides"].values()
+               for sample in samples[:1] for metric in sample)
 
 
 def picked(row, goal, values):
@@ -98,17 +106,26 @@ def goal_lines(row, result):
 
 
 def row_lines(row, result):
-    lines = ["| %s | n | median %s | min | max |%s" % (
-        row.name, row.unit, " ratio |" if row.baseline else ""),
-             "| --- | --: | --: | --: | --: |" + (" --: |" if row.baseline else "")]
+    extra = [" ratio |"] * bool(row.baseline) + [" processor, us an item |"] * has_processor(result)
+    lines = ["| %s | n | median %s | min | max |%s" % (row.name, row.unit, "".join(extra)),
+             "| --- | --: | --: | --: | --: |" + " --: |" * len(extra)]
     for side in result["sides"]:
         for metric in metrics_of(result, side):
             values = values_of(result, side, metric)
             line = "| %s | %d | %s | %s | %s |" % (
                 " ".join((side, metric)).strip(), len(values), number(statistics.median(values)),
                 number(min(values)), number(max(values)))
-            lines.append(line + ratio_cell(row, result, metric, values))
+            lines.append(line + ratio_cell(row, result, metric, values)
+                         + processor_cell(result, side, metric))
     return lines
+
+
+def processor_cell(result, side, metric):
+    """Of the side's own daemons, as far as that was measured."""
+    if not has_processor(result):
+        return ""
+    used = values_of(result, side, metric + PROCESSOR)
+    return " %s |" % number(statistics.median(used)) if used else " |"
 
 
 def ratio_cell(row, result, metric, values):

@@ -4,6 +4,14 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 
+# Behind the name of a metric: the processor time of the side's daemons for an item, in us.
+PROCESSOR = " processor"
+
+
+def is_processor(metric):
+    return metric.endswith(PROCESSOR)
+
+
 @dataclass
 class Goal:
     """A ratio that `side` shall reach against the side `of` of the same row, or a value without.
