@@ -504,12 +504,26 @@ def run(function):
     return "fail " + messages if messages else result
 
 
+def what_waits():
+    """What runs below this process, thread by thread, and where in the kernel it waits."""
+    lines = []
+    for pid in sorted(descendants()):
+        for task in sorted(glob.glob("/proc/%d/task/[0-9]*" % pid)):
+            try:
+                with open(task + "/wchan") as wchan, open(task + "/cmdline") as command:
+                    lines.append("%s %s: %s" % (task[6:], wchan.read(),
+                                                command.read().replace("\0", " ")[:150]))
+            except OSError:
+                continue
+    return "\n".join(lines)
+
+
 def receive(reading, seconds):
     parts, end = [], time.monotonic() + seconds
     while True:
         ready = select.select([reading], [], [], max(0, end - time.monotonic()))[0]
         if not ready:
-            return "fail it took longer than %d s" % seconds
+            return "fail it took longer than %d s\n%s" % (seconds, what_waits())
         part = os.read(reading, 65536)
         if not part:
             return b"".join(parts).decode() or "fail it ended without a result"
