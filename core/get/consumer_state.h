@@ -68,6 +68,7 @@ struct reader {
     bool reads_only;      /* a peek takes nothing for it */
     bool has_parked;      /* some op of it was parked, and may still be */
     bool leaving;         /* closed in the middle of an item, and not read since */
+    unsigned n_again;     /* how often `last` was given again from its beginning */
 
     /* An item in the middle of which the reader is; chunk NULL: none. */
     struct {

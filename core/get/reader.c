@@ -21,6 +21,14 @@ static size_t room_of(const struct op *op)
     return op->len > CONSUMER_PIECE_MIN ? op->len - 1 : op->len;
 }
 
+/*
+ * To read at the current position by io_uring (libuv does, up to 1.48) never moves it on a file of
+ * direct I/O: the kernel's fuse_direct_IO() counts in a copy. So such a program reads the beginning
+ * over and over, and would for ever; whoever seeks back to it does so a few times. Then it gets an
+ * error, and what it was given goes back.
+ */
+#define AGAIN_MAX 16
+
 /* ---- portions ---- */
 
 static struct portion *portion_new(size_t n_ranges, size_t n_copy)
@@ -133,6 +141,25 @@ void reader_return_partial(struct reader *r, int64_t now_us)
         r->left++;
 }
 
+/* What was given goes back instead, uncounted. */
+static void return_last(struct reader *r, int64_t now_us)
+{
+    struct portion *portion = r->last;
+    struct consumer *c = r->consumer;
+
+    reader_return_partial(r, now_us);
+    if (portion->settled)
+        return;
+    portion->settled = true;
+    for (size_t i = 0; i < portion->n_ranges; i++) {
+        portion->ranges[i].verb = SETTLE_RETURN;
+        ack_queue_add(&c->acks, &portion->ranges[i], now_us);
+    }
+    c->given_back = ack_queue_mark(&c->acks);
+    c->discard = true;
+    c->armed = false;
+}
+
 void reader_leave(struct reader *r, int64_t now_us)
 {
     struct consumer *c = r->consumer;
@@ -197,6 +224,7 @@ static void give(struct reader *r, struct portion *portion, struct op *op, struc
 {
     portion_unref(r->last);
     r->last = portion;
+    r->n_again = 0;
     r->pos += (int64_t)portion->len;
     portion_answer(portion, 0, op, effects);
 }
@@ -466,6 +494,20 @@ static bool peek(struct reader *r, struct op *op, int64_t now_us, struct effects
     return true;
 }
 
+/* Bytes that were given last. */
+static bool read_again(struct reader *r, size_t skip, struct op *op, int64_t now_us,
+                       struct effects *effects)
+{
+    r->n_again += skip == 0;
+    if (r->n_again <= AGAIN_MAX) {
+        portion_answer(r->last, skip, op, effects);
+        return true;
+    }
+    return_last(r, now_us);
+    effects_finish_locked(effects, op, -EINVAL);
+    return true;
+}
+
 /* A read that does not go on where the last one ended: ahead only, and only where the size is known
  * and may have been shown. */
 static bool read_elsewhere(struct reader *r, struct op *op, struct effects *effects)
@@ -489,10 +531,8 @@ bool reader_read(struct reader *r, struct op *op, int64_t now_us, struct effects
         effects_finish_locked(effects, op, 0);
         return true;
     }
-    if (op->offset >= last && op->offset < r->pos) {
-        portion_answer(r->last, (size_t)(op->offset - last), op, effects);
-        return true;
-    }
+    if (op->offset >= last && op->offset < r->pos)
+        return read_again(r, (size_t)(op->offset - last), op, now_us, effects);
     if (op->offset != r->pos && op->offset != OP_GO_ON)
         return read_elsewhere(r, op, effects);
     reader_acknowledge(r, now_us);

@@ -1,12 +1,15 @@
 /*
  * Reads a file to its end by Linux AIO or io_uring, without a library, and writes it to stdout.
  *
- *     async_read aio|uring FILE [direct]
+ *     async_read aio|uring FILE [direct|current]
+ *
+ * current: at the file's own position, as libuv reads where it is given none.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,17 +85,18 @@ int main(int argc, char **argv)
 {
     long (*read_at)(int fd, int64_t offset) =
         argc > 2 && !strcmp(argv[1], "aio") ? aio_read : uring_read;
-    int fd = open(argc > 2 ? argv[2] : "", O_RDONLY | (argc > 3 ? O_DIRECT : 0));
-    int64_t offset = 0;
+    bool current = argc > 3 && !strcmp(argv[3], "current");
+    int fd = open(argc > 2 ? argv[2] : "", O_RDONLY | (argc > 3 && !current ? O_DIRECT : 0));
+    int64_t offset = current ? -1 : 0;
     long n;
 
     if (fd < 0)
-        fail(argc > 2 ? argv[2] : "async_read aio|uring FILE [direct]");
+        fail(argc > 2 ? argv[2] : "async_read aio|uring FILE [direct|current]");
     buffer = aligned_alloc(4096, SIZE);
     while ((n = read_at(fd, offset)) > 0) {
         if (write(STDOUT_FILENO, buffer, (size_t)n) != n)
             fail("stdout");
-        offset += n;
+        offset += current ? 0 : n;
     }
     if (n < 0) {
         errno = (int)-n;

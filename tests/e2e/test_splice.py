@@ -168,6 +168,21 @@ def test_io_uring(t):
     by_script(t, program + " uring FILE", waits="next")
 
 
+# The kernel does not move the position then: the same bytes again, and no end. An error ends it.
+def test_io_uring_at_the_current_position(t):
+    program = t.compile("async_read")
+    if sh([program, "uring", "/dev/null"], check=False).returncode == 77:
+        raise Skip("io_uring is not allowed here")
+    m = t.queue()
+    for name in ("next", "out", "out@1"):
+        m.put("jobs", b"one\ntwo\n")
+        done = sh([program, "uring", m.at("jobs") + "/" + name, "current"], check=False)
+        equal(done.returncode, 1, name)
+        equal(done.stderr, b"uring: Invalid argument\n", name)
+        m.flush("jobs")
+        equal(m.out("cat jobs/out"), b"one\ntwo\n", "nothing is taken by " + name)
+
+
 def test_aio_with_o_direct(t):
     program = t.compile("async_read")
     by_script(t, program + " aio FILE direct")

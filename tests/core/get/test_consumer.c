@@ -264,6 +264,32 @@ Test(consumer, seek_within_the_last_read_gives_it_again)
     cr_assert_eq(consumer_counters(rig.c)->total_gets, 3);
 }
 
+/* As who reads by io_uring does, whose position never moves. */
+Test(consumer, what_is_read_again_without_end_goes_back_with_an_error)
+{
+    struct reader *r = rig_reader(&rig, READER_UNLIMITED, -1);
+    struct call call;
+
+    rig_put(&rig, 1, FRAMING_LINE, "a\nb\n");
+    for (int i = 0; i < 17; i++) {
+        call_init(&call, &rig);
+        rig_read(&rig, r, &call, BULK, 0);
+        rig_settle_down(&rig);
+        cr_assert(call.done);
+        cr_assert_eq(call.result, 4);
+        call_fini(&call);
+    }
+    for (int i = 0; i < 2; i++) {
+        call_init(&call, &rig);
+        rig_read(&rig, r, &call, BULK, 0);
+        cr_assert(call.done);
+        cr_assert_eq(call.result, -EINVAL);
+        call_fini(&call);
+    }
+    rig_leave(&rig, r);
+    cr_assert_eq(rig_count(&rig, ITEM_READY), 2);
+}
+
 Test(consumer, seek_within_a_large_read_gives_it_again)
 {
     struct reader *r = rig_reader(&rig, READER_UNLIMITED, -1);
