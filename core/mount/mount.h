@@ -170,7 +170,8 @@ int mount_queue_claim_settle(struct mount_queue *mq, uint64_t id, enum settle_ve
 
 /*
  * ---- items that nobody holds: these ask the service, for 1 s at most (-ETIMEDOUT), and at once
- * where it has been silent for so long (service_call.h). What this mount settled before is settled then.
+ * where it has been silent for so long (service_call.h). What this mount settled before is settled
+ * then.
  */
 
 struct item_answer {

@@ -65,8 +65,8 @@ bool service_get_again(struct service *s, struct reply *reply)
     struct queue *q = service_find(s, reply->queue);
     struct lease *lease = &reply->result.lease;
 
-    if (reply->kind != REQUEST_GET || !q || lease->n_parts == 0 || lease->kind != GET_CLAIM ||
-        queue_lends(q, lease))
+    if (reply->kind != REQUEST_GET || reply->status < 0 || !q || lease->n_parts == 0 ||
+        lease->kind != GET_CLAIM || queue_lends(q, lease))
         return false;
     lease_fini(lease);
     service_get(s, reply);

@@ -357,6 +357,28 @@ Test(session, late_copy_of_a_request_that_failed_does_nothing)
     rig_settle(&rig, &get, SETTLE_ACK);
 }
 
+static void break_reading(void)
+{
+    rig.faulty.read_error = -ENOMEM;
+}
+
+Test(session, late_copy_of_a_claim_whose_answer_failed_leases_nothing)
+{
+    static struct call get, late;
+
+    rig_put(&rig, queue, 2, 1, "a\n");
+    rig.faulty.in_commit = break_reading; /* it is leased, and cannot be laid into the answer */
+    call_get(&get, GET_CLAIM, queue, 1, 1);
+    get.request.number = 7;
+    cr_assert_eq(call_run(&rig, &get), -ENOMEM);
+    rig.faulty.read_error = 0;
+    cr_assert_eq(rig_state(&rig, queue).leased, 0);
+    call_get(&late, GET_CLAIM, queue, 1, 1);
+    late.request.number = 7;
+    cr_assert_eq(call_run(&rig, &late), -ENOMEM);
+    cr_assert_eq(rig_state(&rig, queue).leased, 0);
+}
+
 /* What was given is with somebody: it must not go back to others. */
 Test(session, repeated_get_that_finds_no_memory_gives_nothing_back)
 {
