@@ -4,6 +4,7 @@
  */
 #include "fs/move.h"
 
+#include "core/retry.h"
 #include "fs/call.h"
 
 #include <errno.h>
@@ -51,9 +52,11 @@ static enum item_state state_after(const struct node *from, const struct move *m
         return ITEM_DEAD;
     case SETTLE_REVIVE:
         return ITEM_READY;
-    case SETTLE_NACK: /* the first return: at once, where that is not one too many */
-        return info->deliveries <= 1 && queue.settings.own.max_deliveries > 1 ? ITEM_READY
-                                                                              : ITEM_STATES;
+    case SETTLE_NACK:
+        if (retry_is_over(&queue.settings.own, info->deliveries))
+            return ITEM_DEAD;
+        return retry_delay_us(&queue.settings.own, info->deliveries) == 0 ? ITEM_READY
+                                                                          : ITEM_STATES;
     default:
         return ITEM_STATES;
     }

@@ -37,7 +37,7 @@ int mount_new(const struct mount_options *options, struct mount **mount)
     pthread_cond_init(&m->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     mount_follow_init(m);
-    mount_asks_init(m);
+    mount_calls_init(m);
     *mount = m;
     return 0;
 
@@ -231,7 +231,7 @@ void mount_stop(struct mount *m, int64_t timeout_us, struct mount_rest *rest)
     pthread_mutex_lock(&m->lock);
     m->stopping = true;
     pthread_mutex_unlock(&m->lock);
-    mount_asks_end(m);
+    mount_calls_end(m);
     all = mount_all(m, &n);
     for (i = 0; i < n; i++)
         mount_queue_end(all[i], -ESHUTDOWN);

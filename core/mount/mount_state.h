@@ -9,6 +9,7 @@
  *   sync.c             SYNC and WATCH: what the service tells
  *   service_call.c     ops that ask the service
  *   change.c, items.c  which ones there are
+ *   flush.c            ops that wait for several of the queues'
  *   mount.c, stats.c   life; what is shown of it
  *
  * Threads: any. Locks, in the order in which they may be taken: mount.lock, mount_queue.lock,
@@ -83,7 +84,7 @@ struct mount {
     struct buffer_budget budget;
     atomic_size_t kept_bytes; /* of held items: claims.h */
     struct ticker *ticker;
-    struct ticker_entry sync_tick, watch_tick, ask_tick;
+    struct ticker_entry sync_tick, watch_tick, call_tick;
     _Atomic int64_t asked_us; /* asked, and nothing answered since; 0: it is not silent */
     _Atomic uint32_t n_takes; /* claims of one item that may have to be given back */
 
@@ -221,10 +222,10 @@ int mount_queue_claim_add(struct mount_queue *mq, struct request *get);
 
 /* ---- service_call.c ---- */
 
-void mount_asks_init(struct mount *mount);
+void mount_calls_init(struct mount *mount);
 
 /* Ends every op that is parked on the mount with -ESHUTDOWN; later ones do at once. */
-void mount_asks_end(struct mount *mount);
+void mount_calls_end(struct mount *mount);
 
 /* ---- presets.c ---- */
 

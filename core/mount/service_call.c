@@ -2,6 +2,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
+
+#define SILENCE_US INT64_C(1000000)
 
 /* ---- silence of the service ---- */
 
@@ -13,16 +16,17 @@ static void note_asked(struct mount *m)
     atomic_compare_exchange_strong(&m->asked_us, &never, mount_now(m));
 }
 
-int64_t ask_deadline(struct mount *m)
+/* When a call that begins now has to end. */
+static int64_t silence_deadline(struct mount *m)
 {
     int64_t since_us = atomic_load(&m->asked_us);
 
-    return time_after(since_us ? since_us : mount_now(m), ASK_TIMEOUT_US);
+    return time_after(since_us ? since_us : mount_now(m), SILENCE_US);
 }
 
 /* ---- ops parked on the mount ---- */
 
-bool ask_park(struct mount *m, struct op *op, void *context, int64_t deadline_us)
+bool mount_park(struct mount *m, struct op *op, void *context, int64_t deadline_us)
 {
     ssize_t result = 0;
 
@@ -38,7 +42,7 @@ bool ask_park(struct mount *m, struct op *op, void *context, int64_t deadline_us
         result = op_interrupted(op);
     pthread_mutex_unlock(&m->lock);
     if (result == 0 && deadline_us != TIME_FOREVER)
-        ticker_arm(m->ticker, &m->ask_tick, deadline_us);
+        ticker_arm(m->ticker, &m->call_tick, deadline_us);
     if (result != 0)
         op_finish(op, result);
     return result == 0;
@@ -54,7 +58,7 @@ static struct op *find_locked(struct mount *m, const void *context)
     return NULL;
 }
 
-struct op *ask_take_op(struct mount *m, const void *context)
+static struct op *take_op(struct mount *m, const void *context)
 {
     struct op *op;
 
@@ -66,9 +70,9 @@ struct op *ask_take_op(struct mount *m, const void *context)
     return op;
 }
 
-void ask_finish(struct mount *m, const void *context, ssize_t result)
+void mount_finish(struct mount *m, const void *context, ssize_t result)
 {
-    struct op *op = ask_take_op(m, context);
+    struct op *op = take_op(m, context);
 
     if (op)
         op_finish(op, result);
@@ -84,7 +88,7 @@ static void finish_collected(struct effects *effects)
     }
 }
 
-static void asks_due(struct ticker_entry *entry, int64_t now_us)
+static void calls_due(struct ticker_entry *entry, int64_t now_us)
 {
     struct mount *m = entry->owner;
     int64_t next_us = TIME_FOREVER;
@@ -102,16 +106,16 @@ static void asks_due(struct ticker_entry *entry, int64_t now_us)
     }
     pthread_mutex_unlock(&m->lock);
     if (next_us != TIME_FOREVER)
-        ticker_arm(m->ticker, &m->ask_tick, next_us);
+        ticker_arm(m->ticker, &m->call_tick, next_us);
     finish_collected(&effects);
 }
 
-void mount_asks_init(struct mount *m)
+void mount_calls_init(struct mount *m)
 {
-    ticker_entry_init(&m->ask_tick, asks_due, m);
+    ticker_entry_init(&m->call_tick, calls_due, m);
 }
 
-void mount_asks_end(struct mount *m)
+void mount_calls_end(struct mount *m)
 {
     struct effects effects;
 
@@ -123,56 +127,139 @@ void mount_asks_end(struct mount *m)
     finish_collected(&effects);
 }
 
-/* ---- questions ---- */
+/* ---- calls ---- */
 
-void ask_init(struct ask *ask, struct mount *m, struct mount_queue *mq, enum request_kind kind,
-              void (*done)(struct request *request))
+static void request_done(struct request *request)
 {
-    *ask = (struct ask){
-        .request = {.kind = kind, .session = m->id, .done = done, .owner = ask},
-        .mount = m,
+    struct service_call *call = request->owner;
+
+    mount_heard(call->mount, request->status);
+    call->answered(call);
+}
+
+struct service_call *service_call_new(struct mount *m, struct mount_queue *mq,
+                                      enum request_kind kind,
+                                      void (*answered)(struct service_call *call))
+{
+    struct service_call *call = calloc(1, sizeof(*call));
+
+    if (!call)
+        return NULL;
+    call->request = (struct request){
+        .kind = kind,
+        .session = m->id,
+        .done = request_done,
+        .owner = call,
     };
+    call->mount = m;
+    call->answered = answered;
+    call->deadline_us = silence_deadline(m);
     if (!mq)
-        return;
-    ask->mq = mount_queue_ref(mq);
-    ask->request.queue = mount_queue_number(mq);
+        return call;
+    call->mq = mount_queue_ref(mq);
+    call->request.queue = mount_queue_number(mq);
+    return call;
 }
 
-void ask_fini(struct ask *ask)
+void service_call_free(struct service_call *call)
 {
-    request_release(&ask->request);
-    mount_queue_unref(ask->mq);
+    struct mount *m = call->mount;
+    bool takes = call->takes;
+
+    request_release(&call->request);
+    mount_queue_unref(call->mq);
+    free(call);
+    if (takes)
+        atomic_fetch_sub(&m->n_takes, 1);
 }
 
-bool ask_begin(struct ask *ask, struct op *op, int64_t deadline_us)
+struct op *service_call_take_op(struct service_call *call)
 {
-    bool unknown = ask->mq && ask->request.queue == 0;
-
-    ask->request.give_up_us = deadline_us == TIME_FOREVER ? 0 : deadline_us;
-    if (!ask_park(ask->mount, op, unknown ? NULL : ask, deadline_us))
-        return false;
-    note_asked(ask->mount);
-    if (unknown)
-        mount_sync(ask->mount); /* nothing else is asked that would end a silence */
-    return !unknown;
+    return take_op(call->mount, call);
 }
 
-bool ask_waits(struct ask *ask)
+void service_call_end(struct service_call *call, ssize_t result)
 {
-    struct mount *m = ask->mount;
+    mount_finish(call->mount, call, result);
+    service_call_free(call);
+}
+
+static void send(struct service_call *call)
+{
+    struct backend *backend = call->mount->backend;
+
+    note_asked(call->mount);
+    call->request.sent_us = mount_now(call->mount); /* until the client knows better */
+    backend->submit(backend, &call->request);
+}
+
+void service_call_again(struct service_call *call, const struct request *next)
+{
+    struct request before = call->request;
+
+    request_release(&call->request);
+    call->request = *next;
+    call->request.queue = before.queue;
+    call->request.session = before.session;
+    call->request.done = before.done;
+    call->request.owner = call;
+    if (next->give_up_us == 0)
+        call->request.give_up_us = before.give_up_us;
+    send(call);
+}
+
+static bool is_waited_for(struct service_call *call)
+{
+    struct mount *m = call->mount;
     bool waits;
 
     pthread_mutex_lock(&m->lock);
-    waits = find_locked(m, ask) != NULL;
+    waits = find_locked(m, call) != NULL;
     pthread_mutex_unlock(&m->lock);
     return waits;
 }
 
-void ask_send(struct ask *ask)
+static void before_done(struct op_group *group, int error)
 {
-    struct backend *backend = ask->mount->backend;
+    struct service_call *call = group->owner;
 
-    note_asked(ask->mount);
-    ask->request.sent_us = mount_now(ask->mount); /* until the client knows better */
-    backend->submit(backend, &ask->request);
+    if (error || !is_waited_for(call))
+        service_call_end(call, error);
+    else
+        send(call);
+}
+
+void service_call_begin(struct service_call *call, struct op *op)
+{
+    bool unknown;
+
+    if (!call) {
+        op_finish(op, -ENOMEM);
+        return;
+    }
+    unknown = call->mq && call->request.queue == 0;
+    if (call->request.give_up_us == 0)
+        call->request.give_up_us = call->deadline_us;
+    if (call->takes)
+        atomic_fetch_add(&call->mount->n_takes, 1);
+    if (!mount_park(call->mount, op, unknown ? NULL : call, call->deadline_us)) {
+        service_call_free(call);
+        return;
+    }
+    note_asked(call->mount);
+    if (unknown) {
+        mount_sync(call->mount); /* nothing else is asked that would end a silence */
+        service_call_free(call);
+        return;
+    }
+    op_group_init(&call->before, before_done, call);
+    if (call->after_settlements) {
+        op_group_add(&call->before, &call->settlements);
+        mount_queue_flush_settlements(call->mq, &call->settlements);
+    }
+    if (call->after_puts_us > 0) {
+        op_group_add(&call->before, &call->puts);
+        mount_queue_show_puts(call->mq, &call->puts, call->after_puts_us);
+    }
+    op_group_end(&call->before);
 }

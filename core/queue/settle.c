@@ -10,8 +10,7 @@
 #include <errno.h>
 
 #include "core/clock.h"
-
-#define RETRY_DELAY_MAX_US (INT64_C(600) * 1000000)
+#include "core/retry.h"
 
 /* A purge looks at so many batches in one round. */
 #define PURGE_BATCHES 64
@@ -56,25 +55,13 @@ static void change_free(struct tracked_batch *t, uint32_t pos, const struct span
     mark_change(&t->mark, pos, to);
 }
 
-/* How long an item rests that failed `deliveries` times. */
-static int64_t retry_delay_us(const struct queue_settings *settings, uint32_t deliveries)
-{
-    int64_t delay_us = settings->retry_delay_us;
-
-    if (deliveries < 2)
-        return 0;
-    for (uint32_t i = 2; i < deliveries && delay_us < RETRY_DELAY_MAX_US; i++)
-        delay_us *= 2;
-    return time_min(delay_us, RETRY_DELAY_MAX_US);
-}
-
 void tracked_fail(struct tracked_batch *t, uint32_t pos)
 {
     const struct queue_settings *settings = &t->queue->record.settings;
     struct span to = {.deliveries = counted(&t->mark.spans[pos]), .when_us = TIME_FOREVER};
     int64_t delay_us = retry_delay_us(settings, to.deliveries);
 
-    if (to.deliveries >= settings->max_deliveries) {
+    if (retry_is_over(settings, to.deliveries)) {
         to.state = ITEM_DEAD;
         tracked_dies(t, pos, to.deliveries, false);
     } else if (delay_us > 0) {
