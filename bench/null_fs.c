@@ -18,6 +18,7 @@
  */
 #include "fs/fuse.h"
 #include "fs/session_threads.h"
+#include "fs/spin.h"
 #include "fs/told.h"
 
 #include <err.h>
@@ -54,6 +55,7 @@ static const struct {
 static pthread_mutex_t writers_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned writers[WRITERS_MAX]; /* opens of each */
 static struct told told;
+static struct spin spin;
 
 static uint64_t n_items; /* that an open of out gives; 0: it never ends */
 static char lines[GIVE_MAX];
@@ -327,6 +329,19 @@ static void fill_lines(void)
         lines[at] = '\n';
 }
 
+static ssize_t io_read(int fd, void *request, size_t max, void *userdata)
+{
+    spin_wait(&spin, fd);
+    return read(fd, request, max);
+}
+
+static ssize_t io_write(int fd, struct iovec *iov, int n_iov, void *userdata)
+{
+    return writev(fd, iov, n_iov);
+}
+
+static const struct fuse_custom_io io = {.read = io_read, .writev = io_write};
+
 static int serve(struct fuse_session *session)
 {
     struct fuse_loop_config *config = fuse_loop_cfg_create();
@@ -354,10 +369,12 @@ int main(int argc, char **argv)
     else if (argc != 2)
         errx(2, "usage: null_fs [--items N] MOUNTPOINT");
     told_init(&told);
+    spin_init(&spin);
     fill_lines();
     session = fuse_session_new(&args, &operations, sizeof(operations), NULL);
     if (!session || fuse_set_signal_handlers(session) != 0 ||
-        fuse_session_mount(session, argv[argc - 1]) != 0)
+        fuse_session_mount(session, argv[argc - 1]) != 0 ||
+        fuse_session_custom_io(session, &io, fuse_session_fd(session)) != 0)
         return 1;
     result = serve(session);
     fuse_session_unmount(session);

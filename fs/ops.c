@@ -229,6 +229,7 @@ static ssize_t io_read(int fd, void *request, size_t max, void *userdata)
     struct tree *tree = userdata;
     ssize_t len;
 
+    spin_wait(&tree->spin, fd);
     closes_reading(&tree->closes);
     len = read(fd, request, max);
     if (len > 0)

@@ -11,13 +11,19 @@
 #define SESSION_THREADS_MIN 2
 #define SESSION_THREADS_MAX 10
 
-static inline unsigned int session_threads(void)
+/* How many processors this process may run on. */
+static inline unsigned int usable_processors(void)
 {
     cpu_set_t usable;
-    unsigned int n = SESSION_THREADS_MIN;
 
-    if (sched_getaffinity(0, sizeof(usable), &usable) == 0)
-        n = (unsigned int)CPU_COUNT(&usable);
+    return sched_getaffinity(0, sizeof(usable), &usable) == 0 ? (unsigned int)CPU_COUNT(&usable)
+                                                              : SESSION_THREADS_MIN;
+}
+
+static inline unsigned int session_threads(void)
+{
+    unsigned int n = usable_processors();
+
     if (n < SESSION_THREADS_MIN)
         return SESSION_THREADS_MIN;
     return n > SESSION_THREADS_MAX ? SESSION_THREADS_MAX : n;

@@ -14,6 +14,7 @@ void tree_init(struct tree *tree, const struct tree_options *options)
 {
     *tree = (struct tree){.options = *options};
     nodes_init(&tree->nodes, &clock_system);
+    spin_init(&tree->spin);
     closes_init(&tree->closes);
     limit_init(&tree->limit, mount_ticker(options->mount), &clock_system);
     pthread_mutex_init(&tree->files_lock, NULL);

@@ -13,6 +13,7 @@
 #include "fs/limit.h"
 #include "fs/node.h"
 #include "fs/page.h"
+#include "fs/spin.h"
 
 #include "core/mount/mount.h"
 
@@ -34,6 +35,7 @@ struct tree {
     struct tree_options options;
     struct fuse_session *session;
     struct nodes nodes;
+    struct spin spin;
     struct closes closes;
     struct limit limit;         /* on how long a request may wait */
     atomic_size_t fetched;      /* bytes of items that are open, see item.c */
