@@ -24,7 +24,7 @@ void closes_init(struct closes *c)
 {
     pthread_condattr_t monotonic;
 
-    *c = (struct closes){.ordered = 1};
+    *c = (struct closes){.ordered = 1, .wait_us = CLOSES_WAIT_US};
     pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -216,7 +216,8 @@ void closes_await(struct closes *c)
     int error = 0;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += CLOSES_WAIT_US * 1000;
+    until.tv_sec += c->wait_us / 1000000;
+    until.tv_nsec += c->wait_us % 1000000 * 1000;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&c->lock);

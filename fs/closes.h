@@ -13,8 +13,8 @@
  * queued: that it was seen says nothing of the numbers below.)
  *
  * A thread that sleeps in read(2) cannot be told from one that has the request and no processor
- * until it comes back; the kernel wakes them in turn. So a wait ends after CLOSES_WAIT_US in any
- * case, and the missing numbers are given up.
+ * until it comes back; the kernel wakes them in turn. So a wait ends after wait_us in any case,
+ * and the missing numbers are given up.
  *
  * Any thread may call anything here; a thread serves one struct closes in its life.
  */
@@ -42,6 +42,7 @@ struct closes_thread {
 };
 
 struct closes {
+    int64_t wait_us;          /* how long closes_await() waits at most; fixed once started */
     _Atomic uint64_t ordered; /* above the highest number seen that is no FORGET's */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -55,6 +56,7 @@ struct closes {
     size_t n_waiting;  /* threads in closes_await() */
 };
 
+/* With wait_us CLOSES_WAIT_US. */
 void closes_init(struct closes *closes);
 void closes_fini(struct closes *closes);
 

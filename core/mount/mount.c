@@ -8,6 +8,9 @@
 
 #include "core/log.h"
 
+/* As long as a caller in the kernel may be kept: see service_call.h. */
+#define SILENCE_US INT64_C(1000000)
+
 int mount_new(const struct mount_options *options, struct mount **mount)
 {
     struct mount *m = calloc(1, sizeof(*m));
@@ -19,6 +22,7 @@ int mount_new(const struct mount_options *options, struct mount **mount)
     m->clock = options->clock;
     m->id = options->id;
     m->timeout_us = options->timeout_us;
+    m->silence_us = options->silence_us ? options->silence_us : SILENCE_US;
     m->started_us = mount_now(m);
     m->defaults = options->defaults;
     m->link_info = options->link_info;

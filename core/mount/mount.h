@@ -39,7 +39,8 @@ struct mount_options {
     const struct clock *clock;
     struct producer_id id; /* random: this life of the mount */
     int64_t buffer_total;
-    int64_t timeout_us;           /* service.timeout */
+    int64_t timeout_us; /* service.timeout */
+    int64_t silence_us; /* so long a silent service is waited for (service_call.h); 0: a second */
     struct all_settings defaults; /* of queues not listed, and of those that mkdir makes */
     const struct preset *queues;  /* copied */
     size_t n_queues;
@@ -100,8 +101,8 @@ void mount_queue_info(struct mount_queue *mq, struct mount_queue_info *info);
 /* Space of the store as last heard, for statfs. */
 void mount_space(struct mount *mount, struct store_space *space, uint64_t *n_queues);
 
-/* ---- changes that ask the service: the op ends after 1 s at most (-ETIMEDOUT), and at once where
- * it has been silent for so long (service_call.h) ---- */
+/* ---- changes that ask the service: the op ends after silence_us at most (-ETIMEDOUT), and at once
+ * where it has been silent for so long (service_call.h) ---- */
 
 /* mkdir: 0 and the queue is found by name, -EEXIST, -EINVAL (name), -ETIMEDOUT. */
 void mount_make_queue(struct mount *mount, const char *name, int64_t mode, int64_t owner,
@@ -169,9 +170,9 @@ void mount_queue_claim_close(struct mount_queue *mq, struct claim *claim);
 int mount_queue_claim_settle(struct mount_queue *mq, uint64_t id, enum settle_verb verb);
 
 /*
- * ---- items that nobody holds: these ask the service, for 1 s at most (-ETIMEDOUT), and at once
- * where it has been silent for so long (service_call.h). What this mount settled before is settled
- * then.
+ * ---- items that nobody holds: these ask the service, for silence_us at most (-ETIMEDOUT), and at
+ * once where it has been silent for so long (service_call.h). What this mount settled before is
+ * settled then.
  */
 
 struct item_answer {

@@ -74,7 +74,7 @@ struct mount {
     struct backend *backend;
     const struct clock *clock;
     struct producer_id id;
-    int64_t timeout_us;
+    int64_t timeout_us, silence_us;
     int64_t started_us;
     struct all_settings defaults;
     struct wanted_queue *queues;

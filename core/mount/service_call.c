@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define SILENCE_US INT64_C(1000000)
-
 /* ---- silence of the service ---- */
 
 /* Silent from now on, unless it is already. */
@@ -21,7 +19,7 @@ static int64_t silence_deadline(struct mount *m)
 {
     int64_t since_us = atomic_load(&m->asked_us);
 
-    return time_after(since_us ? since_us : mount_now(m), SILENCE_US);
+    return time_after(since_us ? since_us : mount_now(m), m->silence_us);
 }
 
 /* ---- ops parked on the mount ---- */

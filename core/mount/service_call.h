@@ -1,9 +1,10 @@
 /*
  * A user's call that needs the service: mkdir, rmdir, chmod, ls of ready/, mv, rm there. The
  * kernel holds a directory's lock while such a call is parked and queues other callers behind it,
- * unkillably, so they end after one second at most, and together: while the service is silent, that
- * is while nothing has been answered since an earlier request was sent, the second counts from that
- * earlier one, and later ones end at once. Any answer to any request ends the silence.
+ * unkillably, so they end after one second at most (mount_options.silence_us), and together: while
+ * the service is silent, that is while nothing has been answered since an earlier request was sent,
+ * the second counts from that earlier one, and later ones end at once. Any answer to any request
+ * ends the silence.
  *
  * The user's op parks in mount.ops with the call that it waits for as its `context`. An answer
  * looks it up there, so that an op that was interrupted or timed out is simply not found any more;

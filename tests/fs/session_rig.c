@@ -55,7 +55,8 @@ static void open_mount(struct rig *rig)
         .clock = &clock_system,
         .id = {.bytes = {1}},
         .buffer_total = 64 << 20,
-        .timeout_us = 10 * SECOND,
+        .timeout_us = 20 * SECOND,
+        .silence_us = 20 * SECOND, /* a slow machine is no silent service */
         .own_service = true,
     };
 
@@ -66,7 +67,7 @@ static void open_mount(struct rig *rig)
     settings_default(&options.defaults);
     options.defaults.own.retry_delay_us = 0;
     cr_assert_eq(mount_new(&options, &rig->mount), 0);
-    cr_assert_eq(mount_start(rig->mount, 10 * SECOND), 0);
+    cr_assert_eq(mount_start(rig->mount, 20 * SECOND), 0);
 }
 
 static void *serve(void *arg)
@@ -231,18 +232,18 @@ static struct rig_reply *take_locked(struct rig *rig, uint64_t unique)
     return NULL;
 }
 
-static struct timespec in_20_s(void)
+static struct timespec in_30_s(void)
 {
     struct timespec until;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 20;
+    until.tv_sec += 30;
     return until;
 }
 
 int rig_wait(struct rig *rig, uint64_t unique, void *to, size_t max, size_t *len)
 {
-    struct timespec until = in_20_s();
+    struct timespec until = in_30_s();
     struct rig_reply *reply;
     size_t n;
     int error;
@@ -275,7 +276,7 @@ bool rig_answered(struct rig *rig, uint64_t unique)
 
 void rig_await_woken(struct rig *rig, unsigned n)
 {
-    struct timespec until = in_20_s();
+    struct timespec until = in_30_s();
 
     pthread_mutex_lock(&rig->lock);
     while (rig->n_woken < n)
@@ -346,8 +347,11 @@ uint64_t rig_send_read(struct rig *rig, uint64_t node, uint64_t fh, uint64_t off
 int rig_read(struct rig *rig, uint64_t node, uint64_t fh, uint64_t offset, void *to, uint32_t size)
 {
     size_t len;
-    int error = rig_wait(rig, rig_send_read(rig, node, fh, offset, size), to, size, &len);
+    int error;
 
+    do
+        error = rig_wait(rig, rig_send_read(rig, node, fh, offset, size), to, size, &len);
+    while (error == -ETIMEDOUT);
     return error ? error : (int)len;
 }
 

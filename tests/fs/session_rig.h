@@ -38,7 +38,7 @@ void rig_fini(struct rig *rig);
 uint64_t rig_send(struct rig *rig, uint32_t opcode, uint64_t node, const void *fixed,
                   size_t n_fixed, const void *more, size_t n_more, const void *last, size_t n_last);
 
-/* The answer, 20 s at most: 0 or its negative errno; up to `max` bytes of it, *len of them. */
+/* The answer, 30 s at most: 0 or its negative errno; up to `max` bytes of it, *len of them. */
 int rig_wait(struct rig *rig, uint64_t unique, void *reply, size_t max, size_t *len);
 bool rig_answered(struct rig *rig, uint64_t unique);
 void rig_await_woken(struct rig *rig, unsigned n);
@@ -56,6 +56,7 @@ int rig_lookup(struct rig *rig, uint64_t dir, const char *name, uint64_t *node);
 int rig_mkdir(struct rig *rig, const char *name, uint64_t *node); /* in the root */
 int rig_open(struct rig *rig, uint64_t node, int flags, uint64_t *fh);
 uint64_t rig_send_read(struct rig *rig, uint64_t node, uint64_t fh, uint64_t offset, uint32_t size);
+/* Asks again where the service was too slow for a read. */
 int rig_read(struct rig *rig, uint64_t node, uint64_t fh, uint64_t offset, void *to, uint32_t size);
 uint64_t rig_send_write(struct rig *rig, uint64_t node, uint64_t fh, const void *data, size_t len);
 int rig_write(struct rig *rig, uint64_t node, uint64_t fh, const char *text);

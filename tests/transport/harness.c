@@ -245,7 +245,7 @@ struct server *serve(struct fake *fake, const char *url)
 
     cr_assert_eq(server_new(&fake->backend, &server), 0);
     /* NNG gives the address of a closed socket back a moment later. */
-    for (int i = 0; rc == -EADDRINUSE && i < 200; i++) {
+    for (int i = 0; rc == -EADDRINUSE && i < 2000; i++) {
         free(error);
         if (i)
             usleep(10000);

@@ -13,7 +13,7 @@
 #include "tests/transport/harness.h"
 #include "tests/transport/samples.h"
 
-TestSuite(client, .timeout = 60);
+TestSuite(client, .timeout = 120);
 
 #define SECOND 1000000
 
@@ -65,13 +65,24 @@ static void await_connected(struct client *client)
 {
     struct link_info info;
 
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 2000; i++) {
         client_link_info(client, &info);
         if (info.connected)
             return;
         usleep(10000);
     }
     cr_assert_fail("not connected");
+}
+
+static void await_error(struct client *client, struct link_info *info)
+{
+    for (int i = 0; i < 2000; i++) {
+        client_link_info(client, info);
+        if (info->last_error[0])
+            return;
+        usleep(10000);
+    }
+    cr_assert_fail("no error");
 }
 
 Test(client, service_that_comes_late_is_found)
@@ -84,8 +95,8 @@ Test(client, service_that_comes_late_is_found)
 
     call_init(&call, REQUEST_PUT);
     call_start(&call, client);
-    cr_assert_not(call_await_ms(&call, 300));
-    client_link_info(client, &info);
+    await_error(client, &info);
+    cr_assert_eq(call.n_done, 0);
     cr_assert_not(info.connected);
     cr_assert_str_eq(info.endpoint, "inproc://late");
     cr_assert_str_eq(info.last_error, "inproc://late: Connection refused");
@@ -233,26 +244,28 @@ Test(client, slow_request_leaves_a_good_connection_alone)
     struct call watch, call;
     struct fake fake;
     int64_t started_us;
+    size_t n_puts = 0;
 
     fake_init(&fake, FAKE_AT_ONCE);
     fake.watch_mode = FAKE_NEVER;
     server = serve(&fake, "inproc://slow");
-    client = connect_to("inproc://slow", SECOND / 5);
+    client = connect_to("inproc://slow", 6 * SECOND); /* in which a slow machine answers a put */
     call_init(&watch, REQUEST_WATCH);
     started_us = now_us();
     call_start(&watch, client);
-    for (int i = 0; i < 100; i++) {
+    do {
         call_init(&call, REQUEST_PUT);
         call_expect(&call, client);
         call_fini(&call);
+        n_puts++;
         usleep(10000);
-    }
-    client_link_info(client, &info);
-    cr_assert_geq(info.retries, 1);
+        client_link_info(client, &info);
+    } while (info.retries == 0);
+    fake_await(&fake, n_puts + 2);
     cr_assert_str_empty(info.last_error);
     client_free(client);
     cr_assert_eq(watch.n_done, 1);
-    cr_assert_geq(watch.request.sent_us, started_us + SECOND / 5); /* the second time */
+    cr_assert_geq(watch.request.sent_us, started_us + 6 * SECOND); /* the second time */
     call_fini(&watch);
     serve_end(server, &fake);
 }
@@ -268,8 +281,9 @@ Test(client, watch_is_given_its_time)
     server = serve(&fake, "inproc://patient");
     client = connect_to("inproc://patient", SECOND / 10);
     call_init(&watch, REQUEST_WATCH);
-    watch.request.in.watch.wait_us = 2 * SECOND;
+    watch.request.in.watch.wait_us = 20 * SECOND;
     call_start(&watch, client);
+    fake_await(&fake, 1);
     cr_assert_not(call_await_ms(&watch, 1000));
     cr_assert_eq(fake.n_seen, 1);
     fake_answer(&fake, 0);
@@ -524,7 +538,7 @@ Test(client, stops_at_once_while_a_connection_hangs)
     clock_gettime(CLOCK_MONOTONIC, &from);
     client_free(client);
     clock_gettime(CLOCK_MONOTONIC, &to);
-    cr_assert_lt(to.tv_sec - from.tv_sec, 3);
+    cr_assert_lt(to.tv_sec - from.tv_sec, 10);
     for (int i = 0; i < 4; i++)
         close(fillers[i]);
     close(listener);

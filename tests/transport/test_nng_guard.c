@@ -14,7 +14,7 @@
 
 #include "transport/nng_guard.h"
 
-TestSuite(nng_guard, .timeout = 30);
+TestSuite(nng_guard, .timeout = 60);
 
 Test(nng_guard, versions)
 {
@@ -73,7 +73,7 @@ static void expect_way_in(nng_socket server, const char *url)
     size_t len = 1;
 
     cr_assert_eq(nng_req0_open(&socket), 0);
-    cr_assert_eq(nng_socket_set_ms(socket, NNG_OPT_SENDTIMEO, 5000), 0);
+    cr_assert_eq(nng_socket_set_ms(socket, NNG_OPT_SENDTIMEO, 20000), 0);
     cr_assert_eq(nng_dial(socket, url, NULL, NNG_FLAG_NONBLOCK), 0);
     cr_assert_eq(nng_send(socket, "x", 1, 0), 0);
     cr_assert_eq(nng_recv(server, &byte, &len, 0), 0, "%s: nobody gets in", url);
@@ -91,7 +91,7 @@ Test(nng_guard, peers_that_are_gone_at_once_do_not_end_a_listener)
 
     cr_assert(nng_guard_init());
     cr_assert_eq(nng_rep0_open(&socket), 0);
-    cr_assert_eq(nng_socket_set_ms(socket, NNG_OPT_RECVTIMEO, 5000), 0);
+    cr_assert_eq(nng_socket_set_ms(socket, NNG_OPT_RECVTIMEO, 20000), 0);
     cr_assert_eq(nng_listen(socket, "tcp://127.0.0.1:0", &listener, 0), 0);
     cr_assert_eq(nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port), 0);
     tcp.sin_port = htons((uint16_t)port);

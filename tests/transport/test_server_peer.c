@@ -218,12 +218,17 @@ Test(server_peer, the_one_with_the_most_requests_is_closed_where_no_place_is_lef
 Test(server_peer, one_that_reads_nothing_is_closed_and_a_slow_one_is_not)
 {
     const size_t len = SERVER_PEER_UNSENT;
+    const int64_t later_us = clock_system.mono_us(&clock_system) + 60000000;
     struct frames *slow[2] = {frames_new(1, 1, 10), frames_new(2, 1, 10)};
     struct frames *stuck = frames_new(3, 1, 10);
 
     cr_assert(peer_reserve(&slow[0]->contexts[0], len));
     cr_assert(peer_reserve(&slow[1]->contexts[0], len));
     cr_assert(peer_reserve(&stuck->contexts[0], len / 2));
+    /* So that none of them is stuck before it is said to be, however slow the machine. */
+    slow[0]->contexts[0].peer->moved_us = later_us;
+    slow[1]->contexts[0].peer->moved_us = later_us;
+    stuck->contexts[0].peer->moved_us = later_us;
     peers_relieve(server);
     cr_assert_not(is_closing(stuck));
     stuck->contexts[0].peer->moved_us = clock_system.mono_us(&clock_system) - SERVER_STUCK_US - 1;

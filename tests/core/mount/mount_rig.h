@@ -30,6 +30,7 @@ struct mount_rig {
     uint32_t keep; /* of KEEP() */
     struct request *kept, **kept_end;
     unsigned n_seen[REQUEST_KINDS];
+    unsigned n_answering; /* are being answered at once */
 };
 
 struct rig_call {
@@ -45,15 +46,20 @@ struct rig_call {
 
 int64_t rig_now(void);
 
+/* Calls wait for the service for 20 s, so that the test comes in time with its answers. */
 void rig_open(struct mount_rig *rig);
 
+/* As rig_open(), but calls wait for a second, as they do where nothing else is said. */
+void rig_open_brief(struct mount_rig *rig);
+
 /* The mount was started while the service was away: "jobs" is there by the settings file and its
- * number is not known. Everything is kept. */
+ * number is not known. Everything is kept, and calls wait for a second. */
 void rig_open_away(struct mount_rig *rig);
 
 /* Stops the mount and answers what is kept with -ESHUTDOWN. */
 void rig_close(struct mount_rig *rig);
 
+/* From now on; what was not to be kept is answered. */
 void rig_keep(struct mount_rig *rig, uint32_t kinds);
 
 /* The next kept request of this kind, once it has come. */

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-TestSuite(items_take, .timeout = 60);
+TestSuite(items_take, .timeout = 120);
 
 #define ID item_id(5, 3)
 
@@ -98,14 +98,19 @@ Test(items_take, a_take_that_came_too_late_is_given_back)
 {
     struct mount_rig rig;
     struct rig_call call;
-    struct request *get;
 
-    open_keeping(&rig, KEEP_ALL);
-    get = start_take(&rig, &call);
-    cr_assert_eq(call_end(&call), -ETIMEDOUT);
-    expect_given_back(&rig, get);
+    rig_open_brief(&rig);
+    rig_keep(&rig, KEEP(REQUEST_GET) | KEEP(REQUEST_SETTLE));
+    do { /* again, where the second was over before anything was sent */
+        call_init(&call);
+        mount_queue_take(rig.mq, ID, &call.op);
+        cr_assert_eq(call_end(&call), -ETIMEDOUT);
+    } while (rig_seen(&rig, REQUEST_GET) == 0 && usleep(10000) == 0);
+    expect_given_back(&rig, rig_take(&rig, REQUEST_GET));
     rig_close(&rig);
 }
+
+static int64_t stopped_us;
 
 static void *stop(void *arg)
 {
@@ -113,28 +118,33 @@ static void *stop(void *arg)
     struct mount_rest rest;
 
     mount_stop(rig->mount, 20 * SECOND, &rest);
+    stopped_us = rig_now();
     return NULL;
 }
 
-/* So that nobody has to wait for the end of the lease. */
+/* So that nobody has to wait for the end of the lease. A service that is away is waited for only a
+ * second: a slow machine may take longer to answer. */
 Test(items_take, the_end_of_the_mount_waits_for_what_was_taken_to_go_back)
 {
     struct mount_rig rig;
     struct rig_call call;
     struct request *get, *settle;
+    int64_t begun_us, answered_us;
     pthread_t thread;
 
     open_keeping(&rig, KEEP(REQUEST_GET) | KEEP(REQUEST_SETTLE));
     get = start_take(&rig, &call);
+    begun_us = rig_now();
     cr_assert_eq(pthread_create(&thread, NULL, stop, &rig), 0);
     cr_assert_eq(call_end(&call), -ESHUTDOWN);
-    usleep(100000);
-    cr_assert_eq(pthread_tryjoin_np(thread, NULL), EBUSY);
+    usleep(100000); /* in which an end that waits for nothing is over */
     rig_answer_grant(get, ID, 9, "abc\n");
     settle = rig_take(&rig, REQUEST_SETTLE);
     cr_assert_eq(settle->in.settle.items[0].verb, SETTLE_RETURN);
+    answered_us = rig_now();
     rig_answer_empty(settle);
     pthread_join(thread, NULL);
+    cr_assert(stopped_us >= answered_us || answered_us - begun_us >= SECOND);
     rig_close(&rig);
 }
 
@@ -253,9 +263,8 @@ Test(items_take, a_take_is_tried_as_long_as_its_lease_may_run)
 
     open_keeping(&rig, KEEP(REQUEST_GET));
     get = start_take(&rig, &call);
-    cr_assert_gt(get->give_up_us, rig_now() + 20 * SECOND);
-    cr_assert_lt(get->give_up_us, rig_now() + 31 * SECOND);
-    cr_assert_eq(call_end(&call), -ETIMEDOUT);
+    cr_assert_eq(get->give_up_us, call.op.deadline_us + 30 * SECOND);
     rig_answer_empty(get);
+    cr_assert_eq(call_end(&call), -ENOENT);
     rig_close(&rig);
 }

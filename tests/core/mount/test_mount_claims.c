@@ -26,7 +26,7 @@ static void teardown(void)
 
     mount_queue_writer_release(mq, w);
     mount_queue_unref(mq);
-    mount_stop(world.mount, 1000000, &rest);
+    mount_stop(world.mount, 20000000, &rest);
     cr_assert_eq(rest.n_items, 0);
     service_stop(world.service);
     mount_free(second);
@@ -34,7 +34,7 @@ static void teardown(void)
     service_free(world.service);
 }
 
-TestSuite(mount_claims, .init = setup, .fini = teardown, .timeout = 30);
+TestSuite(mount_claims, .init = setup, .fini = teardown, .timeout = 120);
 
 /* What `cat claim` prints, as a number; 0: nothing. */
 static uint64_t claim_of(struct mount_queue *from)
@@ -79,6 +79,7 @@ static void expect_out(const char *expected)
     close_reader(mq, r);
 }
 
+/* However often it ends, the item is there again at once. */
 static void set_lease(int64_t lease_us)
 {
     struct call *call = call_new();
@@ -86,6 +87,8 @@ static void set_lease(int64_t lease_us)
 
     mount_queue_info(mq, &info);
     info.settings.own.lease_us = lease_us;
+    info.settings.own.retry_delay_us = 0;
+    info.settings.own.max_deliveries = 1000;
     mount_queue_set(mq, &info.settings, &call->op);
     cr_assert_eq(call_end(call), 0);
 }
@@ -95,9 +98,9 @@ static bool wait_until_gone(uint64_t id)
     struct item_info info;
     int i;
 
-    for (i = 0; i < 2000 && mount_queue_claim(mq, id, &info); i++)
+    for (i = 0; i < 4000 && mount_queue_claim(mq, id, &info); i++)
         usleep(5000);
-    return i < 2000;
+    return i < 4000;
 }
 
 Test(mount_claims, held_read_and_acknowledged)
@@ -187,9 +190,10 @@ Test(mount_claims, lease_that_ended_is_gone_and_claimed_again)
     struct item_info info;
     uint64_t id;
 
-    set_lease(200000);
-    id = put_and_claim("x\n");
-    cr_assert_neq(id, 0);
+    set_lease(1000000);
+    cr_assert_eq(put(mq, w, "x\n"), 2);
+    while ((id = claim_one()) == 0) /* its lease was over on arrival */
+        usleep(2000);
     cr_assert(wait_until_gone(id));
     cr_assert_eq(mount_queue_claim_settle(mq, id, SETTLE_ACK), -ENOENT);
     while (claim_one() != id)
@@ -203,18 +207,21 @@ Test(mount_claims, open_keeps_the_lease)
     struct item_info info;
     const uint8_t *data;
     struct claim *claim;
+    int64_t first_until_us;
     uint64_t id;
     size_t len;
-    int i;
 
-    set_lease(1000000);
+    set_lease(18000000); /* renewed after a third of it: 12 s in which that may be late */
     id = put_and_claim("x\n");
     cr_assert_eq(mount_queue_claim_open(mq, id, &claim, &data, &len), 0);
-    for (i = 0; i < 30; i++) {
+    cr_assert(mount_queue_claim(mq, id, &info));
+    first_until_us = info.until_us;
+    while (info.until_us < first_until_us + 1000000) {
         usleep(100000);
         cr_assert(mount_queue_claim(mq, id, &info));
     }
     cr_assert_eq(stat_of(mq, "expired"), 0);
+    set_lease(1000000);
     mount_queue_claim_close(mq, claim);
     cr_assert(wait_until_gone(id));
 }
@@ -233,7 +240,7 @@ Test(mount_claims, a_mount_that_ends_gives_back)
     cr_assert_neq(id, 0);
     cr_assert_eq(claim_one(), 0);
     mount_queue_unref(other);
-    mount_stop(second, 1000000, &rest);
+    mount_stop(second, 20000000, &rest);
     cr_assert_eq(claim_one(), id);
 }
 

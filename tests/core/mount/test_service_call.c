@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-TestSuite(ask, .timeout = 60);
+TestSuite(ask, .timeout = 120);
 
 static void make(struct mount_rig *rig, struct rig_call *call)
 {
@@ -38,15 +38,17 @@ Test(ask, every_call_ends_after_a_second_and_later_ones_at_once)
 {
     struct rig_call calls[N_CALLS];
     struct mount_rig rig;
+    int64_t asked_us;
     int i;
 
-    rig_open(&rig);
+    rig_open_brief(&rig);
     rig_keep(&rig, KEEP_ALL);
     ask_all(&rig, calls);
+    asked_us = rig_now();
     for (i = 0; i < N_CALLS; i++) {
         cr_assert_eq(call_end(&calls[i]), -ETIMEDOUT, "call %d: %zd", i, calls[i].result);
         cr_assert_geq(calls[i].ended_us - calls[0].begun_us, SECOND);
-        cr_assert_leq(calls[i].ended_us - calls[0].begun_us, 3 * SECOND);
+        cr_assert_leq(calls[i].op.deadline_us, asked_us + SECOND);
     }
     ask_all(&rig, calls);
     for (i = 0; i < N_CALLS; i++) {
@@ -56,21 +58,33 @@ Test(ask, every_call_ends_after_a_second_and_later_ones_at_once)
     rig_close(&rig);
 }
 
+/* With a question that was sent. Where its second was over before, on a slow machine, anew. */
+static void open_asking(struct mount_rig *rig, struct rig_call *first)
+{
+    for (;;) {
+        rig_open_brief(rig);
+        rig_keep(rig, KEEP_ALL);
+        make(rig, first);
+        if (rig_seen(rig, REQUEST_MAKE) > 0)
+            return;
+        cr_assert_eq(call_end(first), -ETIMEDOUT);
+        rig_close(rig);
+    }
+}
+
 /* The second runs from the first question that nothing was answered after. */
 Test(ask, a_second_question_ends_with_the_first)
 {
     struct rig_call first, second;
     struct mount_rig rig;
 
-    rig_open(&rig);
-    rig_keep(&rig, KEEP_ALL);
-    make(&rig, &first);
+    open_asking(&rig, &first);
     usleep(600000);
     make(&rig, &second);
     cr_assert_eq(call_end(&first), -ETIMEDOUT);
     cr_assert_eq(call_end(&second), -ETIMEDOUT);
     cr_assert_geq(second.ended_us - first.begun_us, SECOND);
-    cr_assert_lt(call_took(&second), SECOND * 9 / 10);
+    cr_assert_leq(second.op.deadline_us, second.begun_us + SECOND - 600000);
     rig_close(&rig);
 }
 
@@ -81,9 +95,7 @@ static void expect_heard(enum request_kind kind, int status, bool heard)
     struct mount_rig rig;
     struct reader *r;
 
-    rig_open(&rig);
-    rig_keep(&rig, KEEP_ALL);
-    make(&rig, &first);
+    open_asking(&rig, &first);
     cr_assert_eq(mount_queue_reader_open(rig.mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call_init(&read);
     read.op.len = 100;
@@ -99,10 +111,9 @@ static void expect_heard(enum request_kind kind, int status, bool heard)
     make(&rig, &second);
     cr_assert_eq(call_end(&second), -ETIMEDOUT);
     if (heard)
-        cr_assert_geq(call_took(&second), SECOND, "kind %d: %ld us", (int)kind,
-                      (long)call_took(&second));
+        cr_assert_geq(second.op.deadline_us, second.begun_us + SECOND, "kind %d", (int)kind);
     else
-        cr_assert_lt(call_took(&second), SECOND * 9 / 10);
+        cr_assert_leq(second.op.deadline_us, second.begun_us + SECOND - 300000);
     op_cancel(&read.op);
     mount_queue_reader_release(rig.mq, r);
     rig_close(&rig);
@@ -173,21 +184,35 @@ Test(ask, an_op_interrupted_before_asks_nothing)
     rig_close(&rig);
 }
 
+/* With a call that waits, made anew as by open_asking(). */
+static void open_away_asking(struct mount_rig *rig, struct rig_call *first)
+{
+    for (;;) {
+        rig_open_away(rig);
+        call_init(first);
+        mount_queue_settle(rig->mq, item_id(1, 0), SETTLE_DROP, &first->op);
+        if (!call_ended(first))
+            return;
+        cr_assert_eq(call_end(first), -ETIMEDOUT);
+        rig_close(rig);
+    }
+}
+
 /* Nothing can be asked about it, and nothing comes to pass later. */
 Test(ask, a_queue_without_a_number_is_waited_for_once)
 {
     struct rig_call first, second;
     struct mount_rig rig;
+    int64_t asked_us;
 
-    rig_open_away(&rig);
-    call_init(&first);
-    mount_queue_settle(rig.mq, item_id(1, 0), SETTLE_DROP, &first.op);
+    open_away_asking(&rig, &first);
+    asked_us = rig_now();
     cr_assert_eq(call_end(&first), -ETIMEDOUT);
     cr_assert_geq(call_took(&first), SECOND);
     call_init(&second);
     mount_queue_list(rig.mq, 1U << ITEM_READY, 0, 10, &second.op);
     cr_assert_eq(call_end(&second), -ETIMEDOUT);
-    cr_assert_leq(call_took(&second), SECOND / 5);
+    cr_assert_leq(second.op.deadline_us, asked_us + SECOND);
     cr_assert_eq(rig_seen(&rig, REQUEST_SETTLE) + rig_seen(&rig, REQUEST_LIST), 0);
     rig_close(&rig);
 }

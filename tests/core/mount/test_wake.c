@@ -11,11 +11,12 @@ static struct rig_call call;
 static void setup(void)
 {
     rig_open(&rig);
-    rig_keep(&rig, KEEP(REQUEST_PUT) | KEEP(REQUEST_GET));
+    /* No SYNC is answered, which comes every 2 s: who waits asks again after each. */
+    rig_keep(&rig, KEEP(REQUEST_PUT) | KEEP(REQUEST_GET) | KEEP(REQUEST_SYNC));
     call_init(&call);
 }
 
-TestSuite(wake, .init = setup, .timeout = 60);
+TestSuite(wake, .init = setup, .timeout = 120);
 
 /* A read that has found nothing, and stands in line at the service. */
 static void begin_wait(enum get_kind kind)
