@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import glob
 import os
+import random
 import select
 import shutil
 import signal
@@ -332,11 +333,17 @@ class Service:
             )
         if wait:
             eventually(lambda: self.ready(before), 10, "queued")
+            if self.address.endswith(":0"):  # where it is now, and when it is started again
+                self.address = self.listening()[0]
 
     def ready(self, before):
         if self.daemon.poll() is not None:
             raise AssertionError("queued ended (%d): %s" % (self.daemon.returncode, self.log()))
         return self.log().count(", ready;") > before
+
+    def listening(self):
+        """The addresses, with the ports that it was given for port 0."""
+        return [line.split()[-1] for line in self.log().splitlines() if ": listening on " in line]
 
     def log(self):
         with open(self.log_path, "rb") as log:
@@ -363,10 +370,28 @@ class Service:
 
 
 def free_port():
-    """A TCP port of this machine that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port of this machine that nobody uses now, for whoever cannot listen on port 0. Below
+    those that the kernel gives by itself, to tests that run at the same time too."""
+    while True:
+        port = random.SystemRandom().randrange(20000, 32768)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def has_open(process, path):
+    """Whether the process has this file open."""
+    fds = "/proc/%d/fd" % process.pid
+    for name in os.listdir(fds):
+        try:
+            if os.path.samefile(os.path.join(fds, name), path):
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def number(value):

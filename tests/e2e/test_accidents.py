@@ -78,7 +78,7 @@ def put_fails(m, error, data=b"lost\n"):
 
 
 def test_a_data_directory_removed_is_an_error_of_flush(t):
-    m = t.mount("service: {timeout: 1s}\n")
+    m = t.mount("service: {timeout: 4s}\n")
     m.mkdir("jobs")
     m.put("jobs", b"a\nb\n")
     m.flush("jobs")
@@ -110,7 +110,7 @@ def test_a_data_directory_renamed_and_renamed_back(t):
 
 
 def test_a_data_directory_replaced_by_a_copy_takes_nothing(t):
-    m = t.mount("service: {timeout: 1s}\n")
+    m = t.mount("service: {timeout: 4s}\n")
     m.mkdir("jobs")
     m.put("jobs", b"a\n")
     m.flush("jobs")
@@ -132,7 +132,7 @@ def test_a_data_directory_gone_is_seen_without_a_put(t):
 
 def test_queued_says_it_too(t):
     service = t.service()
-    m = t.mount_of(service.address, settings="service: {timeout: 1s}\n")
+    m = t.mount_of(service.address, settings="service: {timeout: 4s}\n")
     m.mkdir("jobs")
     shutil.rmtree(service.data)
     put_fails(m, errno.EIO)
@@ -144,7 +144,7 @@ def test_queued_says_it_too(t):
 def test_what_a_full_queue_refused_is_in_stats(t):
     first = t.queue(maxsize=3)
     second = t.mount_of("ipc://%s/queuefs.sock" % first.data, "p",
-                        "defaults: {on_full: fail, linger: 1s}\n")
+                        "defaults: {on_full: fail, linger: 1h}\n")  # until the flush
     second.put("jobs", b"a\nb\n")
     first.put("jobs", b"1\n2\n")
     first.flush("jobs")

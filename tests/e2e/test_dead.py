@@ -10,7 +10,7 @@ import threading
 import time
 
 from harness import FULL, SLOW, Fd, equal, eventually, fails, main, timeout
-from work import (LEASE, attribute, bury, bytes_of, claim, claim_one, counts, deliveries,
+from work import (attribute, bury, bytes_of, claim, claim_one, counts, deliveries,
                   eventually_counts, fill, jobs, listed, moment, move, pair, path, remove, where)
 
 
@@ -83,11 +83,11 @@ def test_the_log_says_once_which_one_is_dead(t):
 
 
 def test_from_the_second_return_on_it_is_ready_later(t):
-    m = jobs(t, 1, retry_delay="%ds" % LEASE)
+    m = jobs(t, 1, retry_delay="4s")
     item = claim_one(m)
     move(m, item, "leased", "ready")
     equal(claim_one(m), item, "at once after the first return")
-    for delay in (LEASE, 2 * LEASE):
+    for delay in (4, 8):
         begin = time.monotonic()
         due = time.time() + delay
         move(m, item, "leased", "ready")
@@ -98,8 +98,7 @@ def test_from_the_second_return_on_it_is_ready_later(t):
         assert abs(status.st_mtime - due) < 1.5 * SLOW, "due in %.2f s, not %d" % (
             status.st_mtime - due + delay, delay)
         assert status.st_mtime > moment(attribute(m, "ready", item, "enqueued"))
-        equal(claim(m), [], "claimed while it is delayed")
-        equal(claim_one(m, 60), item)
+        equal(claim(m) or [claim_one(m, 60)], [item])
         taken = time.monotonic() - begin
         assert delay * 0.95 <= taken <= delay + 2 * SLOW, "after %.2f s, not %d" % (taken, delay)
 
@@ -124,16 +123,19 @@ def test_a_delayed_one_can_be_taken_and_dropped(t):
 
 @timeout(60)
 def test_delays_survive_a_kill_of_the_service(t):
-    service, m, other = pair(t, 1, retry_delay="%ds" % (2 + SLOW))
+    delay = 2 + SLOW
+    service, m, other = pair(t, 1, retry_delay="%ds" % delay)
     for _ in range(2):
         item = claim_one(m)
+        begin = time.monotonic()
         move(m, item, "leased", "ready")
         m.flush("jobs")
     service.kill()
     service.start()
     eventually(lambda: m.stats()["connected"] == 1, 20, "the connection")
-    equal(claim(m), [], "claimed before it was due")
-    equal(claim_one(m, 60), item)
+    equal(claim(m) or [claim_one(m, 60)], [item])
+    taken = time.monotonic() - begin
+    assert taken >= delay * 0.95, "claimed after %.2f s, not %d" % (taken, delay)
     equal(deliveries(m, "leased", item), 3)
 
 
@@ -148,7 +150,7 @@ def test_a_worker_that_fails_everything_for_3_s_does_not_bury_the_queue(t):
             n_failed += 1
     m.flush("jobs")
     print("# %d failures" % n_failed, flush=True)
-    assert n_failed >= 60, "only %d failures" % n_failed
+    assert n_failed >= 60 // SLOW, "only %d failures" % n_failed
     equal(listed(m, "dead"), [], "dead")
     equal(len(listed(m, "ready")), 30, "ready")
 
@@ -281,7 +283,7 @@ def test_killed_at_any_point_each_item_is_in_one_place(t):
     killer.start()
     end = time.monotonic() + 6
     n_moved = 0
-    while time.monotonic() < end or killer.n < 6:
+    while time.monotonic() < end or killer.n < 6 or n_moved <= 20:
         for item in persist(claim, m, "claim@6@100ms") or []:
             if n_moved % 3:
                 persist(move, m, item, "leased", "ready")

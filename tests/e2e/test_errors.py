@@ -11,7 +11,7 @@ import time
 from harness import Fd, SLOW, equal, eventually, fails, main, timed, timeout
 
 # A mount that ends tries for that long to send what the store does not take.
-SMALL_STORE = "service: {timeout: 1s}\nstore: {max_bytes: 16MiB, min_free: 0}\n"
+SMALL_STORE = "service: {timeout: 4s}\nstore: {max_bytes: 16MiB, min_free: 0}\n"
 
 
 def write_until_error(file, most, size=0):
@@ -168,7 +168,7 @@ def full_disk(t):
     """A mount whose disk has less room than min_free, whatever it has."""
     space = os.statvfs(t.directory)
     free = space.f_bavail * space.f_frsize // (1 << 20)
-    m = t.mount("service: {timeout: 1s}\nstore: {min_free: %dMiB}\n" % (free + 4096))
+    m = t.mount("service: {timeout: 4s}\nstore: {min_free: %dMiB}\n" % (free + 4096))
     m.mkdir("jobs")
     return m
 

@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from harness import SLOW, Fd, equal, eventually, main, timeout  # noqa: E402
+from harness import SLOW, Fd, equal, eventually, free_port, main, timeout  # noqa: E402
 
 HELLO = b"\0SP\0\0\x30\0\0"
 MIB = 1 << 20
@@ -28,9 +28,7 @@ class Service:
     """A mount with its service inside, which listens; and another mount that uses it."""
 
     def __init__(self, t):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.tcp = "tcp://127.0.0.1:%d" % self.port
         self.mount = t.mount("listen: [%s]\n" % self.tcp)
         self.ipc = os.path.join(self.mount.data, "queuefs.sock")

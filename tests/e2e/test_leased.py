@@ -108,6 +108,7 @@ def test_after_the_lease_has_ended(t):
     fails(errno.ENOENT, Fd, path(one, "leased", item), os.O_RDONLY)
     done = one.sh("touch jobs/leased/" + item, check=False)
     assert done.returncode == 1 and b"Stale file handle" in done.stderr, done.stderr
+    one.configure("jobs", lease="1m")  # the next one does not end, and is not counted
     equal(claim_one(two, 10), item, "its new holder's")
     fails(errno.ESTALE, touch, one, "leased", item)
     equal(where(two, item), ["leased"], "its new holder has it")
@@ -338,7 +339,7 @@ def test_rm_of_10000(t):
     equal(len(listed(m, "leased")), n, "leased")
     taken = timed(m.sh, "rm jobs/leased/*")
     print("# rm leased/* of %d: %.2f s" % (n, taken), flush=True)
-    assert taken < 1 * SLOW, "rm of %d took %.2f s" % (n, taken)
+    assert taken < 3 * SLOW, "rm of %d took %.2f s" % (n, taken)
     m.flush("jobs")
     m.kill()
     eventually_counts(other, depth=1, leased=0, delayed=0, dead=0)
@@ -357,7 +358,7 @@ def test_a_mount_that_ends_gives_its_items_back(t):
 
 
 def test_a_killed_mounts_items_come_back_when_their_leases_end(t):
-    _, one, two = pair(t, 3, lease="2s")
+    _, one, two = pair(t, 3, lease="5s")
     ids = claim(one, "claim@3")
     one.kill()
     equal(claim(two), [], "before the leases' end")

@@ -2,12 +2,15 @@
 """The queue service as a program: several mounts on one, how it starts, ends and comes back."""
 
 import os
+import signal
 import socket
 import stat
 import subprocess
+import time
 
 from harness import (QUEUED, QUEUEFS, ROOT, Service, Skip, equal, eventually, fails, free_port,
-                     main, need, sh, timed, timeout)
+                     has_open, main, need, sh, timed, timeout)
+from test_away import stop_at_once
 
 
 def queued(*args, env=None, seconds=20):
@@ -24,7 +27,7 @@ def refused(done, status, *words):
 
 
 def tcp(t, **options):
-    return t.service(listen="tcp://127.0.0.1:%d" % free_port(), **options)
+    return t.service(listen="tcp://127.0.0.1:0", **options)
 
 
 def test_put_through_one_mount_is_read_through_the_other(t):
@@ -75,8 +78,7 @@ def test_settings_file(t):
     equal(stat.S_IMODE(os.stat(path).st_mode), 0o600, "the mode of the socket")
     equal(stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode), 0o750, "the mode of its directory")
     lines = service.log().splitlines()
-    url = [line.split()[-1] for line in lines if "listening on tcp://" in line][0]
-    mount = t.mount_of(url)
+    mount = t.mount_of(service.listening()[1])
     equal(mount.stats("jobs")["maxsize"], 5, "maxsize of the queue of the file")
     assert len([line for line in lines if "any user of this machine" in line]) == 1, lines
 
@@ -139,7 +141,7 @@ def test_killed_and_started_again_nothing_is_lost(t):
 
 
 def test_a_mount_starts_while_the_service_is_away(t):
-    service = tcp(t, start=False)
+    service = t.service(listen="tcp://127.0.0.1:%d" % free_port(), start=False)
     mount = t.mount_of(service.address, settings="queues: {jobs: {}}\n")
     equal(mount.stats()["connected"], 0, "connected")
     mount.says("Connection refused")
@@ -201,7 +203,11 @@ def test_a_data_directory_is_waited_for(t):
     other.data = service.data
     t.services.append(other)
     other.start(wait=False)
+    eventually(lambda: has_open(other.daemon, service.data + "/lock"), 5, "a second one that waits")
+    time.sleep(0.5)
+    stop_at_once(other.daemon)  # it would wait for 5 s; the first one may need longer for its end
     service.stop()
+    other.daemon.send_signal(signal.SIGCONT)
     eventually(lambda: other.ready(0), 10, "the second one")
 
 
@@ -243,13 +249,12 @@ def test_ipv6(t):
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
-            port = probe.getsockname()[1]
     except OSError:
         raise Skip("no IPv6") from None
-    service = t.service(listen="tcp://[::1]:%d" % port)
+    service = t.service(listen="tcp://[::1]:0")
     mount = t.mount_of(service.address)
     mount.mkdir("jobs")
-    equal(mount.stats()["connected"], 1, "connected")
+    eventually(lambda: mount.stats()["connected"] == 1, 5, "the connection")
 
 
 def test_usage(t):

@@ -12,7 +12,7 @@ import threading
 import time
 
 from harness import SLOW, Fd, equal, eventually, fails, main, timed, timeout
-from test_away import stop_at_once
+from test_away import quick, stop_at_once
 from work import (bury, bytes_of, claim, claim_one, eventually_counts, listed, move, pair, path,
                   remove, touch, where)
 
@@ -142,10 +142,11 @@ def test_what_is_held_here_is_settled_at_once(t):
     first, second = s.leased
     with s as m:
         for function, args in ((listed, (m, "leased")), (bytes_of, (m, "leased", first)),
-                               (touch, (m, "leased", first)), (remove, (m, "leased", first)),
-                               (os.listdir, (m.at("jobs"),)), (m.stats, ("jobs",))):
-            taken = timed(function, *args)
-            assert taken < 0.5, "%s took %.2f s" % (function.__name__, taken)
+                               (touch, (m, "leased", first)), (os.listdir, (m.at("jobs"),)),
+                               (m.stats, ("jobs",))):
+            quick(function, *args)
+        taken = timed(remove, m, "leased", first)
+        assert taken <= BOUND, "rm took %.2f s" % taken
         equal(listed(m, "leased"), [second], "leased")
     s.mount.flush("jobs")
     eventually_counts(s.mount, depth=2, leased=1, dead=2, acks_late=0)
@@ -189,12 +190,12 @@ def test_leases_that_end_meanwhile(t):
 @timeout(60)
 def test_an_acknowledgement_that_comes_too_late_is_counted(t):
     """rm was right as far as this mount could know. The item is gone, or it is back and counted."""
-    service, m, other = pair(t, 1, lease="1s")
+    service, m, other = pair(t, 1, lease="3s")
     other.stop()
     item = claim_one(m)
     stop_at_once(service.daemon)
     remove(m, "leased", item)
-    time.sleep(1.5)
+    time.sleep(3.5)
     service.daemon.send_signal(signal.SIGCONT)
     m.flush("jobs")
     late = m.stats("jobs")["acks_late"]

@@ -9,7 +9,9 @@ import socket
 import subprocess
 import time
 
-from harness import QUEUEFS, SLOW, Mount, equal, eventually, fails, is_mounted, main, sh, timed
+from harness import (QUEUEFS, SLOW, Mount, equal, eventually, fails, has_open, is_mounted, main, sh,
+                     timed)
+from test_away import stop_at_once
 
 
 def queuefs(*args, check=False, **options):
@@ -119,8 +121,11 @@ def test_a_process_that_is_ending_is_waited_for(t):
     m.put("jobs", b"a\n")
     second = t.mount(name="p", start=False)
     second.start(wait=False)
+    eventually(lambda: has_open(second.daemon, m.data + "/lock"), 5, "a second one that waits")
     time.sleep(0.5)
+    stop_at_once(second.daemon)  # it would wait for 5 s; the first one may need longer for its end
     equal(m.stop(), 0, "status")
+    second.daemon.send_signal(signal.SIGCONT)
     eventually(second.answers, 10, "the second mount")
     equal(second.get("jobs"), b"a\n")
 

@@ -8,7 +8,7 @@ import socket
 import time
 
 from authority import Authority, client, connected, greeted, in_s, serial, server, settings, target
-from harness import equal, eventually, free_port, main, timed
+from harness import SLOW, equal, eventually, main, timed
 
 NAMES = "DNS:localhost, IP:127.0.0.1"
 
@@ -98,14 +98,20 @@ def test_sighup_takes_the_settings_that_it_can(t):
     ca = Authority(t.directory, "ca")
     pair, fresh = ca.issue("server", NAMES), ca.issue("fresh", NAMES)
     text = "log: {level: %s}\nstore: {min_free: %s}\ntls: %s\n"
-    service = t.service(text % ("info", "1MiB", settings(ca, pair)),
-                        listen="tls+tcp://127.0.0.1:%d" % free_port())
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.bind(t.path("notify"))
+    told.settimeout(20 * SLOW)
+    service = t.service(text % ("info", "1MiB", settings(ca, pair)), listen="tls+tcp://127.0.0.1:0",
+                        env=dict(os.environ, NOTIFY_SOCKET=t.path("notify")))
+    equal(told.recv(100), b"READY=1", "what systemd was told first")
     old = serial_now(service, ca, pair)
 
     def change(*words):
+        """It is done when systemd is told so."""
         with open(t.path("queued.yaml"), "w") as out:
             out.write(text % words)
         hangup(service)
+        equal([told.recv(100), told.recv(100)], [b"RELOADING=1", b"READY=1"], "told of SIGHUP")
 
     change("info", "2MiB", settings(ca, fresh, min_version="1.3"))
     service.says("store.min_free has changed in the settings file: that takes a restart")
@@ -115,11 +121,9 @@ def test_sighup_takes_the_settings_that_it_can(t):
     service.says("log.level")
     service.says("everything stays as it was")
     change("error", "2MiB", settings(ca, fresh))
-    eventually(lambda: service.log().count("Hangup") == 3, 5, "the third SIGHUP")
-    time.sleep(0.5)
+    equal(service.log().count("Hangup"), 3, "lines of the third SIGHUP, before its level holds")
     size = len(service.log())
     change("error", "2MiB", settings(ca, fresh))
-    time.sleep(0.5)
     equal(len(service.log()), size, "the log at level error")
 
 
@@ -129,7 +133,7 @@ def test_without_tls_sighup_is_no_end(t):
     service.says("Hangup")
     mount = t.mount_of(service.address)
     mount.mkdir("jobs")
-    equal(mount.stats()["connected"], 1, "connected")
+    eventually(lambda: mount.stats()["connected"] == 1, 5, "the connection")
 
 
 def test_renewed_before_the_end_it_is_taken_by_itself(t):

@@ -16,6 +16,7 @@ from harness import ROOT, SLOW, Skip, equal, eventually, main, need, sh, timeout
 from work import LEASE, counts, eventually_counts, fill, listed
 
 PAGE = ROOT + "/docs/workers.md"
+SHORT = "%ds" % (1 + LEASE)  # the lease, where it is to end or to be renewed
 
 
 def sections():
@@ -39,7 +40,7 @@ def home(t, **settings):
     """A home with the mount ~/q, its queue, the scripts of the page, and `handle` and `encode`."""
     if not os.access(PAGE, os.R_OK):
         raise Skip("the page is not here")
-    m = t.queue(lease="%ds" % (1 + LEASE), **settings)
+    m = t.queue(**{"lease": "1m", **settings})
     os.mkdir(t.path("bin"))
     for text in sections().values():
         for block in blocks(text):
@@ -150,7 +151,7 @@ def test_the_loop(t):
 @timeout(60)
 def test_the_loop_fails_and_dies(t):
     """An item that fails is tried again; so is one whose worker was killed."""
-    m = home(t, retry_delay="0s")
+    m = home(t, retry_delay="0s", lease=SHORT)
     install(t, "fails_once", "#!/bin/sh\nmkdir %s 2> /dev/null || exec handle\n" % t.path("failed")
             + "exit 1\n")
     install(t, "dies_once", "#!/bin/sh\nmkdir %s 2> /dev/null || exec fails_once\nkill -9 0\n"
@@ -205,7 +206,6 @@ def test_xargs_claims_only_what_it_can_work_on(t):
 def test_a_pool_of_eight_with_parallel(t):
     need("parallel")
     m = home(t, lease_max="1h")
-    m.configure("jobs", lease="1m")
     script = typed(blocks(sections()["A pool of eight"])[2])[0]
     equal(len(script), 3, "lines")
     sh("\n".join(script), cwd=m.at("jobs"), env=environment(t))
@@ -216,7 +216,7 @@ def test_a_pool_of_eight_with_parallel(t):
 
 @timeout(60)
 def test_a_long_job(t):
-    m = home(t)
+    m = home(t, lease=SHORT)
     session(t, "A long job")
     m.flush("jobs")
     eventually_counts(m, depth=0, leased=0, expired=0, acks_late=0, redelivered=0)

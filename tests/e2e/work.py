@@ -10,7 +10,7 @@ import time
 
 from harness import SLOW, Fd, equal, eventually
 
-LEASE = 1 if SLOW == 1 else 2  # s: short, but no hiccup of a slow machine outlasts it
+LEASE = 1 if SLOW == 1 else 5  # s: short, but no hiccup of a slow machine outlasts it
 PLACES = ("ready", "leased", "dead")
 
 
