@@ -3,8 +3,8 @@
  * one call after another has the next one ready within microseconds; to be put to sleep and woken
  * by another processor in between takes longer than all the rest. Where looking does not pay,
  * because requests come seldom or another processor is not to be had, it is left off, but for a try
- * now and then: one request costs at most SPIN_US of a processor, a stream of them at most a
- * SPIN_EVERYth of that each.
+ * now and then: a request costs at most SPIN_US of a processor, and where looking does not pay a
+ * SPIN_EVERYth of that.
  *
  * One thread at a time looks; any thread may ask.
  */
@@ -15,7 +15,7 @@
 #include <stdbool.h>
 
 #define SPIN_US    20
-#define SPIN_LUCK  16 /* so many looks in vain, after as many that paid, end it */
+#define SPIN_LUCK  16 /* half as many looks in vain, after all that paid, end it */
 #define SPIN_EVERY 32
 
 struct spin {
