@@ -1,5 +1,6 @@
 #include "fs/closes.h"
 
+#include "core/cond.h"
 #include "fs/session_threads.h"
 
 #include <assert.h>
@@ -7,7 +8,6 @@
 #include <linux/fuse.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 /* Requests are numbered in steps of two; the lowest bit tells an INTERRUPT from what it interrupts,
  * the highest a request that is sent again. */
@@ -22,14 +22,9 @@ static _Thread_local struct closes_thread *self;
 
 void closes_init(struct closes *c)
 {
-    pthread_condattr_t monotonic;
-
     *c = (struct closes){.ordered = 1, .wait_us = CLOSES_WAIT_US};
     pthread_mutex_init(&c->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cond_init(&c->changed);
 }
 
 void closes_fini(struct closes *c)
@@ -212,20 +207,15 @@ bool closes_under_way(struct closes *c)
 
 void closes_await(struct closes *c)
 {
-    struct timespec until;
-    int error = 0;
+    int64_t until_us = cond_in_ms(c->wait_us / 1000);
+    bool in_time = true;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += c->wait_us / 1000000;
-    until.tv_nsec += c->wait_us % 1000000 * 1000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&c->lock);
     c->n_waiting++;
-    while (error == 0 && under_way_locked(c))
-        error = pthread_cond_timedwait(&c->changed, &c->lock, &until);
+    while (in_time && under_way_locked(c))
+        in_time = cond_wait_until(&c->changed, &c->lock, until_us);
     c->n_waiting--;
-    if (error == ETIMEDOUT)
+    if (!in_time)
         give_up(c, current);
     pthread_mutex_unlock(&c->lock);
 }

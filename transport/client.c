@@ -9,6 +9,7 @@
 #include <string.h>
 #include <nng/protocol/reqrep0/req.h>
 
+#include "core/cond.h"
 #include "transport/error.h"
 #include "transport/nng_guard.h"
 #include "transport/tls_engine.h"
@@ -54,20 +55,14 @@ static int targets_add(struct client *client, const struct client_options *optio
 
 static int sync_init(struct client *client)
 {
-    pthread_condattr_t attr;
-    int rc = pthread_condattr_init(&attr);
+    int rc = cond_init(&client->changed);
 
-    if (rc)
-        return -rc;
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    rc = pthread_cond_init(&client->changed, &attr);
-    pthread_condattr_destroy(&attr);
-    if (rc)
-        return -rc;
-    rc = pthread_mutex_init(&client->lock, NULL);
-    if (rc)
+    if (rc < 0)
+        return rc;
+    rc = -pthread_mutex_init(&client->lock, NULL);
+    if (rc < 0)
         pthread_cond_destroy(&client->changed);
-    return -rc;
+    return rc;
 }
 
 int client_new(const struct client_options *options, struct client **made, char **error)

@@ -12,8 +12,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/cond.h"
 #include "core/log.h"
 #include "transport/error.h"
 #include "transport/wire.h"
@@ -177,24 +177,10 @@ void link_watch(struct client *client)
     nng_pipe_notify(client->socket, NNG_PIPE_EV_REM_POST, pipe_changed, client);
 }
 
-/* Wait for a change, until the deadline at most; false: it has passed. */
-static bool wait_locked(struct client *client, const struct timespec *deadline)
+/* Wait for a change, until then at most; false: that time has come. */
+static bool wait_locked(struct client *client, int64_t until_us)
 {
-    return pthread_cond_timedwait(&client->changed, &client->lock, deadline) != ETIMEDOUT;
-}
-
-static struct timespec in_ms(long ms)
-{
-    struct timespec at;
-
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += ms / 1000;
-    at.tv_nsec += ms % 1000 * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
+    return cond_wait_until(&client->changed, &client->lock, until_us);
 }
 
 /* A timer of each dial. Closing the dialer ends nng_dialer_start(). */
@@ -273,9 +259,9 @@ static int dialer_make(struct client *client, const struct target *target)
 /* Wait for the connection that a dial has made; it comes a moment later, if at all. */
 static bool await_first_locked(struct client *client)
 {
-    struct timespec deadline = in_ms(CLIENT_CONNECT_MS), leave = in_ms(CLIENT_SETTLE_MS);
+    int64_t until_us = cond_in_ms(CLIENT_CONNECT_MS), leave_us = cond_in_ms(CLIENT_SETTLE_MS);
 
-    while (!client->came && wait_locked(client, client->leaving ? &leave : &deadline))
+    while (!client->came && wait_locked(client, client->leaving ? leave_us : until_us))
         continue;
     return client->came;
 }
@@ -283,9 +269,9 @@ static bool await_first_locked(struct client *client)
 /* Wait for a connection. False: it did not come in time, or the client stops. */
 static bool await_pipe_locked(struct client *client, long ms)
 {
-    struct timespec deadline = in_ms(ms);
+    int64_t until_us = cond_in_ms(ms);
 
-    while (!client->leaving && !client->pipe && wait_locked(client, &deadline))
+    while (!client->leaving && !client->pipe && wait_locked(client, until_us))
         continue;
     return !client->leaving && client->pipe;
 }
@@ -293,9 +279,9 @@ static bool await_pipe_locked(struct client *client, long ms)
 /* A service that is ending is to close the connection; it has a moment to do so. */
 static void await_end_locked(struct client *client)
 {
-    struct timespec deadline = in_ms(CLIENT_ENDING_MS);
+    int64_t until_us = cond_in_ms(CLIENT_ENDING_MS);
 
-    while (!client->leaving && client->pipe && wait_locked(client, &deadline))
+    while (!client->leaving && client->pipe && wait_locked(client, until_us))
         continue;
     client->suspect = true;
 }
@@ -325,16 +311,16 @@ static bool link_stay(struct client *client)
 /* Close the dialer and wait until its connection is gone, so that there are never two. */
 static void link_leave(struct client *client)
 {
-    struct timespec settled = in_ms(CLIENT_SETTLE_MS), deadline;
+    int64_t settled_us = cond_in_ms(CLIENT_SETTLE_MS), until_us;
 
     pthread_mutex_lock(&client->lock);
-    while (client->came && !client->pipe && wait_locked(client, &settled))
+    while (client->came && !client->pipe && wait_locked(client, settled_us))
         continue;
     pthread_mutex_unlock(&client->lock);
     nng_dialer_close(client->dialer);
-    deadline = in_ms(CLIENT_CLOSE_MS);
+    until_us = cond_in_ms(CLIENT_CLOSE_MS);
     pthread_mutex_lock(&client->lock);
-    while (client->pipe && wait_locked(client, &deadline))
+    while (client->pipe && wait_locked(client, until_us))
         continue;
     client->pipe = 0;
     pthread_mutex_unlock(&client->lock);
@@ -416,7 +402,7 @@ void *link_run(void *arg)
         bool came = link_try(client);
         bool good = came && atomic_load(&client->heard_us) != heard_us;
         bool next, round;
-        struct timespec deadline;
+        int64_t until_us;
 
         pthread_mutex_lock(&client->lock);
         next = !good || client->suspect;
@@ -425,8 +411,8 @@ void *link_run(void *arg)
         round = next && client->target == 0;
         if (good)
             backoff_reset(&pause);
-        deadline = in_ms(round ? (long)(backoff_next(&pause) / 1000) : 0);
-        while (!client->leaving && wait_locked(client, &deadline))
+        until_us = cond_in_ms(round ? backoff_next(&pause) / 1000 : 0);
+        while (!client->leaving && wait_locked(client, until_us))
             continue;
         stopping = client->leaving;
         pthread_mutex_unlock(&client->lock);

@@ -7,8 +7,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "core/cond.h"
 #include "transport/socket.h"
 
 static void await_started_locked(struct client *client)
@@ -28,27 +28,15 @@ static void stop_sending(struct client *client)
         slot_stop_sending(&client->slots[i]);
 }
 
-static struct timespec in_ms(long ms)
-{
-    struct timespec at;
-
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_nsec += ms * 1000000;
-    at.tv_sec += at.tv_nsec / 1000000000;
-    at.tv_nsec %= 1000000000;
-    return at;
-}
-
 /* The answers that are on their way are waited for a while: they are worth it, and NNG 1.5 may
  * hang where a busy connection is closed. */
 static void stop_receiving(struct client *client)
 {
-    struct timespec deadline = in_ms(CLIENT_DRAIN_MS);
-    int rc = 0;
+    int64_t until_us = cond_in_ms(CLIENT_DRAIN_MS);
 
     pthread_mutex_lock(&client->lock);
-    while (client->n_flying > 0 && rc == 0)
-        rc = pthread_cond_timedwait(&client->changed, &client->lock, &deadline);
+    while (client->n_flying > 0 && cond_wait_until(&client->changed, &client->lock, until_us))
+        continue;
     client->closing = true;
     await_started_locked(client);
     pthread_mutex_unlock(&client->lock);
@@ -59,16 +47,15 @@ static void stop_receiving(struct client *client)
 /* End the connection and its thread. A dial is waited for a while, too. */
 static void stop_link(struct client *client)
 {
-    struct timespec deadline = in_ms(CLIENT_DIAL_MS);
+    int64_t until_us = cond_in_ms(CLIENT_DIAL_MS);
     nng_dialer dialer;
     bool dialing;
-    int rc = 0;
 
     pthread_mutex_lock(&client->lock);
     client->leaving = true;
     pthread_cond_broadcast(&client->changed);
-    while (client->dialing && rc == 0)
-        rc = pthread_cond_timedwait(&client->changed, &client->lock, &deadline);
+    while (client->dialing && cond_wait_until(&client->changed, &client->lock, until_us))
+        continue;
     dialer = client->dialer;
     dialing = client->dialing;
     pthread_mutex_unlock(&client->lock);

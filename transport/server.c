@@ -8,9 +8,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <nng/protocol/reqrep0/rep.h>
 
+#include "core/cond.h"
 #include "transport/error.h"
 #include "transport/nng_guard.h"
 #include "transport/socket.h"
@@ -378,20 +378,14 @@ static void server_grow(struct server *server)
 
 static int sync_init(struct server *server)
 {
-    pthread_condattr_t attr;
-    int rc = pthread_condattr_init(&attr);
+    int rc = cond_init(&server->changed);
 
-    if (rc)
-        return -rc;
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    rc = pthread_cond_init(&server->changed, &attr);
-    pthread_condattr_destroy(&attr);
-    if (rc)
-        return -rc;
-    rc = pthread_mutex_init(&server->lock, NULL);
-    if (rc)
+    if (rc < 0)
+        return rc;
+    rc = -pthread_mutex_init(&server->lock, NULL);
+    if (rc < 0)
         pthread_cond_destroy(&server->changed);
-    return -rc;
+    return rc;
 }
 
 int server_new(struct backend *backend, struct server **made)
@@ -448,40 +442,27 @@ void server_stop(struct server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
-static struct timespec in_ms(long ms)
-{
-    struct timespec at;
-
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_nsec += ms * 1000000;
-    at.tv_sec += at.tv_nsec / 1000000000;
-    at.tv_nsec %= 1000000000;
-    return at;
-}
-
 /* A peer that reads nothing must not keep us: its answers are given up after a while. */
 static void await_answers_locked(struct server *server)
 {
-    struct timespec deadline;
-    int rc = 0;
+    int64_t until_us;
 
     while (server->n_taken > 0)
         pthread_cond_wait(&server->changed, &server->lock);
-    deadline = in_ms(SERVER_FLUSH_MS);
-    while (server->n_sending > 0 && rc == 0)
-        rc = pthread_cond_timedwait(&server->changed, &server->lock, &deadline);
+    until_us = cond_in_ms(SERVER_FLUSH_MS);
+    while (server->n_sending > 0 && cond_wait_until(&server->changed, &server->lock, until_us))
+        continue;
 }
 
 /* With no context receiving, a connection reads one request more and then is quiet. NNG closes
  * quiet connections reliably. */
 static void await_quiet(struct server *server)
 {
-    struct timespec deadline = in_ms(SERVER_SETTLE_MS);
-    int rc = 0;
+    int64_t until_us = cond_in_ms(SERVER_SETTLE_MS);
 
     pthread_mutex_lock(&server->lock);
-    while (server->n_peers > 0 && rc == 0)
-        rc = pthread_cond_timedwait(&server->changed, &server->lock, &deadline);
+    while (server->n_peers > 0 && cond_wait_until(&server->changed, &server->lock, until_us))
+        continue;
     pthread_mutex_unlock(&server->lock);
 }
 

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <openssl/ssl.h>
 
+#include "core/cond.h"
 #include "core/log.h"
 #include "transport/tls_context.h"
 #include "transport/tls_why.h"
@@ -245,15 +246,13 @@ static int64_t look_in_s(const struct tls_facts *facts)
 /* Until it is time to look. False: no more. */
 static bool await_look(struct tls *tls)
 {
-    struct timespec at;
+    int64_t until_us;
     bool stopping;
-    int rc = 0;
 
     pthread_mutex_lock(&tls->lock);
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += look_in_s(&tls->facts);
-    while (!tls->stopping && rc == 0)
-        rc = pthread_cond_timedwait(&tls->changed, &tls->lock, &at);
+    until_us = cond_in_ms(look_in_s(&tls->facts) * 1000);
+    while (!tls->stopping && cond_wait_until(&tls->changed, &tls->lock, until_us))
+        continue;
     stopping = tls->stopping;
     pthread_mutex_unlock(&tls->lock);
     return !stopping;
@@ -298,16 +297,10 @@ void tls_unwatch(struct tls *tls)
 
 static int sync_init(struct tls *tls)
 {
-    pthread_condattr_t attr;
-    int rc = pthread_condattr_init(&attr);
+    int rc = cond_init(&tls->changed);
 
-    if (rc)
-        return -rc;
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    rc = pthread_cond_init(&tls->changed, &attr);
-    pthread_condattr_destroy(&attr);
-    if (rc)
-        return -rc;
+    if (rc < 0)
+        return rc;
     pthread_mutex_init(&tls->lock, NULL);
     pthread_mutex_init(&tls->reading, NULL);
     return 0;

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/cond.h"
 #include "core/log.h"
 
 /* As long as a caller in the kernel may be kept: see service_call.h. */
@@ -14,7 +14,6 @@
 int mount_new(const struct mount_options *options, struct mount **mount)
 {
     struct mount *m = calloc(1, sizeof(*m));
-    pthread_condattr_t monotonic;
 
     if (!m)
         return -ENOMEM;
@@ -36,10 +35,7 @@ int mount_new(const struct mount_options *options, struct mount **mount)
     mount_lists_init(m);
     op_list_init(&m->ops);
     pthread_mutex_init(&m->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&m->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cond_init(&m->changed);
     mount_follow_init(m);
     mount_calls_init(m);
     *mount = m;
@@ -74,14 +70,6 @@ struct ticker *mount_ticker(struct mount *m)
     return m->ticker;
 }
 
-/* Wait for news until `until_us`; false where that time has come. */
-static bool wait_changed_locked(struct mount *m, int64_t until_us)
-{
-    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
-
-    return pthread_cond_timedwait(&m->changed, &m->lock, &until) != ETIMEDOUT;
-}
-
 int mount_start(struct mount *m, int64_t wait_us)
 {
     int64_t until_us = time_after(mount_now(m), wait_us);
@@ -92,7 +80,8 @@ int mount_start(struct mount *m, int64_t wait_us)
     mount_sync(m);
     mount_watch(m);
     pthread_mutex_lock(&m->lock);
-    while (!(m->synced && mount_all_tried_locked(m)) && wait_changed_locked(m, until_us))
+    while (!(m->synced && mount_all_tried_locked(m)) &&
+           cond_wait_until(&m->changed, &m->lock, until_us))
         ;
     error = m->synced ? 0 : -ETIMEDOUT;
     pthread_mutex_unlock(&m->lock);
@@ -248,7 +237,7 @@ void mount_stop(struct mount *m, int64_t timeout_us, struct mount_rest *rest)
         if (now_us >= begun_us + REFUSED_US && all_refused(m, all, n))
             break;
         pthread_mutex_lock(&m->lock);
-        wait_changed_locked(m, time_min(until_us, now_us + 2000));
+        cond_wait_until(&m->changed, &m->lock, time_min(until_us, now_us + 2000));
         pthread_mutex_unlock(&m->lock);
     }
     count_rest(all, n, rest);

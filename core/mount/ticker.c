@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "core/cond.h"
+
 RB_HEAD(ticker_tree, ticker_entry);
 
 static _Thread_local bool is_here;
@@ -45,30 +47,16 @@ void ticker_entry_init(struct ticker_entry *entry,
 int ticker_new(const struct clock *clock, struct ticker **ticker)
 {
     struct ticker *t = calloc(1, sizeof(*t));
-    pthread_condattr_t monotonic;
 
     if (!t)
         return -ENOMEM;
     t->clock = clock;
     RB_INIT(&t->entries);
     pthread_mutex_init(&t->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&t->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cond_init(&t->wake);
     pthread_cond_init(&t->ran, NULL);
     *ticker = t;
     return 0;
-}
-
-static void wait_until_locked(struct ticker *t, int64_t due_us)
-{
-    struct timespec until = {.tv_sec = due_us / 1000000, .tv_nsec = due_us % 1000000 * 1000};
-
-    if (due_us == TIME_FOREVER)
-        pthread_cond_wait(&t->wake, &t->lock);
-    else
-        pthread_cond_timedwait(&t->wake, &t->lock, &until);
 }
 
 static void *ticker_run(void *arg)
@@ -82,7 +70,7 @@ static void *ticker_run(void *arg)
         int64_t now_us = t->clock->mono_us(t->clock);
 
         if (!first || first->due_us > now_us) {
-            wait_until_locked(t, first ? first->due_us : TIME_FOREVER);
+            cond_wait_until(&t->wake, &t->lock, first ? first->due_us : TIME_FOREVER);
             continue;
         }
         RB_REMOVE(ticker_tree, &t->entries, first);

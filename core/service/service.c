@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/cond.h"
 #include "core/log.h"
 #include "core/service/service_state.h"
 
@@ -65,22 +65,14 @@ static void init_lists(struct service *s)
 
 static int init_locks(struct service *s)
 {
-    pthread_condattr_t attr;
-    int rc = pthread_mutex_init(&s->lock, NULL);
+    int rc = -pthread_mutex_init(&s->lock, NULL);
 
-    if (rc != 0)
-        return -rc;
-    rc = pthread_condattr_init(&attr);
-    if (rc != 0)
-        goto destroy_mutex;
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    rc = pthread_cond_init(&s->wake, &attr);
-    pthread_condattr_destroy(&attr);
-    if (rc == 0)
-        return 0;
-destroy_mutex:
-    pthread_mutex_destroy(&s->lock);
-    return -rc;
+    if (rc == 0) {
+        rc = cond_init(&s->wake);
+        if (rc < 0)
+            pthread_mutex_destroy(&s->lock);
+    }
+    return rc;
 }
 
 static int load_queue(struct service *s, const struct queue_record *record)
@@ -210,16 +202,6 @@ int service_ensure_queue(struct service *s, const char *name, const struct queue
 
 /* ---- the thread ---- */
 
-static void wait_locked(struct service *s, int64_t deadline_us)
-{
-    struct timespec at = {.tv_sec = deadline_us / 1000000, .tv_nsec = deadline_us % 1000000 * 1000};
-
-    if (deadline_us == TIME_FOREVER)
-        pthread_cond_wait(&s->wake, &s->lock);
-    else
-        pthread_cond_timedwait(&s->wake, &s->lock, &at);
-}
-
 /* Wait for requests, the deadline or the end. True: go on. */
 static bool wait_for_work(struct service *s)
 {
@@ -228,7 +210,7 @@ static bool wait_for_work(struct service *s)
 
     pthread_mutex_lock(&s->lock);
     if (!s->inbox.first && !s->stopping && deadline_us > s->shared.now_us)
-        wait_locked(s, deadline_us);
+        cond_wait_until(&s->wake, &s->lock, deadline_us);
     stopping = s->stopping;
     pthread_mutex_unlock(&s->lock);
     return !stopping;

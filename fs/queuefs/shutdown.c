@@ -2,6 +2,7 @@
 
 #include "fs/queuefs/mountpoint.h"
 
+#include "core/cond.h"
 #include "core/log.h"
 
 #include <errno.h>
@@ -10,14 +11,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Wakes the thread that runs the loop; its handler does nothing. */
 #define WAKE_SIGNAL SIGUSR1
 
 /* The wake-up may come just before the loop waits, so it is repeated. */
-#define WAKE_AGAIN_NS 5000000
+#define WAKE_AGAIN_MS 5
 
 /* A store that has failed takes nothing more: the waiters are released and that is all. */
 #define FAILED_TIMEOUT_US INT64_C(500000)
@@ -42,7 +42,7 @@ int ending_init(struct ending *ending)
 
     *ending = (struct ending){.signal_fd = -1, .mountinfo_fd = -1, .wake_fd = -1};
     pthread_mutex_init(&ending->lock, NULL);
-    pthread_cond_init(&ending->changed, NULL);
+    cond_init(&ending->changed);
     cause_signals(&set);
     sigaction(SIGPIPE, &ignore, NULL);
     sigaction(WAKE_SIGNAL, &wake, NULL);
@@ -55,19 +55,11 @@ int ending_init(struct ending *ending)
 /* Make the loop return: flag it, and interrupt its wait until it has. */
 static void end_loop(struct ending *ending)
 {
-    struct timespec until;
-
     fuse_session_exit(ending->session);
     pthread_mutex_lock(&ending->lock);
     while (!ending->loop_left) {
         pthread_kill(ending->loop, WAKE_SIGNAL);
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += WAKE_AGAIN_NS;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_nsec -= 1000000000;
-            until.tv_sec++;
-        }
-        pthread_cond_timedwait(&ending->changed, &ending->lock, &until);
+        cond_wait_until(&ending->changed, &ending->lock, cond_in_ms(WAKE_AGAIN_MS));
     }
     pthread_mutex_unlock(&ending->lock);
 }
