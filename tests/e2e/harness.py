@@ -582,6 +582,9 @@ def main():
     assert os.path.exists(QUEUEFS), QUEUEFS + " is not there: build it, or set QUEUEFS"
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A shell's job in the background ignores these, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     reason = unable()
     print("TAP version 13\n1..%d" % len(tests))
     failed = 0
