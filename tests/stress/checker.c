@@ -20,6 +20,7 @@
  *
  * One line `name: value` each. Status 0 if nothing is wrong, 1 if something is, 2 for wrong usage.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <getopt.h>
@@ -97,24 +98,61 @@ static void disturb(struct run *r)
     cluster_check_alive(&r->cluster);
 }
 
-/* Everything buffered is stored, and what dead mounts had leased is back. */
+#define STATS_MS 2500 /* a mount's stats are no older than this */
+
+/* The service has answered this mount, and with it all that the mount had asked for before: a get
+ * whose reader has long given up lends items still. */
+static bool heard(const struct run *r, int mount)
+{
+    char path[CLUSTER_PATH + 64];
+    DIR *ready;
+    bool whole;
+
+    snprintf(path, sizeof(path), "%s/work/ready", r->cluster.mounts[mount].path);
+    ready = opendir(path);
+    if (!ready)
+        return false;
+    errno = 0;
+    while (readdir(ready))
+        ;
+    whole = errno == 0;
+    closedir(ready);
+    return whole;
+}
+
+static bool at_rest(const struct run *r, int mount)
+{
+    return heard(r, mount) && workload_flush(&r->cluster, mount, QUEUE_WORK) == 0 &&
+           workload_flush(&r->cluster, mount, QUEUE_KEEP) == 0;
+}
+
+static bool nothing_leased(const struct run *r)
+{
+    for (int mount = 0; mount < r->cluster.options.n_mounts; mount++) {
+        if (cluster_stat(&r->cluster, mount, "work", "leased") != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Everything buffered is stored, and all that was leased is back: by dead mounts, and by gets whose
+ * answers came too late. What comes back during the drain would be out of order there. */
 static bool settle(struct run *r)
 {
     int64_t end_us = now_us() + HEAL_SECONDS * INT64_C(1000000);
     int mount = 0;
 
     while (mount < r->cluster.options.n_mounts && now_us() < end_us) {
-        if (workload_flush(&r->cluster, mount, QUEUE_WORK) == 0 &&
-            workload_flush(&r->cluster, mount, QUEUE_KEEP) == 0)
+        if (at_rest(r, mount))
             mount++;
         else
             sleep_ms(100);
         cluster_check_alive(&r->cluster);
     }
-    while (now_us() < end_us && cluster_stat(&r->cluster, 0, "work", "leased") != 0) {
+    do {
+        sleep_ms(STATS_MS);
         cluster_check_alive(&r->cluster);
-        sleep_ms(100);
-    }
+    } while (!nothing_leased(r) && now_us() < end_us);
     if (now_us() < end_us)
         return true;
     fprintf(stderr, "the queues did not come to rest\n");
@@ -128,7 +166,7 @@ static uint64_t stored_in_work(const struct run *r)
 
     do {
         before = count;
-        sleep_ms(2500);
+        sleep_ms(STATS_MS);
         count = cluster_stat(&r->cluster, 0, "work", "service_total_puts");
     } while (count != before);
     return count < 0 ? 0 : (uint64_t)count;
