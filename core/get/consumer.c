@@ -381,7 +381,7 @@ int64_t consumer_deadline(const struct consumer *c)
 
 bool consumer_waited_for(const struct consumer *c)
 {
-    return c->waiting.n > 0;
+    return c->waiting.n + c->polling.n > 0;
 }
 
 /* Still in line at the service, which only tells what is known here before. */

@@ -123,7 +123,7 @@ void consumer_request_done(struct consumer *c, struct request *request, int64_t 
  * is another one (`rearm`): waiting readers look again. */
 void consumer_changed(struct consumer *c, bool rearm, int64_t now_us, struct effects *effects);
 
-/* Whether reads are parked: the producer then sends at once (producer_set_awaited by
+/* Whether reads or polls are parked: the producer then sends at once (producer_set_awaited by
  * mount_queue.c). */
 bool consumer_waited_for(const struct consumer *c);
 

@@ -15,3 +15,11 @@ void jobs_teardown(void)
 {
     rig_fini(&rig);
 }
+
+uint64_t node_of_name(uint64_t dir, const char *name)
+{
+    uint64_t node;
+
+    cr_assert_eq(rig_lookup(&rig, dir, name, &node), 0, "lookup of %s", name);
+    return node;
+}

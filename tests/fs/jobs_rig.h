@@ -11,4 +11,7 @@ extern uint64_t jobs; /* the node of the queue "jobs" */
 void jobs_setup(void);
 void jobs_teardown(void);
 
+/* The node of a name that is there. */
+uint64_t node_of_name(uint64_t dir, const char *name);
+
 #endif

@@ -66,6 +66,7 @@ static void open_mount(struct rig *rig)
     options.backend = service_backend(rig->service);
     settings_default(&options.defaults);
     options.defaults.own.retry_delay_us = 0;
+    options.defaults.mount.linger_us = 60 * SECOND; /* what is sent was asked for */
     cr_assert_eq(mount_new(&options, &rig->mount), 0);
     cr_assert_eq(mount_start(rig->mount, 20 * SECOND), 0);
 }

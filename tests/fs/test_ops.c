@@ -14,14 +14,6 @@
 
 TestSuite(ops, .init = jobs_setup, .fini = jobs_teardown, .timeout = 120);
 
-static uint64_t node_of_name(uint64_t dir, const char *name)
-{
-    uint64_t node;
-
-    cr_assert_eq(rig_lookup(&rig, dir, name, &node), 0, "lookup of %s", name);
-    return node;
-}
-
 /* ---- names ---- */
 
 static const char *const words[] = {"in",     "out",  "next",  "claim",     "ready",

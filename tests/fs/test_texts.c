@@ -11,14 +11,6 @@
 
 TestSuite(texts, .init = jobs_setup, .fini = jobs_teardown, .timeout = 60);
 
-static uint64_t node_of_name(uint64_t dir, const char *name)
-{
-    uint64_t node;
-
-    cr_assert_eq(rig_lookup(&rig, dir, name, &node), 0, "lookup of %s", name);
-    return node;
-}
-
 /* What an open of the name gives, in two reads; its text until the next call. */
 static const char *text_of(uint64_t dir, const char *name)
 {
