@@ -8,4 +8,8 @@
 /* The checksum of len bytes; crc32c("123456789", 9) is 0xe3069283. */
 uint32_t crc32c(const void *data, size_t len);
 
+/* The checksum of what `crc` is that of, and these bytes behind it. */
+#define CRC32C_NOTHING 0 /* the checksum of no bytes */
+uint32_t crc32c_more(uint32_t crc, const void *data, size_t len);
+
 #endif

@@ -1,0 +1,661 @@
+/*
+ * Records and the order of segments: see commit_log.h. The maker's thread makes spares; `lock` is
+ * between it and the owner.
+ */
+#include "core/store/commit_log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "core/bytes.h"
+#include "core/crc32c.h"
+#include "core/log.h"
+#include "core/store/segment.h"
+
+#define MAGIC  UINT32_C(0x52465151) /* "QQFR" */
+#define SPARES 2                    /* kept; what is released beyond goes */
+#define LOOK   ((size_t)1 << 20)    /* read at a time, to find the next record */
+
+enum record_kind {
+    RECORD_DATA = 1,
+    RECORD_LAST = 2, /* without a body: the next one is in the next segment */
+};
+
+struct head {
+    uint32_t kind;
+    uint64_t position, len;
+    uint32_t body_crc;
+};
+
+struct commit_log {
+    struct commit_log_options options;
+    int dir_fd;
+    struct segment_list all;
+    uint64_t n_bytes; /* of all */
+    uint64_t end;     /* where the next record lies; 0: not replayed yet */
+    int failed;
+    struct iovec *parts; /* of an append; owned */
+
+    pthread_t maker;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* of both */
+    /* Guarded by lock. */
+    struct segment_list spares;
+    uint64_t n_spares, number;
+    bool making, stopping;
+    int made; /* how the last making went */
+};
+
+/* ---- heads ---- */
+
+static void head_encode(const struct commit_log *log, const struct head *head,
+                        uint8_t bytes[COMMIT_LOG_HEAD])
+{
+    uint8_t *to = put_le32(bytes, MAGIC);
+
+    to = put_le32(to, head->kind);
+    to = put_le64(to, head->position);
+    to = put_le64(to, head->len);
+    to = put_le64(to, log->options.id);
+    to = put_le32(to, head->body_crc);
+    put_le32(to, crc32c(bytes, COMMIT_LOG_HEAD - 4));
+}
+
+static bool head_decode(const struct commit_log *log, const uint8_t bytes[COMMIT_LOG_HEAD],
+                        uint64_t position, struct head *head)
+{
+    if (get_le32(bytes) != MAGIC ||
+        get_le32(bytes + COMMIT_LOG_HEAD - 4) != crc32c(bytes, COMMIT_LOG_HEAD - 4))
+        return false;
+    *head = (struct head){
+        .kind = get_le32(bytes + 4),
+        .position = get_le64(bytes + 8),
+        .len = get_le64(bytes + 16),
+        .body_crc = get_le32(bytes + 32),
+    };
+    return head->position == position && get_le64(bytes + 24) == log->options.id &&
+           (head->kind == RECORD_DATA || (head->kind == RECORD_LAST && head->len == 0));
+}
+
+/* Bytes that a record takes: the next one begins at a multiple of 8. */
+static uint64_t record_size(uint64_t len)
+{
+    return (COMMIT_LOG_HEAD + len + 7) / 8 * 8;
+}
+
+/* ---- segments ---- */
+
+static struct segment *find(const struct commit_log *log, uint64_t position)
+{
+    struct segment *segment = TAILQ_LAST(&log->all, segment_list);
+
+    while (segment && segment->first > position)
+        segment = TAILQ_PREV(segment, segment_list, link);
+    return segment && position < segment_end(segment) ? segment : NULL;
+}
+
+static bool disk_short(const struct commit_log *log, uint64_t need)
+{
+    struct statvfs disk;
+
+    if (log->dir_fd < 0 || fstatvfs(log->dir_fd, &disk) < 0)
+        return false;
+    return (uint64_t)disk.f_bavail * disk.f_frsize < need;
+}
+
+static bool may_grow_locked(const struct commit_log *log, uint64_t size)
+{
+    uint64_t made = log->n_bytes + log->n_spares * log->options.segment_bytes;
+
+    return made + size <= log->options.max_bytes &&
+           !disk_short(log, log->options.min_free_bytes + size);
+}
+
+static void take_spare_locked(struct commit_log *log, struct segment *spare)
+{
+    TAILQ_INSERT_TAIL(&log->spares, spare, link);
+    log->n_spares++;
+}
+
+/* One spare more. The lock is not held while its blocks are written. */
+static void make_locked(struct commit_log *log)
+{
+    struct segment *spare = NULL;
+    uint64_t number = ++log->number;
+    int rc = may_grow_locked(log, log->options.segment_bytes) ? 0 : -ENOSPC;
+
+    if (rc == 0) {
+        pthread_mutex_unlock(&log->lock);
+        rc = segment_make_spare(log->dir_fd, number, log->options.segment_bytes, &spare);
+        pthread_mutex_lock(&log->lock);
+    }
+    if (spare)
+        take_spare_locked(log, spare);
+    log->made = rc;
+    log->making = false;
+    pthread_cond_broadcast(&log->wake);
+}
+
+static void *make_ahead(void *arg)
+{
+    struct commit_log *log = arg;
+
+    pthread_mutex_lock(&log->lock);
+    while (!log->stopping) {
+        if (log->making)
+            make_locked(log);
+        else
+            pthread_cond_wait(&log->wake, &log->lock);
+    }
+    pthread_mutex_unlock(&log->lock);
+    return NULL;
+}
+
+static void ask_for_spare_locked(struct commit_log *log)
+{
+    log->making = true;
+    pthread_cond_broadcast(&log->wake);
+}
+
+/* A spare to use, and the next one is made. */
+static int take(struct commit_log *log, struct segment **segment)
+{
+    int rc = 0;
+
+    pthread_mutex_lock(&log->lock);
+    if (log->n_spares == 0) {
+        if (!log->making)
+            ask_for_spare_locked(log);
+        while (log->making)
+            pthread_cond_wait(&log->wake, &log->lock);
+        rc = log->n_spares == 0 ? log->made : 0;
+    }
+    if (rc == 0) {
+        *segment = TAILQ_FIRST(&log->spares);
+        TAILQ_REMOVE(&log->spares, *segment, link);
+        log->n_spares--;
+        log->n_bytes += (*segment)->size; /* before the maker looks */
+        if (log->n_spares == 0)
+            ask_for_spare_locked(log);
+    }
+    pthread_mutex_unlock(&log->lock);
+    return rc;
+}
+
+/* A segment of its own for a record that is larger than others are. */
+static int take_large(struct commit_log *log, uint64_t size, struct segment **segment)
+{
+    uint64_t number;
+    bool room;
+    int rc;
+
+    pthread_mutex_lock(&log->lock);
+    number = ++log->number;
+    room = may_grow_locked(log, size);
+    if (room)
+        log->n_bytes += size;
+    pthread_mutex_unlock(&log->lock);
+    rc = room ? segment_make_spare(log->dir_fd, number, size, segment) : -ENOSPC;
+    if (rc < 0 && room) {
+        pthread_mutex_lock(&log->lock);
+        log->n_bytes -= size;
+        pthread_mutex_unlock(&log->lock);
+    }
+    return rc;
+}
+
+int commit_log_release(struct commit_log *log, uint64_t first)
+{
+    struct segment *segment = find(log, first);
+    uint64_t number;
+    bool keep;
+    int rc;
+
+    if (!segment || segment->first != first || segment == TAILQ_LAST(&log->all, segment_list))
+        return -EINVAL;
+    pthread_mutex_lock(&log->lock);
+    keep = segment->size == log->options.segment_bytes && log->n_spares < SPARES;
+    number = ++log->number;
+    log->n_bytes -= segment->size;
+    pthread_mutex_unlock(&log->lock);
+    TAILQ_REMOVE(&log->all, segment, link);
+    if (!keep)
+        return segment_remove(segment, log->dir_fd);
+    rc = segment_retire(segment, log->dir_fd, number);
+    if (rc < 0) {
+        segment_free(segment);
+        return rc;
+    }
+    pthread_mutex_lock(&log->lock);
+    take_spare_locked(log, segment);
+    pthread_mutex_unlock(&log->lock);
+    return 0;
+}
+
+bool commit_log_next_segment(const struct commit_log *log, uint64_t from,
+                             struct commit_log_segment *out)
+{
+    const struct segment *segment;
+
+    TAILQ_FOREACH (segment, &log->all, link) {
+        if (segment->first < from)
+            continue;
+        *out = (struct commit_log_segment){
+            .first = segment->first,
+            .end = segment_end(segment),
+            .current = !TAILQ_NEXT(segment, link),
+        };
+        return true;
+    }
+    return false;
+}
+
+void commit_log_space(struct commit_log *log, struct commit_log_space *space)
+{
+    pthread_mutex_lock(&log->lock);
+    space->used_bytes = log->n_bytes;
+    space->spare_bytes = log->n_spares * log->options.segment_bytes;
+    space->may_grow = may_grow_locked(log, log->options.segment_bytes);
+    pthread_mutex_unlock(&log->lock);
+}
+
+/* ---- appending ---- */
+
+/* Nothing more is appended to the last segment: whoever replays goes on with the next. */
+static int finish_segment(struct commit_log *log)
+{
+    struct segment *last = TAILQ_LAST(&log->all, segment_list);
+    uint8_t bytes[COMMIT_LOG_HEAD];
+    struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
+    struct head head = {.kind = RECORD_LAST, .position = log->end};
+    int rc;
+
+    if (!last || segment_end(last) - log->end < COMMIT_LOG_HEAD)
+        return 0;
+    head.body_crc = crc32c(NULL, 0);
+    head_encode(log, &head, bytes);
+    rc = segment_write(last, log->end, &part, 1);
+    return rc == 0 ? segment_sync(last, log->dir_fd) : rc;
+}
+
+/* The log goes on in another segment, with room for `size` bytes of records. */
+static int next_segment(struct commit_log *log, uint64_t size)
+{
+    struct segment *last = TAILQ_LAST(&log->all, segment_list), *next;
+    uint64_t first = last ? segment_end(last) : 0;
+    bool large = size > log->options.segment_bytes - SEGMENT_HEAD;
+    int rc;
+
+    size = (size + SEGMENT_HEAD + 4095) / 4096 * 4096;
+    rc = large ? take_large(log, size, &next) : take(log, &next);
+    if (rc < 0)
+        return rc;
+    rc = last ? finish_segment(log) : 0;
+    if (rc == 0)
+        rc = segment_use(next, log->dir_fd, log->options.id, first);
+    if (rc < 0) {
+        segment_free(next);
+        log->failed = rc;
+        return rc;
+    }
+    TAILQ_INSERT_TAIL(&log->all, next, link);
+    log->end = first + SEGMENT_HEAD;
+    return 0;
+}
+
+static int fit(struct commit_log *log, uint64_t size)
+{
+    const struct segment *last = TAILQ_LAST(&log->all, segment_list);
+
+    if (last && segment_end(last) - log->end >= size)
+        return 0;
+    return next_segment(log, size);
+}
+
+int commit_log_append(struct commit_log *log, const struct iovec *parts, size_t n_parts,
+                      uint64_t *position)
+{
+    struct head head = {.kind = RECORD_DATA, .body_crc = CRC32C_NOTHING};
+    uint8_t bytes[COMMIT_LOG_HEAD];
+    int rc = log->failed;
+
+    for (size_t i = 0; i < n_parts; i++) {
+        head.len += parts[i].iov_len;
+        head.body_crc = crc32c_more(head.body_crc, parts[i].iov_base, parts[i].iov_len);
+    }
+    if (rc == 0)
+        rc = fit(log, record_size(head.len));
+    if (rc < 0)
+        return rc;
+    head.position = log->end;
+    head_encode(log, &head, bytes);
+    log->parts[0] = (struct iovec){.iov_base = bytes, .iov_len = sizeof(bytes)};
+    memcpy(log->parts + 1, parts, n_parts * sizeof(*parts));
+    rc = segment_write(TAILQ_LAST(&log->all, segment_list), log->end, log->parts, n_parts + 1);
+    if (rc == 0)
+        rc = segment_sync(TAILQ_LAST(&log->all, segment_list), log->dir_fd);
+    if (rc < 0) {
+        log->failed = -EIO;
+        return -EIO;
+    }
+    *position = log->end;
+    log->end += record_size(head.len);
+    return 0;
+}
+
+int commit_log_read(struct commit_log *log, uint64_t position, void *to, size_t len)
+{
+    const struct segment *segment = find(log, position);
+
+    if (!segment || len > segment_end(segment) - position)
+        return -EBADMSG;
+    return segment_read(segment, position, to, len);
+}
+
+uint64_t commit_log_end(const struct commit_log *log)
+{
+    return log->end;
+}
+
+/* ---- replaying ---- */
+
+struct replay {
+    struct commit_log *log;
+    const struct commit_log_visitor *visitor;
+    uint64_t position;
+    uint64_t last, last_len; /* the last whole record; last 0: none */
+    uint8_t *body;           /* of the record at hand, or bytes looked through */
+    size_t size;
+};
+
+static int reserve(struct replay *replay, size_t size)
+{
+    uint8_t *body;
+
+    if (size <= replay->size)
+        return 0;
+    body = realloc(replay->body, size);
+    if (!body)
+        return -ENOMEM;
+    replay->body = body;
+    replay->size = size;
+    return 0;
+}
+
+static uint64_t room_at(const struct segment *segment, uint64_t position)
+{
+    return segment_end(segment) - position;
+}
+
+/* 1: there is one; 0: none; negative: it cannot be read. */
+static int head_at(const struct replay *replay, const struct segment *segment, uint64_t position,
+                   struct head *head)
+{
+    uint8_t bytes[COMMIT_LOG_HEAD];
+    int rc;
+
+    if (room_at(segment, position) < sizeof(bytes))
+        return 0;
+    rc = segment_read(segment, position, bytes, sizeof(bytes));
+    if (rc < 0)
+        return rc == -EIO || rc == -EBADMSG ? 0 : rc;
+    return head_decode(replay->log, bytes, position, head) &&
+           record_size(head->len) <= room_at(segment, position);
+}
+
+/* As head_at(), at or behind *position in the segment. */
+static int look_in(struct replay *replay, const struct segment *segment, uint64_t *position,
+                   struct head *head)
+{
+    int rc = reserve(replay, LOOK);
+
+    while (rc == 0 && *position + COMMIT_LOG_HEAD <= segment_end(segment)) {
+        size_t len = LOOK < room_at(segment, *position) ? LOOK : room_at(segment, *position);
+        bool readable = segment_read(segment, *position, replay->body, len) == 0;
+
+        if (!readable) { /* a page at a time, to lose no more than is bad */
+            len = len < 4096 ? len : 4096;
+            readable = segment_read(segment, *position, replay->body, len) == 0;
+        }
+        for (size_t at = 0; at + COMMIT_LOG_HEAD <= len && readable; at += 8) {
+            if (get_le32(replay->body + at) == MAGIC &&
+                head_decode(replay->log, replay->body + at, *position + at, head)) {
+                *position += at;
+                return 1;
+            }
+        }
+        *position += readable && len == LOOK ? len - (COMMIT_LOG_HEAD - 8) : len;
+    }
+    return rc;
+}
+
+/* The next head at or behind *position, in this segment or a later one. */
+static int look(struct replay *replay, uint64_t *position, struct head *head)
+{
+    const struct segment *segment;
+
+    TAILQ_FOREACH (segment, &replay->log->all, link) {
+        int rc;
+
+        if (segment_end(segment) <= *position)
+            continue;
+        if (*position < segment->first + SEGMENT_HEAD)
+            *position = segment->first + SEGMENT_HEAD;
+        rc = look_in(replay, segment, position, head);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* There is no whole record here: the end (1), or damage that is passed over (0). */
+static int pass_over(struct replay *replay, const struct segment *segment, uint64_t behind)
+{
+    struct head head;
+    uint64_t next = behind;
+    int rc = look(replay, &next, &head);
+
+    if (rc <= 0)
+        return rc == 0 ? 1 : rc;
+    if (replay->visitor->damaged)
+        rc =
+            replay->visitor->damaged(replay->visitor->owner, replay->position, next, segment->name);
+    replay->position = next;
+    return rc < 0 ? rc : 0;
+}
+
+/* 0: it was whole; 1: it was not, and nothing is behind it. */
+static int replay_record(struct replay *replay, const struct segment *segment,
+                         const struct head *head)
+{
+    uint64_t behind = replay->position + record_size(head->len);
+    int rc = reserve(replay, head->len);
+
+    if (rc < 0)
+        return rc;
+    rc = segment_read(segment, replay->position + COMMIT_LOG_HEAD, replay->body, head->len);
+    if (rc < 0 || crc32c(replay->body, head->len) != head->body_crc)
+        return pass_over(replay, segment, behind);
+    replay->last = replay->position;
+    replay->last_len = head->len;
+    rc = replay->visitor->record(replay->visitor->owner, replay->position, replay->body, head->len);
+    replay->position = behind;
+    return rc < 0 ? rc : 0;
+}
+
+/* To the first record of the segment, or of one behind it that has room for any; 1: there is none.
+ */
+static int replay_segment(struct replay *replay, const struct segment *segment)
+{
+    while (segment && segment->size < SEGMENT_HEAD)
+        segment = TAILQ_NEXT(segment, link);
+    if (!segment)
+        return 1;
+    replay->position = segment->first + SEGMENT_HEAD;
+    return 0;
+}
+
+static int replay_step(struct replay *replay)
+{
+    const struct segment *segment = find(replay->log, replay->position);
+    struct head head;
+    int rc;
+
+    if (!segment)
+        return 1;
+    if (replay->position < segment->first + SEGMENT_HEAD)
+        return replay_segment(replay, segment);
+    if (room_at(segment, replay->position) < COMMIT_LOG_HEAD)
+        return replay_segment(replay, TAILQ_NEXT(segment, link));
+    rc = head_at(replay, segment, replay->position, &head);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return pass_over(replay, segment, replay->position + 8);
+    if (head.kind == RECORD_LAST && TAILQ_NEXT(segment, link))
+        return replay_segment(replay, TAILQ_NEXT(segment, link));
+    if (head.kind == RECORD_LAST)
+        return 1;
+    return replay_record(replay, segment, &head);
+}
+
+/* Written and synced anew, as if it had just been appended. */
+static int renew_last(struct replay *replay)
+{
+    const struct segment *segment = find(replay->log, replay->last);
+    struct iovec part;
+    int rc;
+
+    if (replay->last == 0 || replay->log->dir_fd < 0)
+        return 0;
+    rc = reserve(replay, record_size(replay->last_len));
+    if (rc < 0)
+        return rc;
+    part = (struct iovec){.iov_base = replay->body, .iov_len = COMMIT_LOG_HEAD + replay->last_len};
+    rc = segment_read(segment, replay->last, part.iov_base, part.iov_len);
+    if (rc == 0)
+        rc = segment_write(segment, replay->last, &part, 1);
+    return rc == 0 ? segment_sync(segment, replay->log->dir_fd) : rc;
+}
+
+int commit_log_replay(struct commit_log *log, uint64_t from,
+                      const struct commit_log_visitor *visitor)
+{
+    const struct segment *last = TAILQ_LAST(&log->all, segment_list);
+    struct replay replay = {.log = log, .visitor = visitor, .position = from};
+    int rc = 0;
+
+    if (from != 0 && !find(log, from) && !(last && from == segment_end(last)))
+        return -EBADMSG;
+    if (from == 0)
+        rc = replay_segment(&replay, TAILQ_FIRST(&log->all));
+    while (rc == 0)
+        rc = replay_step(&replay);
+    if (rc == 1)
+        rc = renew_last(&replay);
+    log->end = replay.position;
+    free(replay.body);
+    return rc;
+}
+
+/* ---- open and close ---- */
+
+/* What a crash has left half made, and what is of another size than now, goes. */
+static int sort_spares(struct commit_log *log)
+{
+    struct segment *spare, *next;
+    int rc = 0;
+
+    for (spare = TAILQ_FIRST(&log->spares); spare && rc == 0; spare = next) {
+        uint64_t number = strtoull(spare->name, NULL, 16);
+
+        next = TAILQ_NEXT(spare, link);
+        log->number = number > log->number ? number : log->number;
+        log->n_spares++;
+        if (spare->size == log->options.segment_bytes && log->n_spares <= SPARES)
+            continue;
+        log->n_spares--;
+        TAILQ_REMOVE(&log->spares, spare, link);
+        rc = segment_remove(spare, log->dir_fd);
+    }
+    return rc;
+}
+
+static int load(struct commit_log *log)
+{
+    const struct segment *segment;
+    int rc;
+
+    if (!log->options.dir)
+        return 0;
+    log->dir_fd = open(log->options.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (log->dir_fd < 0)
+        return -errno;
+    rc = segments_load(log->dir_fd, log->options.id, &log->all, &log->spares);
+    TAILQ_FOREACH (segment, &log->all, link)
+        log->n_bytes += segment->size;
+    return rc == 0 ? sort_spares(log) : rc;
+}
+
+int commit_log_open(const struct commit_log_options *options, struct commit_log **out)
+{
+    struct commit_log *log = calloc(1, sizeof(*log));
+    int rc;
+
+    if (!log)
+        return -ENOMEM;
+    log->options = *options;
+    log->dir_fd = -1;
+    TAILQ_INIT(&log->all);
+    TAILQ_INIT(&log->spares);
+    pthread_mutex_init(&log->lock, NULL);
+    pthread_cond_init(&log->wake, NULL);
+    log->parts = malloc((COMMIT_LOG_PARTS_MAX + 1) * sizeof(*log->parts));
+    rc = log->parts ? load(log) : -ENOMEM;
+    if (rc == 0)
+        rc = -pthread_create(&log->maker, NULL, make_ahead, log);
+    log->started = rc == 0;
+    if (rc < 0) {
+        commit_log_close(log);
+        return rc;
+    }
+    *out = log;
+    return 0;
+}
+
+static void free_list(struct segment_list *list)
+{
+    struct segment *segment;
+
+    while ((segment = TAILQ_FIRST(list)) != NULL) {
+        TAILQ_REMOVE(list, segment, link);
+        segment_free(segment);
+    }
+}
+
+void commit_log_close(struct commit_log *log)
+{
+    if (!log)
+        return;
+    if (log->started) {
+        pthread_mutex_lock(&log->lock);
+        log->stopping = true;
+        pthread_cond_broadcast(&log->wake);
+        pthread_mutex_unlock(&log->lock);
+        pthread_join(log->maker, NULL);
+    }
+    free_list(&log->all);
+    free_list(&log->spares);
+    pthread_cond_destroy(&log->wake);
+    pthread_mutex_destroy(&log->lock);
+    if (log->dir_fd >= 0)
+        close(log->dir_fd);
+    free(log->parts);
+    free(log);
+}

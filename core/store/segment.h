@@ -1,0 +1,59 @@
+/*
+ * A segment: one file of a commit log (commit_log.h), for the records at positions [first, end).
+ * Its first page says so; a file's blocks are written when it is made, so that no later write
+ * changes its size or blocks. Files: `<first, 16 hex digits>.log`, and `<number>.spare`, which hold
+ * nothing and wait to become the next. In memory (dir_fd -1) they are memfds without names, and
+ * nothing is synced.
+ *
+ * Errors: negative errno. Not thread-safe but for segment_make_spare(), which any thread may call.
+ */
+#ifndef QUEUEFS_CORE_STORE_SEGMENT_H
+#define QUEUEFS_CORE_STORE_SEGMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define SEGMENT_HEAD 4096 /* bytes before the first record */
+#define SEGMENT_NAME 32
+
+struct segment {
+    TAILQ_ENTRY(segment) link;
+    uint64_t first; /* position of the file's first byte */
+    uint64_t size;  /* of the file */
+    int fd;
+    bool damaged; /* its head is not what it should be; the records are read all the same */
+    char name[SEGMENT_NAME];
+};
+
+TAILQ_HEAD(segment_list, segment);
+
+static inline uint64_t segment_end(const struct segment *segment)
+{
+    return segment->first + segment->size;
+}
+
+/* The segments in the directory, by position, and the spares among the files. What a crash has left
+ * half made is removed. -EBADMSG: a segment of another log, or two for one position (logged). */
+int segments_load(int dir_fd, uint64_t log_id, struct segment_list *all,
+                  struct segment_list *spares);
+/* A file of `size` bytes, its blocks written and synced, and its name too. */
+int segment_make_spare(int dir_fd, uint64_t number, uint64_t size, struct segment **spare);
+/* From now on it is the segment at `first`: durable when it returns. */
+int segment_use(struct segment *spare, int dir_fd, uint64_t log_id, uint64_t first);
+/* It holds nothing any more: it becomes spare `number`, or goes. Durable when it returns. */
+int segment_retire(struct segment *segment, int dir_fd, uint64_t number);
+int segment_remove(struct segment *segment, int dir_fd); /* frees it */
+void segment_free(struct segment *segment);              /* closes; the file stays */
+
+/* All of `len` bytes at a position within it. -EBADMSG: the file ends before. */
+int segment_read(const struct segment *segment, uint64_t position, void *to, size_t len);
+/* All of the parts (which are used up), at a position within it. */
+int segment_write(const struct segment *segment, uint64_t position, struct iovec *parts,
+                  size_t n_parts);
+int segment_sync(const struct segment *segment, int dir_fd);
+
+#endif
