@@ -39,7 +39,6 @@ struct commit_log {
     uint64_t n_bytes; /* of all */
     uint64_t end;     /* where the next record lies; 0: not replayed yet */
     int failed;
-    struct iovec *parts; /* of an append; owned */
 
     pthread_t maker;
     bool started;
@@ -100,21 +99,20 @@ static struct segment *find(const struct commit_log *log, uint64_t position)
     return segment && position < segment_end(segment) ? segment : NULL;
 }
 
-static bool disk_short(const struct commit_log *log, uint64_t need)
+/* Of the size of the others. */
+static uint64_t growable_locked(const struct commit_log *log)
 {
+    uint64_t made = log->n_bytes + log->n_spares * log->options.segment_bytes, room, free_bytes;
     struct statvfs disk;
 
-    if (log->dir_fd < 0 || fstatvfs(log->dir_fd, &disk) < 0)
-        return false;
-    return (uint64_t)disk.f_bavail * disk.f_frsize < need;
-}
-
-static bool may_grow_locked(const struct commit_log *log, uint64_t size)
-{
-    uint64_t made = log->n_bytes + log->n_spares * log->options.segment_bytes;
-
-    return made + size <= log->options.max_bytes &&
-           !disk_short(log, log->options.min_free_bytes + size);
+    room = made < log->options.max_bytes ? log->options.max_bytes - made : 0;
+    if (log->dir_fd >= 0 && fstatvfs(log->dir_fd, &disk) == 0) {
+        free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+        free_bytes -=
+            free_bytes < log->options.min_free_bytes ? free_bytes : log->options.min_free_bytes;
+        room = room < free_bytes ? room : free_bytes;
+    }
+    return room;
 }
 
 static void take_spare_locked(struct commit_log *log, struct segment *spare)
@@ -128,7 +126,7 @@ static void make_locked(struct commit_log *log)
 {
     struct segment *spare = NULL;
     uint64_t number = ++log->number;
-    int rc = may_grow_locked(log, log->options.segment_bytes) ? 0 : -ENOSPC;
+    int rc = growable_locked(log) >= log->options.segment_bytes ? 0 : -ENOSPC;
 
     if (rc == 0) {
         pthread_mutex_unlock(&log->lock);
@@ -197,7 +195,7 @@ static int take_large(struct commit_log *log, uint64_t size, struct segment **se
 
     pthread_mutex_lock(&log->lock);
     number = ++log->number;
-    room = may_grow_locked(log, size);
+    room = growable_locked(log) >= size;
     if (room)
         log->n_bytes += size;
     pthread_mutex_unlock(&log->lock);
@@ -210,30 +208,30 @@ static int take_large(struct commit_log *log, uint64_t size, struct segment **se
     return rc;
 }
 
-int commit_log_release(struct commit_log *log, uint64_t first)
+int commit_log_drop_first(struct commit_log *log)
 {
-    struct segment *segment = find(log, first);
+    struct segment *first = TAILQ_FIRST(&log->all);
     uint64_t number;
     bool keep;
     int rc;
 
-    if (!segment || segment->first != first || segment == TAILQ_LAST(&log->all, segment_list))
+    if (!first || !TAILQ_NEXT(first, link))
         return -EINVAL;
     pthread_mutex_lock(&log->lock);
-    keep = segment->size == log->options.segment_bytes && log->n_spares < SPARES;
+    keep = first->size == log->options.segment_bytes && log->n_spares < SPARES;
     number = ++log->number;
-    log->n_bytes -= segment->size;
+    log->n_bytes -= first->size;
     pthread_mutex_unlock(&log->lock);
-    TAILQ_REMOVE(&log->all, segment, link);
+    TAILQ_REMOVE(&log->all, first, link);
     if (!keep)
-        return segment_remove(segment, log->dir_fd);
-    rc = segment_retire(segment, log->dir_fd, number);
+        return segment_remove(first, log->dir_fd);
+    rc = segment_retire(first, log->dir_fd, number);
     if (rc < 0) {
-        segment_free(segment);
+        segment_free(first);
         return rc;
     }
     pthread_mutex_lock(&log->lock);
-    take_spare_locked(log, segment);
+    take_spare_locked(log, first);
     pthread_mutex_unlock(&log->lock);
     return 0;
 }
@@ -260,8 +258,7 @@ void commit_log_space(struct commit_log *log, struct commit_log_space *space)
 {
     pthread_mutex_lock(&log->lock);
     space->used_bytes = log->n_bytes;
-    space->spare_bytes = log->n_spares * log->options.segment_bytes;
-    space->may_grow = may_grow_locked(log, log->options.segment_bytes);
+    space->n_free = log->n_spares + growable_locked(log) / log->options.segment_bytes;
     pthread_mutex_unlock(&log->lock);
 }
 
@@ -318,14 +315,14 @@ static int fit(struct commit_log *log, uint64_t size)
     return next_segment(log, size);
 }
 
-int commit_log_append(struct commit_log *log, const struct iovec *parts, size_t n_parts,
+int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_parts,
                       uint64_t *position)
 {
     struct head head = {.kind = RECORD_DATA, .body_crc = CRC32C_NOTHING};
     uint8_t bytes[COMMIT_LOG_HEAD];
     int rc = log->failed;
 
-    for (size_t i = 0; i < n_parts; i++) {
+    for (size_t i = 1; i < n_parts; i++) {
         head.len += parts[i].iov_len;
         head.body_crc = crc32c_more(head.body_crc, parts[i].iov_base, parts[i].iov_len);
     }
@@ -335,9 +332,8 @@ int commit_log_append(struct commit_log *log, const struct iovec *parts, size_t 
         return rc;
     head.position = log->end;
     head_encode(log, &head, bytes);
-    log->parts[0] = (struct iovec){.iov_base = bytes, .iov_len = sizeof(bytes)};
-    memcpy(log->parts + 1, parts, n_parts * sizeof(*parts));
-    rc = segment_write(TAILQ_LAST(&log->all, segment_list), log->end, log->parts, n_parts + 1);
+    parts[0] = (struct iovec){.iov_base = bytes, .iov_len = sizeof(bytes)};
+    rc = segment_write(TAILQ_LAST(&log->all, segment_list), log->end, parts, n_parts);
     if (rc == 0)
         rc = segment_sync(TAILQ_LAST(&log->all, segment_list), log->dir_fd);
     if (rc < 0) {
@@ -356,6 +352,25 @@ int commit_log_read(struct commit_log *log, uint64_t position, void *to, size_t 
     if (!segment || len > segment_end(segment) - position)
         return -EBADMSG;
     return segment_read(segment, position, to, len);
+}
+
+int commit_log_record(struct commit_log *log, uint64_t position, uint64_t *len, uint64_t *next)
+{
+    const struct segment *segment = find(log, position);
+    uint8_t bytes[COMMIT_LOG_HEAD];
+    struct head head;
+    int rc;
+
+    if (!segment || segment_end(segment) - position < sizeof(bytes))
+        return -ENOENT;
+    rc = segment_read(segment, position, bytes, sizeof(bytes));
+    if (rc < 0)
+        return rc;
+    if (!head_decode(log, bytes, position, &head) || head.kind != RECORD_DATA)
+        return -ENOENT;
+    *len = head.len;
+    *next = position + record_size(head.len);
+    return 0;
 }
 
 uint64_t commit_log_end(const struct commit_log *log)
@@ -597,7 +612,7 @@ static int load(struct commit_log *log)
     log->dir_fd = open(log->options.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (log->dir_fd < 0)
         return -errno;
-    rc = segments_load(log->dir_fd, log->options.id, &log->all, &log->spares);
+    rc = segments_load(log->dir_fd, &log->options.id, &log->all, &log->spares);
     TAILQ_FOREACH (segment, &log->all, link)
         log->n_bytes += segment->size;
     return rc == 0 ? sort_spares(log) : rc;
@@ -616,8 +631,7 @@ int commit_log_open(const struct commit_log_options *options, struct commit_log 
     TAILQ_INIT(&log->spares);
     pthread_mutex_init(&log->lock, NULL);
     pthread_cond_init(&log->wake, NULL);
-    log->parts = malloc((COMMIT_LOG_PARTS_MAX + 1) * sizeof(*log->parts));
-    rc = log->parts ? load(log) : -ENOMEM;
+    rc = load(log);
     if (rc == 0)
         rc = -pthread_create(&log->maker, NULL, make_ahead, log);
     log->started = rc == 0;
@@ -656,6 +670,5 @@ void commit_log_close(struct commit_log *log)
     pthread_mutex_destroy(&log->lock);
     if (log->dir_fd >= 0)
         close(log->dir_fd);
-    free(log->parts);
     free(log);
 }

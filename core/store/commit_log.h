@@ -23,8 +23,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define COMMIT_LOG_HEAD      40 /* bytes of a record before its body */
-#define COMMIT_LOG_PARTS_MAX 65536
+#define COMMIT_LOG_HEAD 40 /* bytes of a record before its body */
 
 struct commit_log_options {
     const char *dir;        /* exists, and is the log's alone; NULL: in memory, nothing is synced */
@@ -54,11 +53,11 @@ int commit_log_replay(struct commit_log *log, uint64_t from,
                       const struct commit_log_visitor *visitor);
 
 /*
- * One record of the parts (1 to COMMIT_LOG_PARTS_MAX), durable when it returns, at *position; its
- * body begins at *position + COMMIT_LOG_HEAD. -ENOSPC: no segment can be made; nothing has changed
- * and it may be tried again.
+ * One record, durable when it returns, at *position; its body begins at *position +
+ * COMMIT_LOG_HEAD. parts[0] is left for its head, the body follows; they are used up. -ENOSPC: no
+ * segment can be made; nothing has changed and it may be tried again.
  */
-int commit_log_append(struct commit_log *log, const struct iovec *parts, size_t n_parts,
+int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_parts,
                       uint64_t *position);
 
 /* Bytes of a record's body, by the position of the first. -EBADMSG: there is no such position. */
@@ -75,13 +74,17 @@ struct commit_log_segment {
 /* The first segment that begins at `from` or behind; false: none. */
 bool commit_log_next_segment(const struct commit_log *log, uint64_t from,
                              struct commit_log_segment *segment);
-/* Nothing in the segment is needed any more: it is used again, or goes where there are spares. */
-int commit_log_release(struct commit_log *log, uint64_t first);
+/* The record at `position`: the length of its body, and where the next one may be in its segment.
+ * -ENOENT: there is none. */
+int commit_log_record(struct commit_log *log, uint64_t position, uint64_t *len, uint64_t *next);
+
+/* The first segment is needed no more: it is used again, or goes where there are spares enough.
+ * -EINVAL: it is the current one. */
+int commit_log_drop_first(struct commit_log *log);
 
 struct commit_log_space {
-    uint64_t used_bytes;  /* of segments that hold something, whole */
-    uint64_t spare_bytes; /* made, and empty */
-    bool may_grow;        /* a further segment is within max_bytes and min_free_bytes */
+    uint64_t used_bytes; /* of segments that hold something, whole */
+    uint64_t n_free;     /* segments that can be had: made, or to be made within the limits */
 };
 
 void commit_log_space(struct commit_log *log, struct commit_log_space *space);

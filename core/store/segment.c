@@ -148,8 +148,8 @@ static void head_encode(uint8_t page[SEGMENT_HEAD], uint64_t log_id, uint64_t fi
     put_le32(to, crc32c(page, HEAD_SUMMED));
 }
 
-/* 0; -EBADMSG damaged; -EXDEV of another log, or of another version. */
-static int head_check(const struct segment *segment, uint64_t log_id)
+/* 0; -EBADMSG damaged; -EXDEV of another version. */
+static int head_check(const struct segment *segment, uint64_t *log_id)
 {
     uint8_t page[HEAD_SUMMED + 4];
     int rc = segment_read(segment, segment->first, page, sizeof(page));
@@ -158,8 +158,9 @@ static int head_check(const struct segment *segment, uint64_t log_id)
         return rc;
     if (get_le32(page) != MAGIC || get_le32(page + HEAD_SUMMED) != crc32c(page, HEAD_SUMMED))
         return -EBADMSG;
-    if (get_le32(page + 4) != VERSION || get_le64(page + 8) != log_id)
+    if (get_le32(page + 4) != VERSION)
         return -EXDEV;
+    *log_id = get_le64(page + 8);
     return get_le64(page + 16) == segment->first ? 0 : -EBADMSG;
 }
 
@@ -267,6 +268,13 @@ int segment_remove(struct segment *segment, int dir_fd)
 
 /* ---- found at a start ---- */
 
+struct loading {
+    int dir_fd;
+    uint64_t *log_id;
+    bool known; /* a segment has told it */
+    struct segment_list *all, *spares;
+};
+
 static int open_segment(int dir_fd, const char *name, uint64_t first, struct segment **segment)
 {
     struct stat st;
@@ -287,9 +295,10 @@ static int open_segment(int dir_fd, const char *name, uint64_t first, struct seg
     return rc;
 }
 
-static int check(struct segment *segment, uint64_t log_id)
+static int check(struct segment *segment, struct loading *loading)
 {
-    int rc = head_check(segment, log_id);
+    uint64_t id = 0;
+    int rc = head_check(segment, &id);
 
     if (rc == -EBADMSG) {
         log_error("log: the first page of segment %s is damaged: its records are read all the same",
@@ -297,12 +306,17 @@ static int check(struct segment *segment, uint64_t log_id)
         segment->damaged = true;
         return 0;
     }
+    if (rc == 0 && loading->known && id != *loading->log_id)
+        rc = -EXDEV;
     if (rc == -EXDEV) {
         log_error("log: segment %s is of another store, or of another version of the program: put "
                   "it back where it belongs",
                   segment->name);
         return -EBADMSG;
     }
+    if (rc == 0)
+        *loading->log_id = id;
+    loading->known |= rc == 0;
     return rc;
 }
 
@@ -323,8 +337,7 @@ static int insert(struct segment_list *all, struct segment *segment)
     return 0;
 }
 
-static int load_one(int dir_fd, const char *name, uint64_t log_id, struct segment_list *all,
-                    struct segment_list *spares)
+static int load_one(struct loading *loading, const char *name)
 {
     bool spare = false;
     struct segment *segment;
@@ -336,23 +349,25 @@ static int load_one(int dir_fd, const char *name, uint64_t log_id, struct segmen
         if (!spare)
             return 0;
     }
-    rc = open_segment(dir_fd, name, spare ? 0 : number, &segment);
+    rc = open_segment(loading->dir_fd, name, spare ? 0 : number, &segment);
     if (rc < 0)
         return rc;
     if (!spare)
-        rc = check(segment, log_id);
+        rc = check(segment, loading);
     if (rc == 0 && !spare)
-        rc = insert(all, segment);
+        rc = insert(loading->all, segment);
     else if (rc == 0)
-        TAILQ_INSERT_TAIL(spares, segment, link);
+        TAILQ_INSERT_TAIL(loading->spares, segment, link);
     if (rc < 0)
         segment_free(segment);
     return rc;
 }
 
-int segments_load(int dir_fd, uint64_t log_id, struct segment_list *all,
+int segments_load(int dir_fd, uint64_t *log_id, struct segment_list *all,
                   struct segment_list *spares)
 {
+    struct loading loading = {.dir_fd = dir_fd, .log_id = log_id, .all = all, .spares = spares};
+
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
@@ -364,7 +379,7 @@ int segments_load(int dir_fd, uint64_t log_id, struct segment_list *all,
         return rc;
     }
     while (rc == 0 && (entry = readdir(dir)) != NULL)
-        rc = load_one(dir_fd, entry->d_name, log_id, all, spares);
+        rc = load_one(&loading, entry->d_name);
     closedir(dir);
     return rc;
 }

@@ -36,9 +36,10 @@ static inline uint64_t segment_end(const struct segment *segment)
     return segment->first + segment->size;
 }
 
-/* The segments in the directory, by position, and the spares among the files. What a crash has left
- * half made is removed. -EBADMSG: a segment of another log, or two for one position (logged). */
-int segments_load(int dir_fd, uint64_t log_id, struct segment_list *all,
+/* The segments in the directory, by position, and the spares among the files. *log_id becomes the
+ * one that they have, where there are any. -EBADMSG: segments of two logs, of another version, or
+ * two for one position (logged). */
+int segments_load(int dir_fd, uint64_t *log_id, struct segment_list *all,
                   struct segment_list *spares);
 /* A file of `size` bytes, its blocks written and synced, and its name too. */
 int segment_make_spare(int dir_fd, uint64_t number, uint64_t size, struct segment **spare);

@@ -89,11 +89,11 @@ static uint8_t bytes_of(uint8_t from, size_t len, uint8_t *bytes)
 static int append(uint8_t from, size_t len, uint64_t *position)
 {
     static uint8_t bytes[4 * SEGMENT];
-    struct iovec parts[2] = {{.iov_base = bytes, .iov_len = len / 3},
-                             {.iov_base = bytes + len / 3, .iov_len = len - len / 3}};
+    struct iovec parts[3] = {[1] = {.iov_base = bytes, .iov_len = len / 3},
+                             [2] = {.iov_base = bytes + len / 3, .iov_len = len - len / 3}};
 
     bytes_of(from, len, bytes);
-    return commit_log_append(commits, parts, 2, position);
+    return commit_log_append(commits, parts, 3, position);
 }
 
 static uint64_t must_append(uint8_t from, size_t len)
@@ -316,11 +316,22 @@ Test(commit_log, a_damaged_first_page_costs_nothing)
 
 Test(commit_log, a_segment_of_another_log_is_refused)
 {
-    const struct commit_log_options options = {
-        .dir = dir, .id = ID + 1, .segment_bytes = SEGMENT, .max_bytes = UINT64_MAX / 2};
+    char command[700], other[sizeof(dir) + 8];
+    struct commit_log_options options = {
+        .dir = other, .id = ID + 1, .segment_bytes = SEGMENT, .max_bytes = UINT64_MAX / 2};
+    const struct commit_log_visitor visitor = {.record = see};
 
-    must_append(1, 100);
+    must_append(1, SEGMENT / 2);
+    must_append(2, SEGMENT / 2);
     commit_log_close(commits);
+    snprintf(other, sizeof(other), "%s/other", dir);
+    cr_assert_eq(mkdir(other, 0700), 0);
+    cr_assert_eq(commit_log_open(&options, &commits), 0);
+    cr_assert_eq(commit_log_replay(commits, 0, &visitor), 0);
+    must_append(3, 100);
+    commit_log_close(commits);
+    snprintf(command, sizeof(command), "cp %s/%016x.log %s", dir, SEGMENT, other);
+    cr_assert_eq(system(command), 0);
     commits = NULL;
     cr_assert_eq(commit_log_open(&options, &commits), -EBADMSG);
     cr_assert_null(commits);
@@ -333,7 +344,7 @@ Test(commit_log, released_segments_are_used_again)
 
         must_append((uint8_t)round, SEGMENT / 2);
         while (commit_log_next_segment(commits, 0, &segment) && !segment.current)
-            cr_assert_eq(commit_log_release(commits, segment.first), 0);
+            cr_assert_eq(commit_log_drop_first(commits), 0);
     }
     cr_assert_leq(count_files(".log") + count_files(".spare"), 6);
     reopen();
@@ -357,7 +368,7 @@ Test(commit_log, a_log_at_its_limit_says_so_and_goes_on_when_there_is_room)
     cr_assert_eq(n, 5);
     cr_assert_eq(append(1, SEGMENT / 2 + 100, &position), -ENOSPC);
     cr_assert_eq(append(99, 100, &position), 0, "a small one fits still");
-    cr_assert_eq(commit_log_release(commits, 0), 0);
+    cr_assert_eq(commit_log_drop_first(commits), 0);
     cr_assert_eq(append(100, SEGMENT / 2 + 100, &position), 0);
     reopen();
     cr_assert_eq(seen.n, n + 1);
@@ -378,14 +389,13 @@ Test(commit_log, in_memory_it_is_the_same)
         position = must_append((uint8_t)i, 3000);
     cr_assert_eq(commit_log_read(commits, position + COMMIT_LOG_HEAD, &byte, 1), 0);
     cr_assert_eq(byte, 99);
-    cr_assert_eq(commit_log_release(commits, 0), 0);
+    cr_assert_eq(commit_log_drop_first(commits), 0);
     cr_assert_eq(replay_from(0), 0);
     cr_assert_leq(seen.n, 99);
 }
 
-Test(commit_log, only_what_is_no_longer_appended_to_is_released)
+Test(commit_log, only_what_is_no_longer_appended_to_is_dropped)
 {
     must_append(1, 100);
-    cr_assert_eq(commit_log_release(commits, 0), -EINVAL);
-    cr_assert_eq(commit_log_release(commits, 8), -EINVAL);
+    cr_assert_eq(commit_log_drop_first(commits), -EINVAL);
 }

@@ -1,0 +1,150 @@
+#include "core/store/changes.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/bytes.h"
+
+void changes_fini(struct changes *changes)
+{
+    free(changes->all);
+    free(changes->bytes);
+    free(changes->parts);
+    *changes = (struct changes){0};
+}
+
+void changes_reset(struct changes *changes)
+{
+    changes->n = changes->n_bytes = 0;
+    changes->len = 0;
+}
+
+/* Room for `more` elements of `size` behind n; 0 or -ENOMEM. */
+static int reserve(void *array, size_t n, size_t more, size_t *cap, size_t size)
+{
+    size_t wanted = *cap > 0 ? *cap : 64;
+    void **at = array, *grown;
+
+    if (more <= *cap - n)
+        return 0;
+    while (wanted - n < more)
+        wanted *= 2;
+    grown = realloc(*at, wanted * size);
+    if (!grown)
+        return -ENOMEM;
+    *at = grown;
+    *cap = wanted;
+    return 0;
+}
+
+static size_t padded(size_t len)
+{
+    return (len + 7) & ~(size_t)7;
+}
+
+/*
+ * verb, table, 2 bytes 0, length of the data, queue, batch, low. The data of a put with a tail ends
+ * with it, and the padding is behind: so the tail is followed by bytes that `bytes` has, too.
+ */
+static int add(struct changes *changes, enum change_verb verb, struct index_key key,
+               const void *data, size_t len, const void *tail, size_t tail_len)
+{
+    size_t whole = len + tail_len, stored = CHANGE_HEAD + len + padded(whole) - whole;
+    uint8_t *to;
+    int rc = reserve(&changes->all, changes->n, 1, &changes->cap, sizeof(*changes->all));
+
+    if (rc == 0)
+        rc = reserve(&changes->bytes, changes->n_bytes, stored, &changes->cap_bytes, 1);
+    if (rc < 0)
+        return rc;
+    to = changes->bytes + changes->n_bytes;
+    memset(to, 0, stored);
+    to[0] = (uint8_t)verb;
+    to[1] = (uint8_t)key.table;
+    put_le32(to + 4, (uint32_t)whole);
+    put_le64(to + 8, key.queue);
+    put_le64(to + 16, key.batch);
+    put_le64(to + 24, key.low);
+    if (len > 0)
+        memcpy(to + CHANGE_HEAD, data, len);
+    changes->all[changes->n++] = (struct change){
+        .verb = verb,
+        .key = key,
+        .at = changes->len + CHANGE_HEAD,
+        .len = len,
+        .tail = tail,
+        .tail_len = tail_len,
+    };
+    changes->n_bytes += stored;
+    changes->len += CHANGE_HEAD + padded(whole);
+    return 0;
+}
+
+int changes_put(struct changes *changes, struct index_key key, const void *data, size_t len,
+                const void *tail, size_t tail_len)
+{
+    return add(changes, CHANGE_PUT, key, data, len, tail, tail_len);
+}
+
+int changes_remove(struct changes *changes, struct index_key key)
+{
+    return add(changes, CHANGE_REMOVE, key, NULL, 0, NULL, 0);
+}
+
+int changes_parts(struct changes *changes, struct iovec **parts, size_t *n_parts)
+{
+    uint8_t *from = changes->bytes, *at = changes->bytes;
+    size_t n = 1;
+    int rc = reserve(&changes->parts, 0, 2 * changes->n + 2, &changes->cap_parts,
+                     sizeof(*changes->parts));
+
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < changes->n; i++) {
+        struct change *change = &changes->all[i];
+        size_t whole = change->len + change->tail_len;
+
+        change->data = at + CHANGE_HEAD;
+        at += CHANGE_HEAD + change->len;
+        if (change->tail_len > 0) {
+            changes->parts[n++] = (struct iovec){.iov_base = from, .iov_len = (size_t)(at - from)};
+            changes->parts[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)change->tail,
+                                                 .iov_len = change->tail_len};
+            from = at;
+        }
+        at += padded(whole) - whole;
+    }
+    if (at > from)
+        changes->parts[n++] = (struct iovec){.iov_base = from, .iov_len = (size_t)(at - from)};
+    *parts = changes->parts;
+    *n_parts = n;
+    return 0;
+}
+
+int changes_next(const uint8_t *body, size_t len, size_t *at, struct change *change)
+{
+    const uint8_t *from = body + *at;
+    size_t left = len - *at, n;
+
+    if (left == 0)
+        return -ENOENT;
+    if (left < CHANGE_HEAD)
+        return -EBADMSG;
+    n = get_le32(from + 4);
+    if (padded(n) > left - CHANGE_HEAD || from[1] >= INDEX_TABLES ||
+        (from[0] != CHANGE_PUT && from[0] != CHANGE_REMOVE))
+        return -EBADMSG;
+    *change = (struct change){
+        .verb = (enum change_verb)from[0],
+        .key = {.table = (enum index_table)from[1],
+                .queue = get_le64(from + 8),
+                .batch = get_le64(from + 16),
+                .low = get_le64(from + 24)},
+        .at = *at + CHANGE_HEAD,
+        .data = from + CHANGE_HEAD,
+        .len = n,
+    };
+    *at += CHANGE_HEAD + padded(n);
+    return 0;
+}
