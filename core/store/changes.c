@@ -122,29 +122,38 @@ int changes_parts(struct changes *changes, struct iovec **parts, size_t *n_parts
     return 0;
 }
 
+int changes_head(const uint8_t head[CHANGE_HEAD], uint64_t room, struct change *change)
+{
+    size_t n = get_le32(head + 4);
+
+    if (room < CHANGE_HEAD || padded(n) > room - CHANGE_HEAD || head[1] >= INDEX_TABLES ||
+        (head[0] != CHANGE_PUT && head[0] != CHANGE_REMOVE))
+        return -EBADMSG;
+    *change = (struct change){
+        .verb = (enum change_verb)head[0],
+        .key = {.table = (enum index_table)head[1],
+                .queue = get_le64(head + 8),
+                .batch = get_le64(head + 16),
+                .low = get_le64(head + 24)},
+        .len = n,
+    };
+    return 0;
+}
+
 int changes_next(const uint8_t *body, size_t len, size_t *at, struct change *change)
 {
-    const uint8_t *from = body + *at;
-    size_t left = len - *at, n;
+    size_t left = len - *at;
+    int rc;
 
     if (left == 0)
         return -ENOENT;
     if (left < CHANGE_HEAD)
         return -EBADMSG;
-    n = get_le32(from + 4);
-    if (padded(n) > left - CHANGE_HEAD || from[1] >= INDEX_TABLES ||
-        (from[0] != CHANGE_PUT && from[0] != CHANGE_REMOVE))
-        return -EBADMSG;
-    *change = (struct change){
-        .verb = (enum change_verb)from[0],
-        .key = {.table = (enum index_table)from[1],
-                .queue = get_le64(from + 8),
-                .batch = get_le64(from + 16),
-                .low = get_le64(from + 24)},
-        .at = *at + CHANGE_HEAD,
-        .data = from + CHANGE_HEAD,
-        .len = n,
-    };
-    *at += CHANGE_HEAD + padded(n);
+    rc = changes_head(body + *at, left, change);
+    if (rc < 0)
+        return rc;
+    change->at = *at + CHANGE_HEAD;
+    change->data = body + change->at;
+    *at = change->at + padded(change->len);
     return 0;
 }

@@ -45,6 +45,10 @@ int changes_remove(struct changes *changes, struct index_key key);
 /* The body's bytes, behind parts[0], which is left for the log's head. 0 or -ENOMEM. */
 int changes_parts(struct changes *changes, struct iovec **parts, size_t *n_parts);
 
+/* What the head of a change says, whose data is not read; `room`: bytes of the body from it on.
+ * -EBADMSG: this is no change. */
+int changes_head(const uint8_t head[CHANGE_HEAD], uint64_t room, struct change *change);
+
 /* The change at *at of a body, which goes behind it; its data is lent from there, all in `data`.
  * -ENOENT at the end, -EBADMSG: this is no change. */
 int changes_next(const uint8_t *body, size_t len, size_t *at, struct change *change);

@@ -23,7 +23,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define COMMIT_LOG_HEAD 40 /* bytes of a record before its body */
+#define COMMIT_LOG_HEAD  40   /* bytes of a record before its body */
+#define COMMIT_LOG_FIRST 4096 /* bytes of a segment before its first record */
 
 struct commit_log_options {
     const char *dir;        /* exists, and is the log's alone; NULL: in memory, nothing is synced */

@@ -196,12 +196,6 @@ int index_next(struct store_index *index, struct index_key key, bool after, bool
 
 /* ---- changes ---- */
 
-static void was_of(const struct index_row *row, int rc, struct index_was *was)
-{
-    *was = (struct index_was){.position = rc == 0 ? row->position : UINT64_MAX,
-                              .len = rc == 0 ? row->len : 0};
-}
-
 static int row_encode(struct store_index *index, uint64_t position, const void *data, size_t len,
                       const MDB_val *key, enum index_table table)
 {
@@ -221,28 +215,24 @@ static int row_encode(struct store_index *index, uint64_t position, const void *
 }
 
 int index_put(struct store_index *index, struct index_key key, uint64_t position, const void *data,
-              size_t len, struct index_was *was)
+              size_t len)
 {
     uint8_t bytes[KEY_MAX];
     MDB_val at = {.mv_size = key_encode(key, bytes), .mv_data = bytes}, value;
-    struct index_row row;
     int rc = row_encode(index, position, data, len, &at, key.table);
 
     if (rc < 0)
         return rc;
-    was_of(&row, index_get(index, key, &row), was);
     value = (MDB_val){.mv_size = ROW_HEAD + len, .mv_data = index->row};
     index->n_changes++;
     return error_of(mdb_put(index->txn, index->tables[key.table], &at, &value, 0));
 }
 
-int index_remove(struct store_index *index, struct index_key key, struct index_was *was)
+int index_remove(struct store_index *index, struct index_key key)
 {
     uint8_t bytes[KEY_MAX];
     MDB_val at = {.mv_size = key_encode(key, bytes), .mv_data = bytes};
-    struct index_row row;
 
-    was_of(&row, index_get(index, key, &row), was);
     index->n_changes++;
     return error_of(mdb_del(index->txn, index->tables[key.table], &at, NULL));
 }
@@ -309,7 +299,6 @@ static int file_check(struct store_index *index)
 static int tables_open(struct store_index *index)
 {
     const struct index_key key = {.table = INDEX_META, .queue = 0};
-    struct index_was was;
     struct index_row row;
     uint8_t format[4];
     int rc = error_of(mdb_txn_begin(index->env, NULL, 0, &index->txn));
@@ -322,7 +311,7 @@ static int tables_open(struct store_index *index)
     if (rc == 0)
         return row.len == 4 && get_le32(row.data) == FORMAT ? 0 : -EINVAL;
     put_le32(format, FORMAT);
-    return rc == -ENOENT ? index_put(index, key, 0, format, sizeof(format), &was) : rc;
+    return rc == -ENOENT ? index_put(index, key, 0, format, sizeof(format)) : rc;
 }
 
 int index_open(const char *dir, uint64_t max_bytes, struct store_index **out)

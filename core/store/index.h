@@ -59,14 +59,9 @@ int index_get(struct store_index *index, struct index_key key, struct index_row 
 int index_next(struct store_index *index, struct index_key key, bool after, bool same_queue,
                struct index_row *row);
 
-/* `was`: what the row was before; its position is UINT64_MAX where it was not there. */
-struct index_was {
-    uint64_t position;
-    size_t len;
-};
 int index_put(struct store_index *index, struct index_key key, uint64_t position, const void *data,
-              size_t len, struct index_was *was);
-int index_remove(struct store_index *index, struct index_key key, struct index_was *was);
+              size_t len);
+int index_remove(struct store_index *index, struct index_key key);
 
 /* What has changed since the last one is on disk when it returns. */
 int index_checkpoint(struct store_index *index);

@@ -103,6 +103,13 @@ struct lmdb_options {
 };
 /* -EBUSY where another process has it open (the caller's lock file is what tells which). */
 int store_lmdb_open(const struct lmdb_options *options, struct store **store);
+struct local_options {
+    const char *dir; /* exists; made by the caller; NULL: in memory, and gone with the process */
+    uint64_t max_bytes;
+    uint64_t min_free_bytes;
+    uint64_t segment_bytes; /* of the log; 0: as fits max_bytes */
+};
+int store_local_open(const struct local_options *options, struct store **store);
 int store_memory_open(uint64_t max_bytes, struct store **store);
 
 #endif

@@ -90,14 +90,14 @@ static int ensure_queues(struct service *service, const struct config *config,
 
 static int open_store(const char *dir, const struct config *config, struct store **store)
 {
-    const struct lmdb_options options = {
+    const struct local_options options = {
         .dir = dir,
         .max_bytes = (uint64_t)config->max_bytes,
         .min_free_bytes = (uint64_t)config->min_free,
     };
     int result = config->engine == CONFIG_ENGINE_MEMORY
                      ? store_memory_open((uint64_t)config->max_bytes, store)
-                     : store_lmdb_open(&options, store);
+                     : store_local_open(&options, store);
 
     if (result < 0)
         log_error("cannot open the store in %s: %s", dir, strerror(-result));

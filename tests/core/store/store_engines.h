@@ -38,9 +38,32 @@ static void lmdb_teardown(void)
     remove_tree(dir);
 }
 
+static void local_setup(void)
+{
+    const struct local_options options = {.dir = dir, .max_bytes = LIMIT};
+
+    cr_assert_not_null(mkdtemp(dir));
+    cr_assert_eq(store_local_open(&options, &store), 0);
+}
+
+static void memlog_setup(void)
+{
+    const struct local_options options = {.max_bytes = LIMIT};
+
+    cr_assert_eq(store_local_open(&options, &store), 0);
+}
+
 #define STORE_TEST(condition)                                                                      \
     static void condition(void);                                                                   \
     Test(store_memory, condition, .init = memory_setup, .fini = memory_teardown, .timeout = 30)    \
+    {                                                                                              \
+        condition();                                                                               \
+    }                                                                                              \
+    Test(store_local, condition, .init = local_setup, .fini = lmdb_teardown, .timeout = 30)        \
+    {                                                                                              \
+        condition();                                                                               \
+    }                                                                                              \
+    Test(store_memlog, condition, .init = memlog_setup, .fini = memory_teardown, .timeout = 30)    \
     {                                                                                              \
         condition();                                                                               \
     }                                                                                              \

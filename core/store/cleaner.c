@@ -1,0 +1,211 @@
+/*
+ * Room in the log. What is removed leaves dead bytes behind; segments are given back from the
+ * beginning only, so that a change that removes a row never goes before the one that wrote it. When
+ * more is dead than lives, what lives in the oldest segment is written again at the end, a piece
+ * with each commit: it costs no sync of its own, and a byte moved for each byte of room at most.
+ */
+#include "core/store/local_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/bytes.h"
+#include "core/log.h"
+
+#define SPARE_SEGMENTS 4 /* that may be dead before anything is moved */
+#define FREE_LOW       4 /* segments that can be had: below that, cleaning begins earlier */
+#define PIECE_BYTES    ((uint64_t)256 << 10) /* moved with one commit */
+#define PIECE_CHANGES  2000                  /* looked at for one commit */
+
+static bool wanted(struct local_store *s)
+{
+    struct commit_log_space space;
+    uint64_t dead;
+
+    commit_log_space(s->log, &space);
+    if (s->live.n < 2)
+        return false;
+    dead = space.used_bytes > s->live.bytes ? space.used_bytes - s->live.bytes : 0;
+    if (dead > s->live.bytes + SPARE_SEGMENTS * s->options.segment_bytes)
+        return true;
+    return space.n_free < FREE_LOW && dead > 2 * s->options.segment_bytes;
+}
+
+static bool record_at(struct local_store *s, uint64_t position)
+{
+    s->clean = (struct local_cleaning){.record = position};
+    return commit_log_record(s->log, position, &s->clean.len, &s->clean.next) == 0;
+}
+
+/* The oldest segment in which something lives; NULL: it is the current one. */
+static const struct live_segment *oldest(const struct local_store *s)
+{
+    size_t i = 0;
+
+    while (i + 1 < s->live.n && s->live.all[i].bytes == 0)
+        i++;
+    return i + 1 < s->live.n ? &s->live.all[i] : NULL;
+}
+
+static uint8_t *room(struct local_store *s, size_t len)
+{
+    uint8_t *bytes;
+
+    if (len <= s->clean_size)
+        return s->clean_bytes;
+    bytes = realloc(s->clean_bytes, len);
+    if (!bytes)
+        return NULL;
+    s->clean_bytes = bytes;
+    s->clean_size = len;
+    return bytes;
+}
+
+/* Whether the index says that this is the row's last writing. */
+static bool lives(struct local_store *s, const struct change *change, uint64_t position)
+{
+    struct index_row row;
+
+    return change->verb == CHANGE_PUT && index_get(s->index, change->key, &row) == 0 &&
+           row.position == position;
+}
+
+/* The bytes of a row, as they are in the log, among the changes. */
+static int move_row(struct local_store *s, struct index_key key, uint64_t position, uint64_t len)
+{
+    uint8_t *bytes = room(s, len + 1);
+    int rc;
+
+    if (!bytes)
+        return -ENOMEM;
+    rc = commit_log_read(s->log, position, bytes, len);
+    return rc < 0 ? rc : changes_put(&s->changes, key, bytes, len, NULL, 0);
+}
+
+/* The change at hand is written again where it lives. Its bytes, or negative errno. */
+static int64_t move_change(struct local_store *s)
+{
+    uint64_t position = s->clean.record + COMMIT_LOG_HEAD + s->clean.at;
+    uint8_t head[CHANGE_HEAD];
+    struct change change;
+    int rc = commit_log_read(s->log, position, head, sizeof(head));
+
+    if (rc == 0)
+        rc = changes_head(head, s->clean.len - s->clean.at, &change);
+    if (rc < 0)
+        return rc;
+    s->clean.at += CHANGE_HEAD + (change.len + 7) / 8 * 8;
+    position += CHANGE_HEAD;
+    if (!lives(s, &change, position))
+        return 0;
+    rc = move_row(s, change.key, position, change.len);
+    return rc < 0 ? rc : (int64_t)(CHANGE_HEAD + change.len);
+}
+
+/* Up to a piece of the segment of `clean`; then, or where it ends, the record is 0. */
+static int move_piece(struct local_store *s)
+{
+    uint64_t moved = 0;
+
+    for (int n = 0; n < PIECE_CHANGES && moved < PIECE_BYTES; n++) {
+        int64_t rc;
+
+        if (s->clean.at >= s->clean.len && !record_at(s, s->clean.next)) {
+            s->clean.record = 0;
+            return 0;
+        }
+        rc = move_change(s);
+        if (rc < 0)
+            return (int)rc;
+        moved += (uint64_t)rc;
+    }
+    return 0;
+}
+
+/* ---- what a walk along the records does not find ---- */
+
+/* The row's bytes cannot be had: what it was is lost. */
+static int give_up_row(struct local_store *s, const struct index_row *row)
+{
+    s->n_damaged++;
+    log_error("%s: a row of queue %llu in a damaged part of the log is lost",
+              s->dir ? s->dir : "memory", (unsigned long long)row->key.queue);
+    return changes_remove(&s->changes, row->key);
+}
+
+static int rescue_row(struct local_store *s, const struct index_row *row)
+{
+    int rc = row->key.table == INDEX_BATCHES
+                 ? move_row(s, row->key, row->position, local_row_bytes(row) - CHANGE_HEAD)
+                 : changes_put(&s->changes, row->key, row->data, row->len, NULL, 0);
+
+    return rc == -EBADMSG || rc == -EIO ? give_up_row(s, row) : rc;
+}
+
+/*
+ * Records that are not whole cannot be walked along, yet the index may have rows of them that are:
+ * it is searched for them, all of it. Rare enough.
+ */
+static int rescue(struct local_store *s, const struct live_segment *segment)
+{
+    struct index_row row;
+    int rc = 0;
+
+    for (int table = INDEX_META; table < INDEX_TABLES && rc == 0; table++) {
+        struct index_key key = {.table = (enum index_table)table};
+        bool after = false;
+
+        while ((rc = index_next(s->index, key, after, false, &row)) == 0 || rc == -EBADMSG) {
+            bool here = rc == 0 && row.position >= segment->first && row.position < segment->end;
+
+            rc = here ? rescue_row(s, &row) : 0;
+            if (rc < 0)
+                return rc;
+            key = row.key;
+            after = true;
+        }
+        rc = rc == -ENOENT ? 0 : rc;
+    }
+    return rc;
+}
+
+/* ---- with each transaction ---- */
+
+int local_clean(struct local_store *s)
+{
+    const struct live_segment *segment = oldest(s);
+    bool again;
+
+    s->clean_before = s->clean;
+    if (!segment || !wanted(s))
+        return 0;
+    again = s->walked == segment->first + 1;
+    if (s->clean.record == 0 && again)
+        return rescue(s, segment);
+    if (s->clean.record == 0 && !record_at(s, segment->first + COMMIT_LOG_FIRST))
+        s->clean = (struct local_cleaning){.record = 0};
+    s->walked = segment->first + 1;
+    return s->clean.record == 0 ? 0 : move_piece(s);
+}
+
+void local_cleaned(struct local_store *s, bool committed)
+{
+    if (!committed)
+        s->clean = s->clean_before;
+}
+
+int local_drop(struct local_store *s)
+{
+    int rc = 0;
+
+    while (rc == 0 && s->live.n > 1 && s->live.all[0].bytes == 0 &&
+           s->live.all[0].end <= s->checkpoint) {
+        if (s->clean.record != 0 && s->clean.record < s->live.all[0].end)
+            s->clean.record = 0;
+        rc = commit_log_drop_first(s->log);
+        if (rc == 0)
+            rc = live_follow(&s->live, s->log);
+    }
+    return rc;
+}

@@ -1,0 +1,315 @@
+/*
+ * The local engine: a log, which is the truth, and an index over it, which is a cache. Here:
+ * opening, transactions, space. The directory is locked (flock) for as long as the store is open.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/store/local_state.h"
+
+#define CHECKPOINT_ROWS 50000 /* changed at most between two checkpoints */
+#define RESERVE         3     /* segments that puts leave to what takes, acknowledges and cleans */
+
+#define SEGMENT_MIN ((uint64_t)1 << 20)
+#define SEGMENT_MAX ((uint64_t)64 << 20)
+
+/* One line for what must end the service. */
+static int fatal(struct local_store *s, const char *doing, int rc)
+{
+    log_error("%s: %s: %s", s->dir ? s->dir : "memory", doing, strerror(-rc));
+    s->sound = false;
+    return -EIO;
+}
+
+/* ---- transactions ---- */
+
+static int local_begin(struct store *store)
+{
+    struct local_store *s = local_of(store);
+    int rc;
+
+    assert(s->transaction != LOCAL_OPEN);
+    s->transaction = LOCAL_NONE;
+    changes_reset(&s->changes);
+    s->puts = false;
+    rc = local_queue_last_number(store, &s->last_queue);
+    if (rc == 0)
+        rc = local_clean(s);
+    if (rc == -ENOMEM)
+        return rc;
+    if (rc < 0)
+        return fatal(s, "begin", rc);
+    s->transaction = LOCAL_OPEN;
+    return 0;
+}
+
+static void local_abort(struct store *store)
+{
+    struct local_store *s = local_of(store);
+
+    if (s->transaction != LOCAL_NONE)
+        local_cleaned(s, false);
+    s->transaction = LOCAL_NONE;
+    changes_reset(&s->changes);
+}
+
+/* What is stored must not use up what is needed to get rid of it again. */
+static int room_check(struct local_store *s)
+{
+    struct commit_log_space space;
+    uint64_t need = s->changes.len / s->options.segment_bytes;
+
+    commit_log_space(s->log, &space);
+    return s->puts && space.n_free < RESERVE - 1 + need ? -ENOSPC : 0;
+}
+
+static int append(struct local_store *s, uint64_t *position)
+{
+    struct iovec *parts;
+    size_t n_parts;
+    int rc = changes_parts(&s->changes, &parts, &n_parts);
+
+    if (rc == 0)
+        rc = room_check(s);
+    return rc < 0 ? rc : commit_log_append(s->log, parts, n_parts, position);
+}
+
+static int apply_all(struct local_store *s, uint64_t position)
+{
+    int rc = live_follow(&s->live, s->log);
+
+    for (size_t i = 0; i < s->changes.n && rc == 0; i++)
+        rc = local_apply(s, &s->changes.all[i], position);
+    if (rc == 0 && (commit_log_end(s->log) - s->checkpoint >= s->options.segment_bytes ||
+                    index_changes(s->index) >= CHECKPOINT_ROWS))
+        rc = local_checkpoint(s);
+    return rc == 0 ? local_drop(s) : rc;
+}
+
+static int local_commit(struct store *store)
+{
+    struct local_store *s = local_of(store);
+    uint64_t position;
+    int rc = s->transaction == LOCAL_OPEN ? 0 : s->error;
+
+    assert(s->transaction != LOCAL_NONE);
+    if (rc == 0 && s->changes.n > 0)
+        rc = append(s, &position);
+    local_cleaned(s, rc == 0);
+    s->transaction = LOCAL_NONE;
+    if (rc == -ENOSPC || rc == -ENOMEM)
+        return rc == -ENOMEM ? fatal(s, "commit", rc) : rc;
+    if (rc < 0)
+        return fatal(s, "commit", rc);
+    if (s->changes.n > 0)
+        rc = apply_all(s, position);
+    changes_reset(&s->changes);
+    return rc < 0 ? fatal(s, "index", rc) : 0;
+}
+
+/* ---- space ---- */
+
+static bool is_gone(struct local_store *s)
+{
+    struct stat open, now;
+    bool gone;
+
+    if (!s->dir)
+        return false;
+    gone = fstat(s->dir_fd, &open) < 0 || stat(s->dir, &now) < 0 || open.st_dev != now.st_dev ||
+           open.st_ino != now.st_ino;
+    if (gone && !s->gone)
+        log_error("%s is not the store that is open: it was removed, moved or replaced. What is in "
+                  "the queues can be read, and is lost when the service ends; puts fail (EIO) "
+                  "until that directory is back",
+                  s->dir);
+    else if (!gone && s->gone)
+        log_info("%s is back", s->dir);
+    s->gone = gone;
+    return gone;
+}
+
+static int local_space(struct store *store, struct store_space *space)
+{
+    struct local_store *s = local_of(store);
+    struct commit_log_space log;
+
+    commit_log_space(s->log, &log);
+    space->used_bytes = s->live.bytes + index_bytes(s->index);
+    space->limit_bytes = s->options.max_bytes;
+    space->full = log.n_free < RESERVE;
+    space->gone = is_gone(s);
+    return 0;
+}
+
+/* ---- open and close ---- */
+
+static void local_close(struct store *store)
+{
+    struct local_store *s = local_of(store);
+
+    local_abort(store);
+    if (s->sound && s->checkpoint != commit_log_end(s->log) && local_checkpoint(s) == 0)
+        local_drop(s);
+    index_close(s->index);
+    commit_log_close(s->log);
+    live_fini(&s->live);
+    batch_cache_fini(&s->cache);
+    changes_fini(&s->changes);
+    if (s->dir_fd >= 0)
+        close(s->dir_fd);
+    free(s->clean_bytes);
+    free(s->dir);
+    free(s);
+}
+
+static const struct store_ops local_ops = {
+    .begin = local_begin,
+    .commit = local_commit,
+    .abort = local_abort,
+    .queue_put = local_queue_put,
+    .queue_remove = local_queue_remove,
+    .queue_next = local_queue_next,
+    .queue_last_number = local_queue_last_number,
+    .batch_put = local_batch_put,
+    .batch_remove = local_batch_remove,
+    .batch_get = local_batch_get,
+    .batch_next = local_batch_next,
+    .mark_put = local_mark_put,
+    .mark_remove = local_mark_remove,
+    .mark_next = local_mark_next,
+    .sequence_put = local_sequence_put,
+    .sequence_remove = local_sequence_remove,
+    .sequence_next = local_sequence_next,
+    .space = local_space,
+    .close = local_close,
+};
+
+/* The directory, locked. A store of an earlier kind is not read. */
+static int dir_open(struct local_store *s)
+{
+    if (!s->dir)
+        return 0;
+    s->dir_fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->dir_fd < 0)
+        return -errno;
+    if (flock(s->dir_fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? -EBUSY : -errno;
+    if (faccessat(s->dir_fd, "data.mdb", F_OK, 0) == 0) {
+        log_error("%s: data.mdb is a store of another version of the program: take its items out "
+                  "with that one, and give this one a directory of its own",
+                  s->dir);
+        return -EINVAL;
+    }
+    if (mkdirat(s->dir_fd, "log", 0700) < 0 && errno != EEXIST)
+        return -errno;
+    return fsync(s->dir_fd) < 0 ? -errno : 0;
+}
+
+/* Not so large that a few are all there is. */
+static uint64_t segment_size(uint64_t max_bytes)
+{
+    uint64_t size = max_bytes / 16 / 4096 * 4096;
+
+    return size < SEGMENT_MIN ? SEGMENT_MIN : size > SEGMENT_MAX ? SEGMENT_MAX : size;
+}
+
+static int open_log(struct local_store *s)
+{
+    struct commit_log_options options = {
+        .segment_bytes = s->options.segment_bytes,
+        .max_bytes = s->options.max_bytes,
+        .min_free_bytes = s->options.min_free_bytes,
+    };
+    char path[4096];
+
+    if (getrandom(&options.id, sizeof(options.id), 0) != sizeof(options.id))
+        return -EIO;
+    if (s->dir && snprintf(path, sizeof(path), "%s/log", s->dir) >= (int)sizeof(path))
+        return -ENAMETOOLONG;
+    options.dir = s->dir ? path : NULL;
+    return commit_log_open(&options, &s->log);
+}
+
+/* The index at its limit would be no reason to lose the log: it may become as large as that. */
+static int open_index(struct local_store *s, const char *path)
+{
+    return index_open(path, s->options.max_bytes + ((uint64_t)1 << 30), &s->index);
+}
+
+static void forget_index(struct local_store *s)
+{
+    index_close(s->index);
+    s->index = NULL;
+    live_fini(&s->live);
+}
+
+static int load(struct local_store *s, const char *path)
+{
+    int rc = open_index(s, path);
+
+    return rc == 0 ? local_replay(s) : rc;
+}
+
+/* What the index lacks is read from the log; where it is of no use, all of it. */
+static int open_both(struct local_store *s)
+{
+    char path[4096];
+    int rc = open_log(s);
+
+    if (rc < 0)
+        return rc;
+    if (!s->dir)
+        return load(s, NULL);
+    if (snprintf(path, sizeof(path), "%s/index", s->dir) >= (int)sizeof(path))
+        return -ENAMETOOLONG;
+    rc = load(s, path);
+    if (rc != -EINVAL && rc != -EBADMSG)
+        return rc;
+    log_warning("%s: the index is damaged, or of another version: it is made anew from the log",
+                path);
+    forget_index(s);
+    commit_log_close(s->log);
+    s->log = NULL;
+    rc = index_discard(path);
+    if (rc == 0)
+        rc = open_log(s);
+    return rc == 0 ? load(s, path) : rc;
+}
+
+int store_local_open(const struct local_options *options, struct store **store)
+{
+    struct local_store *s = calloc(1, sizeof(*s));
+    int rc = -ENOMEM;
+
+    if (!s)
+        return rc;
+    s->base.ops = &local_ops;
+    s->options = *options;
+    s->dir_fd = -1;
+    if (s->options.segment_bytes == 0)
+        s->options.segment_bytes = segment_size(options->max_bytes);
+    s->dir = options->dir ? strdup(options->dir) : NULL;
+    if (s->dir || !options->dir)
+        rc = dir_open(s);
+    if (rc == 0)
+        rc = open_both(s);
+    if (rc == 0 && !s->dir)
+        rc = local_checkpoint(s);
+    if (rc < 0) {
+        local_close(&s->base);
+        return rc;
+    }
+    s->sound = true;
+    *store = &s->base;
+    return 0;
+}

@@ -1,0 +1,179 @@
+/* Changes become rows of the index, at a commit and at a start: see local_state.h. */
+#include "core/store/local_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/bytes.h"
+#include "core/clock.h"
+#include "core/log.h"
+
+#define PROGRESS_BYTES ((uint64_t)1 << 30) /* of the log between two lines that tell how far */
+
+uint64_t local_row_bytes(const struct index_row *row)
+{
+    uint64_t len = row->len;
+
+    if (row->key.table == INDEX_BATCHES && row->len == RECORD_BATCH_BYTES)
+        len += get_le32(row->data + 8);
+    return CHANGE_HEAD + len;
+}
+
+/* The row, where there is one, lives no more. */
+static void forget(struct local_store *s, struct index_key key)
+{
+    struct index_row row;
+
+    if (index_get(s->index, key, &row) == 0)
+        live_sub(&s->live, row.position, local_row_bytes(&row));
+}
+
+static int remove_row(struct local_store *s, struct index_key key)
+{
+    int rc;
+
+    forget(s, key);
+    rc = index_remove(s->index, key);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* A queue takes all of its rows with it. */
+static int remove_queue(struct local_store *s, uint64_t queue)
+{
+    static const enum index_table tables[] = {INDEX_BATCHES, INDEX_MARKS, INDEX_PRODUCERS};
+    struct index_row row;
+    int rc = remove_row(s, (struct index_key){.table = INDEX_QUEUES, .queue = queue});
+
+    for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && rc == 0; i++) {
+        struct index_key key = {.table = tables[i], .queue = queue};
+
+        while (rc == 0 &&
+               ((rc = index_next(s->index, key, false, true, &row)) == 0 || rc == -EBADMSG))
+            rc = remove_row(s, row.key);
+        rc = rc == -ENOENT ? 0 : rc;
+    }
+    return rc;
+}
+
+/* Of a batch the index has the head alone. */
+static size_t indexed(const struct change *change)
+{
+    return change->key.table == INDEX_BATCHES ? RECORD_BATCH_BYTES : change->len;
+}
+
+int local_apply(struct local_store *s, const struct change *change, uint64_t record)
+{
+    uint64_t position = record + COMMIT_LOG_HEAD + change->at;
+    int rc;
+
+    if (change->verb == CHANGE_REMOVE)
+        return change->key.table == INDEX_QUEUES ? remove_queue(s, change->key.queue)
+                                                 : remove_row(s, change->key);
+    if (change->key.table == INDEX_BATCHES && change->len + change->tail_len < RECORD_BATCH_BYTES)
+        return -EBADMSG;
+    forget(s, change->key);
+    rc = index_put(s->index, change->key, position, change->data, indexed(change));
+    if (rc == 0)
+        live_add(&s->live, position, CHANGE_HEAD + change->len + change->tail_len);
+    return rc;
+}
+
+/* ---- a start ---- */
+
+struct replaying {
+    struct local_store *s;
+    uint64_t told; /* position of the last line about progress */
+};
+
+static int replay_record(void *owner, uint64_t position, const uint8_t *body, size_t len)
+{
+    struct replaying *replaying = owner;
+    struct local_store *s = replaying->s;
+    struct change change;
+    size_t at = 0;
+    int rc;
+
+    while ((rc = changes_next(body, len, &at, &change)) == 0) {
+        rc = local_apply(s, &change, position);
+        if (rc < 0)
+            return rc;
+    }
+    if (position - replaying->told > PROGRESS_BYTES) {
+        replaying->told = position;
+        log_info("%s: %llu MiB of the log are read", s->dir ? s->dir : "memory",
+                 (unsigned long long)(position >> 20));
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int replay_damaged(void *owner, uint64_t position, uint64_t end, const char *segment)
+{
+    struct replaying *replaying = owner;
+    struct local_store *s = replaying->s;
+
+    s->n_damaged++;
+    log_error("%s/log/%s is damaged at %llu: %llu bytes are passed over; what was put or "
+              "acknowledged with them is lost, all else is there",
+              s->dir ? s->dir : "", segment, (unsigned long long)position,
+              (unsigned long long)(end - position));
+    return 0;
+}
+
+static int load_accounts(struct local_store *s)
+{
+    struct index_row row;
+    int rc = index_get(s->index, (struct index_key){.queue = LOCAL_META_POSITION}, &row);
+
+    if (rc < 0)
+        return rc;
+    if (row.len != 8)
+        return -EBADMSG;
+    s->checkpoint = get_le64(row.data);
+    rc = index_get(s->index, (struct index_key){.queue = LOCAL_META_LIVE}, &row);
+    return rc == 0 ? live_load(&s->live, row.data, row.len) : rc;
+}
+
+int local_replay(struct local_store *s)
+{
+    struct replaying replaying = {.s = s};
+    const struct commit_log_visitor visitor = {
+        .record = replay_record, .damaged = replay_damaged, .owner = &replaying};
+    int rc = load_accounts(s);
+
+    if (rc == -ENOENT) { /* a new index: all of it */
+        s->checkpoint = 0;
+        rc = 0;
+    }
+    if (rc == 0)
+        rc = live_follow(&s->live, s->log);
+    if (rc < 0)
+        return rc;
+    replaying.told = s->checkpoint;
+    return commit_log_replay(s->log, s->checkpoint, &visitor);
+}
+
+/* ---- checkpoints ---- */
+
+int local_checkpoint(struct local_store *s)
+{
+    uint64_t end = commit_log_end(s->log);
+    uint8_t position[8], *accounts = malloc(live_size(&s->live) + 1);
+    int rc;
+
+    if (!accounts)
+        return -ENOMEM;
+    put_le64(position, end);
+    live_store(&s->live, accounts);
+    rc = index_put(s->index, (struct index_key){.queue = LOCAL_META_POSITION}, 0, position,
+                   sizeof(position));
+    if (rc == 0)
+        rc = index_put(s->index, (struct index_key){.queue = LOCAL_META_LIVE}, 0, accounts,
+                       live_size(&s->live));
+    if (rc == 0)
+        rc = index_checkpoint(s->index);
+    if (rc == 0)
+        s->checkpoint = end;
+    free(accounts);
+    return rc;
+}

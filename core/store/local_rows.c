@@ -1,0 +1,264 @@
+/* The tables of the local engine: see local_state.h. Changes are gathered, reads ask the index. */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "core/bytes.h"
+#include "core/log.h"
+#include "core/store/local_state.h"
+
+static struct index_key key_of(enum index_table table, uint64_t queue, uint64_t batch)
+{
+    return (struct index_key){.table = table, .queue = queue, .batch = batch};
+}
+
+/* Where a change may be made 0; or why the transaction has failed. */
+static int writer(const struct local_store *s)
+{
+    assert(s->transaction != LOCAL_NONE);
+    return s->transaction == LOCAL_OPEN ? 0 : s->error;
+}
+
+static int fail(struct local_store *s, int rc)
+{
+    s->transaction = LOCAL_FAILED;
+    s->error = rc;
+    return rc;
+}
+
+static int row_put(struct local_store *s, struct index_key key, const void *data, size_t len)
+{
+    int rc = writer(s);
+
+    if (rc < 0)
+        return rc;
+    rc = changes_put(&s->changes, key, data, len, NULL, 0);
+    return rc < 0 ? fail(s, rc) : 0;
+}
+
+static int row_remove(struct local_store *s, struct index_key key)
+{
+    int rc = writer(s);
+
+    if (rc < 0)
+        return rc;
+    rc = changes_remove(&s->changes, key);
+    return rc < 0 ? fail(s, rc) : 0;
+}
+
+/* ---- queues ---- */
+
+int local_queue_last_number(struct store *store, uint64_t *number)
+{
+    struct local_store *s = local_of(store);
+    struct index_row row;
+    int rc = index_get(s->index, key_of(INDEX_META, LOCAL_META_LAST_QUEUE, 0), &row);
+
+    if (rc == 0 && row.len != 8)
+        rc = -EBADMSG;
+    if (rc == 0 || rc == -ENOENT)
+        *number = rc == 0 ? get_le64(row.data) : 0;
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int local_queue_put(struct store *store, const struct queue_record *record)
+{
+    struct local_store *s = local_of(store);
+    uint8_t row[RECORD_QUEUE_BYTES], number[8];
+    int rc;
+
+    record_queue_encode(record, row);
+    rc = row_put(s, key_of(INDEX_QUEUES, record->number, 0), row, sizeof(row));
+    if (rc < 0 || record->number <= s->last_queue)
+        return rc;
+    s->last_queue = record->number;
+    put_le64(number, record->number);
+    return row_put(s, key_of(INDEX_META, LOCAL_META_LAST_QUEUE, 0), number, sizeof(number));
+}
+
+int local_queue_remove(struct store *store, uint64_t queue)
+{
+    struct local_store *s = local_of(store);
+    struct index_key key = key_of(INDEX_QUEUES, queue, 0);
+    struct index_row row;
+    int rc = index_get(s->index, key, &row);
+
+    return rc == 0 || rc == -EBADMSG ? row_remove(s, key) : rc;
+}
+
+int local_queue_next(struct store *store, uint64_t from, struct queue_record *record)
+{
+    struct local_store *s = local_of(store);
+    struct index_row row;
+    int rc = index_next(s->index, key_of(INDEX_QUEUES, from, 0), false, false, &row);
+
+    if (rc < 0 && rc != -EBADMSG)
+        return rc;
+    if (rc == 0)
+        rc = record_queue_decode(record, row.data, row.len);
+    record->number = row.key.queue;
+    return rc;
+}
+
+/* ---- batches ---- */
+
+int local_batch_put(struct store *store, uint64_t queue, uint64_t batch,
+                    const struct batch_view *view)
+{
+    struct local_store *s = local_of(store);
+    uint8_t head[RECORD_BATCH_BYTES];
+    int rc = writer(s);
+
+    if (rc < 0)
+        return rc;
+    record_batch_encode(view, head);
+    rc = changes_put(&s->changes, key_of(INDEX_BATCHES, queue, batch), head, sizeof(head),
+                     view->data, view->len);
+    s->puts = true;
+    return rc < 0 ? fail(s, rc) : 0;
+}
+
+int local_mark_remove(struct store *store, uint64_t queue, uint64_t batch)
+{
+    struct local_store *s = local_of(store);
+    struct index_key key = key_of(INDEX_MARKS, queue, batch);
+    struct index_row row;
+    int rc = index_get(s->index, key, &row);
+
+    if (rc == -ENOENT)
+        return writer(s);
+    return row_remove(s, key);
+}
+
+int local_batch_remove(struct store *store, uint64_t queue, uint64_t batch)
+{
+    struct local_store *s = local_of(store);
+    struct index_key key = key_of(INDEX_BATCHES, queue, batch);
+    struct index_row row;
+    int rc = index_get(s->index, key, &row);
+
+    if (rc < 0 && rc != -EBADMSG)
+        return rc;
+    rc = row_remove(s, key);
+    return rc < 0 ? rc : local_mark_remove(store, queue, batch);
+}
+
+/* Head and data out of the log, verified the first time. */
+static int batch_load(struct local_store *s, const struct index_row *row, struct batch_view *view)
+{
+    uint64_t position = row->position;
+    size_t len = (size_t)(local_row_bytes(row) - CHANGE_HEAD);
+    const uint8_t *bytes = batch_cache_find(&s->cache, position);
+    uint8_t *to;
+    int rc;
+
+    if (bytes)
+        return record_batch_decode(view, bytes, len);
+    to = batch_cache_room(&s->cache, position, len);
+    if (!to)
+        return -ENOMEM;
+    rc = commit_log_read(s->log, position, to, len);
+    if (rc == 0 && memcmp(to, row->data, RECORD_BATCH_BYTES) != 0)
+        rc = -EBADMSG;
+    if (rc == 0)
+        rc = record_batch_decode(view, to, len);
+    if (rc == 0 && batch_verify(view) < 0)
+        rc = -EBADMSG;
+    if (rc < 0)
+        batch_cache_drop(&s->cache, position);
+    return rc;
+}
+
+static int batch_read(struct local_store *s, const struct index_row *row, struct batch_view *view)
+{
+    int rc = row->len == RECORD_BATCH_BYTES ? batch_load(s, row, view) : -EBADMSG;
+
+    if (rc == -EBADMSG)
+        log_error("%s: batch %llu of queue %llu is damaged, in the log at %llu",
+                  s->dir ? s->dir : "memory", (unsigned long long)row->key.batch,
+                  (unsigned long long)row->key.queue, (unsigned long long)row->position);
+    return rc;
+}
+
+int local_batch_get(struct store *store, uint64_t queue, uint64_t batch, struct batch_view *view)
+{
+    struct local_store *s = local_of(store);
+    struct index_row row;
+    int rc = index_get(s->index, key_of(INDEX_BATCHES, queue, batch), &row);
+
+    return rc < 0 ? rc : batch_read(s, &row, view);
+}
+
+int local_batch_next(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
+                     struct batch_view *view)
+{
+    struct local_store *s = local_of(store);
+    struct index_row row;
+    int rc = index_next(s->index, key_of(INDEX_BATCHES, queue, from), false, true, &row);
+
+    if (rc < 0 && rc != -EBADMSG)
+        return rc;
+    *batch = row.key.batch;
+    return rc < 0 ? rc : batch_read(s, &row, view);
+}
+
+/* ---- marks ---- */
+
+int local_mark_put(struct store *store, uint64_t queue, uint64_t batch, const void *data,
+                   size_t len)
+{
+    return row_put(local_of(store), key_of(INDEX_MARKS, queue, batch), data, len);
+}
+
+int local_mark_next(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
+                    const void **data, size_t *len)
+{
+    struct local_store *s = local_of(store);
+    struct index_row row;
+    int rc = index_next(s->index, key_of(INDEX_MARKS, queue, from), false, true, &row);
+
+    if (rc < 0 && rc != -EBADMSG)
+        return rc;
+    *batch = row.key.batch;
+    *data = rc == 0 ? row.data : NULL;
+    *len = rc == 0 ? row.len : 0;
+    return rc;
+}
+
+/* ---- producers ---- */
+
+int local_sequence_put(struct store *store, uint64_t queue, const struct sequence_record *record)
+{
+    uint8_t row[RECORD_SEQUENCE_BYTES];
+
+    record_sequence_encode(record, row);
+    return row_put(local_of(store), index_key_of_producer(queue, &record->producer), row,
+                   sizeof(row));
+}
+
+int local_sequence_remove(struct store *store, uint64_t queue, const struct producer_id *producer)
+{
+    struct local_store *s = local_of(store);
+    struct index_key key = index_key_of_producer(queue, producer);
+    struct index_row row;
+    int rc = index_get(s->index, key, &row);
+
+    return rc == -ENOENT ? rc : row_remove(s, key);
+}
+
+int local_sequence_next(struct store *store, uint64_t queue, const struct producer_id *after,
+                        struct sequence_record *record)
+{
+    static const struct producer_id lowest;
+    struct local_store *s = local_of(store);
+    struct index_row row;
+    int rc = index_next(s->index, index_key_of_producer(queue, after ? after : &lowest),
+                        after != NULL, true, &row);
+
+    if (rc < 0 && rc != -EBADMSG)
+        return rc;
+    if (rc == 0)
+        rc = record_sequence_decode(record, row.data, row.len);
+    record->producer = index_producer(&row.key);
+    return rc;
+}

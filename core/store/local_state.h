@@ -1,0 +1,112 @@
+/*
+ * The inside of the local engine: local_replay.c (changes applied, at a commit and at a start),
+ * cleaner.c (room in the log), local_rows.c (the tables) and local.c (open, transactions). Each
+ * knows only those before it.
+ *
+ * A transaction gathers its changes; commit appends them to the log as one record, and only then
+ * applies them to the index. So reads see what is committed, and a transaction that fails has
+ * changed nothing.
+ */
+#ifndef QUEUEFS_CORE_STORE_LOCAL_STATE_H
+#define QUEUEFS_CORE_STORE_LOCAL_STATE_H
+
+#include "core/store/batch_cache.h"
+#include "core/store/changes.h"
+#include "core/store/commit_log.h"
+#include "core/store/index.h"
+#include "core/store/live.h"
+#include "core/store/record.h"
+#include "core/store/store.h"
+
+/* Rows of INDEX_META, by key.queue. */
+enum local_meta {
+    LOCAL_META_FORMAT = 0,   /* the index's own */
+    LOCAL_META_POSITION = 1, /* of the log: what is before it is in the index */
+    LOCAL_META_LIVE = 2,     /* see live.h */
+    LOCAL_META_LAST_QUEUE = 3,
+};
+
+enum local_transaction { LOCAL_NONE, LOCAL_OPEN, LOCAL_FAILED };
+
+/* What the cleaner has in hand: a record, where the next one is, and where in its body it is. */
+struct local_cleaning {
+    uint64_t record; /* 0: none */
+    uint64_t len, next, at;
+};
+
+struct local_store {
+    struct store base;
+    struct local_options options;
+    char *dir; /* NULL: in memory */
+    int dir_fd;
+    bool gone;  /* as last seen */
+    bool sound; /* the index has all that the log has, but for the open transaction */
+
+    struct commit_log *log;
+    struct store_index *index;
+    struct live live;
+    struct batch_cache cache;
+    uint64_t checkpoint; /* the index on disk has all before this position */
+    uint64_t n_damaged;  /* records of the log that are not whole */
+
+    enum local_transaction transaction;
+    int error; /* why it failed */
+    struct changes changes;
+    bool puts;           /* a batch is among them */
+    uint64_t last_queue; /* as of the open transaction */
+
+    struct local_cleaning clean, clean_before; /* before: of the open transaction */
+    uint64_t walked;      /* a segment whose records were all walked along: its position + 1 */
+    uint8_t *clean_bytes; /* owned */
+    size_t clean_size;
+};
+
+static inline struct local_store *local_of(struct store *store)
+{
+    return (struct local_store *)store;
+}
+
+/* ---- local_replay.c ---- */
+
+/* Bytes of the log that the row stands for. */
+uint64_t local_row_bytes(const struct index_row *row);
+/* A change of the record at `record`, into the index and the accounts. */
+int local_apply(struct local_store *s, const struct change *change, uint64_t record);
+/* Index and log, as they are on disk, become one: what the index lacks is applied to it. */
+int local_replay(struct local_store *s);
+/* The index is durable as of now. */
+int local_checkpoint(struct local_store *s);
+
+/* ---- cleaner.c ---- */
+
+/* Before a transaction's own changes: some of what lives in the oldest segment is written again,
+ * where the log is too large for what lives. */
+int local_clean(struct local_store *s);
+/* They are committed, or will not be. */
+void local_cleaned(struct local_store *s, bool committed);
+/* Segments at the beginning in which nothing lives are given back. */
+int local_drop(struct local_store *s);
+
+/* ---- local_rows.c: store_ops ---- */
+
+int local_queue_put(struct store *store, const struct queue_record *record);
+int local_queue_remove(struct store *store, uint64_t queue);
+int local_queue_next(struct store *store, uint64_t from, struct queue_record *record);
+int local_queue_last_number(struct store *store, uint64_t *number);
+int local_batch_put(struct store *store, uint64_t queue, uint64_t batch,
+                    const struct batch_view *view);
+int local_batch_remove(struct store *store, uint64_t queue, uint64_t batch);
+int local_batch_get(struct store *store, uint64_t queue, uint64_t batch, struct batch_view *view);
+int local_batch_next(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
+                     struct batch_view *view);
+int local_mark_put(struct store *store, uint64_t queue, uint64_t batch, const void *data,
+                   size_t len);
+int local_mark_remove(struct store *store, uint64_t queue, uint64_t batch);
+int local_mark_next(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
+                    const void **data, size_t *len);
+int local_sequence_put(struct store *store, uint64_t queue, const struct sequence_record *record);
+int local_sequence_remove(struct store *store, uint64_t queue, const struct producer_id *producer);
+int local_sequence_next(struct store *store, uint64_t queue, const struct producer_id *after,
+                        struct sequence_record *record);
+
+#endif
