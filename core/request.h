@@ -48,7 +48,9 @@ struct queue_state {
     uint64_t revision;
     uint64_t depth, depth_bytes; /* ready */
     uint64_t leased, delayed, dead;
-    int64_t oldest_put_us; /* wall clock; of the lowest ready item's batch; 0: none ready */
+    uint64_t damaged_batches; /* that the store has and cannot be given */
+    uint64_t damaged_items;   /* of these, and missing ones; as far as known */
+    int64_t oldest_put_us;    /* wall clock; of the lowest ready item's batch; 0: none ready */
     QUEUE_COUNTER_FIELDS
 };
 

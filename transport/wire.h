@@ -26,10 +26,10 @@
 #include "core/request.h"
 
 /* Another one with each setting and counter of a queue. */
-#define WIRE_VERSION (2 + (int)QUEUE_N_SETTINGS - 10 + QUEUE_N_COUNTERS - 6)
+#define WIRE_VERSION (3 + (int)QUEUE_N_SETTINGS - 10 + QUEUE_N_COUNTERS - 6)
 
 /* A struct queue_state. */
-#define WIRE_STATE (8 * (7 + QUEUE_N_COUNTERS))
+#define WIRE_STATE (8 * (9 + QUEUE_N_COUNTERS))
 
 /* No frame is longer: the largest blob and what goes with it. */
 #define WIRE_FRAME_MAX (BATCH_BYTES_MAX + ((size_t)1 << 20))

@@ -3,8 +3,8 @@
  * adds a kind adds its functions and a row of the table at the end.
  *
  *   SYNC    since 8
- *           service 8, until 8, space used 8, limit 8, full 1, more 1, zero 2, n_mounts 4, count 4,
- *           then the entries
+ *           service 8, until 8, space used 8, limit 8, damaged rows 8, full 1, more 1, zero 2,
+ *           n_mounts 4, count 4, then the entries
  *   WATCH   seen 8, wait_us 8
  *           service 8, sequence 8, count 4, then each: queue 8, kinds 4
  *   ARM     kinds 4
@@ -62,6 +62,7 @@ static void put_sync(struct wire_out *out, const struct request *request)
     put_u64(out, request->out.sync.until);
     put_u64(out, request->out.sync.space.used_bytes);
     put_u64(out, request->out.sync.space.limit_bytes);
+    put_u64(out, request->out.sync.space.damaged_rows);
     put_u8(out, request->out.sync.space.full);
     put_u8(out, request->out.sync.more);
     put_zeros(out, 2);
@@ -80,6 +81,7 @@ static int get_sync(struct wire_in *in, struct request *request, void **memory)
     request->out.sync.until = get_u64(in);
     request->out.sync.space.used_bytes = get_u64(in);
     request->out.sync.space.limit_bytes = get_u64(in);
+    request->out.sync.space.damaged_rows = get_u64(in);
     request->out.sync.space.full = get_bool(in);
     request->out.sync.more = get_bool(in);
     get_zeros(in, 2);
@@ -621,7 +623,7 @@ static int get_list(struct wire_in *in, struct request *request, void **memory)
 static_assert(REQUEST_KINDS == 11, "each kind has a row here");
 
 const struct wire_kind wire_kinds[REQUEST_KINDS + 1] = {
-    [REQUEST_SYNC] = {{8, NULL, put_since, get_since}, {44, entries_size, put_sync, get_sync}},
+    [REQUEST_SYNC] = {{8, NULL, put_since, get_since}, {52, entries_size, put_sync, get_sync}},
     [REQUEST_WATCH] = {{16, NULL, put_seen, get_seen}, {20, events_size, put_events, get_events}},
     [REQUEST_ARM] = {{4, NULL, put_wanted, get_wanted},
                      {4, NULL, put_armed, get_armed},

@@ -59,6 +59,8 @@ void wire_put_state(struct wire_out *out, const struct queue_state *state)
     put_u64(out, state->leased);
     put_u64(out, state->delayed);
     put_u64(out, state->dead);
+    put_u64(out, state->damaged_batches);
+    put_u64(out, state->damaged_items);
     put_i64(out, state->oldest_put_us);
     QUEUE_COUNTERS(PUT_COUNTER)
 }
@@ -73,6 +75,8 @@ void wire_get_state(struct wire_in *in, struct queue_state *state)
     state->leased = get_u64(in);
     state->delayed = get_u64(in);
     state->dead = get_u64(in);
+    state->damaged_batches = get_u64(in);
+    state->damaged_items = get_u64(in);
     state->oldest_put_us = get_i64(in);
     QUEUE_COUNTERS(GET_COUNTER)
 }

@@ -61,6 +61,8 @@ static void add_state(struct queue_state *to, const struct queue_state *from)
     to->leased += from->leased;
     to->delayed += from->delayed;
     to->dead += from->dead;
+    to->damaged_batches += from->damaged_batches;
+    to->damaged_items += from->damaged_items;
     QUEUE_COUNTERS(ADD)
     if (from->oldest_put_us && (!to->oldest_put_us || from->oldest_put_us < to->oldest_put_us))
         to->oldest_put_us = from->oldest_put_us;
@@ -159,6 +161,8 @@ static void print_service_part(FILE *out, struct mount *m, const struct stats *s
     print_count(out, "leased", state->leased);
     print_count(out, "delayed", state->delayed);
     print_count(out, "dead", state->dead);
+    print_count(out, "damaged_batches", state->damaged_batches);
+    print_count(out, "damaged_items", state->damaged_items);
     print_count(out, "maxsize", stats->maxsize);
     print_count(out, "oldest_age_s", (uint64_t)age_us / 1000000);
     print_count(out, "mounts", n_mounts);
@@ -181,6 +185,16 @@ static void print_link_part(FILE *out, struct mount *m, const struct stats *stat
     print_text(out, "version", QUEUEFS_VERSION);
 }
 
+static void print_root_part(FILE *out, struct mount *m, const struct stats *stats)
+{
+    struct store_space space;
+    uint64_t n_queues;
+
+    mount_space(m, &space, &n_queues);
+    print_count(out, "queues", stats->n_queues);
+    print_count(out, "damaged_rows", space.damaged_rows);
+}
+
 static char *print_stats(struct mount *m, const struct stats *stats, bool root)
 {
     char *text = NULL;
@@ -192,7 +206,7 @@ static char *print_stats(struct mount *m, const struct stats *stats, bool root)
     print_mount_part(out, stats);
     print_link_part(out, m, stats);
     if (root)
-        print_count(out, "queues", stats->n_queues);
+        print_root_part(out, m, stats);
     print_service_part(out, m, stats);
     if (fclose(out) != 0) {
         free(text);

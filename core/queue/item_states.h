@@ -86,10 +86,9 @@ struct mark_head {
     int64_t put_time_us; /* wall clock, of the batch */
 };
 
-/* The clocks as they are, for what is stored as time, and the queue's lease, for a stored form that
- * does not say it. */
+/* The clocks as they are, for what is stored as time. */
 struct mark_times {
-    int64_t mono_us, wall_us, lease_us;
+    int64_t mono_us, wall_us;
 };
 
 size_t mark_encoded_size(const struct mark *mark);

@@ -162,6 +162,8 @@ static int lease_index(struct leasing *l, struct tracked_batch *t, uint32_t inde
     struct batch_view view;
     int rc = 0;
 
+    if (t->damaged)
+        return -EBADMSG;
     if (index >= t->mark.n_items || !is_free(&t->mark.spans[mark_find(&t->mark, index)]))
         return 0;
     rc = t->verified ? 0 : tracked_view(t, false, &view);
@@ -302,6 +304,13 @@ bool queue_lends(struct queue *q, const struct lease *lease)
     return list_grants(q, lease, NULL) > 0;
 }
 
+/* The mark does not fit the batch. */
+static int other_items(struct tracked_batch *t)
+{
+    tracked_set_aside(t, "its mark is of other items");
+    return -EBADMSG;
+}
+
 static int copy_grant(struct queue *q, const struct grant *grant, uint8_t *out)
 {
     struct tracked_batch *t = tracked_find(q, grant->batch);
@@ -312,16 +321,20 @@ static int copy_grant(struct queue *q, const struct grant *grant, uint8_t *out)
 
     if (rc < 0)
         return rc;
-    if (whole) {
+    if (whole && view.len == grant->len) {
         memcpy(out, view.data, view.len);
         return 0;
     }
+    if (whole)
+        return other_items(t);
     if (grant->framing == FRAMING_FILE) {
         table = (size_t)(grant->to - grant->from) * 4;
         memcpy(out, view.data + (size_t)grant->from * 4, table);
     }
     start = batch_offset(&t->index, &view, grant->from);
     end = batch_offset(&t->index, &view, grant->to);
+    if (table + (end - start) != grant->len)
+        return other_items(t);
     memcpy(out + table, view.data + start, end - start);
     return 0;
 }

@@ -243,6 +243,7 @@ static void purge_tracked(struct tracked_batch *t, uint64_t *n_items)
     tracked_close(t);
 }
 
+/* They are removed whole. */
 static void purge_set_aside(struct queue *q, uint64_t *n_items)
 {
     struct tracked_batch *t;
@@ -253,26 +254,10 @@ static void purge_set_aside(struct queue *q, uint64_t *n_items)
         tracked_open(t);
         purge_tracked(t, n_items);
     }
-}
-
-/* A batch that cannot be read is removed whole. */
-static int purge_damaged(struct queue *q)
-{
-    while (q->n_damaged > 0) {
-        struct queue_front front = {.batch = q->damaged[q->n_damaged - 1]};
-        struct tracked_batch *t;
-        int rc = tracked_new(q, &front, &t);
-
-        if (rc < 0)
-            return rc;
-        tracked_dirty(t);
-        tracked_close(t);
-        q->n_damaged--;
-    }
     q->record.n_items -= q->n_unreachable;
     q->record.n_bytes -= q->unreachable_bytes;
+    *n_items += q->n_unreachable;
     q->n_unreachable = q->unreachable_bytes = 0;
-    return 0;
 }
 
 int queue_purge(struct queue *q, uint64_t below, uint64_t *n_items)
@@ -285,7 +270,7 @@ int queue_purge(struct queue *q, uint64_t below, uint64_t *n_items)
             return rc;
         if (!t) {
             purge_set_aside(q, n_items);
-            return purge_damaged(q);
+            return 0;
         }
         purge_tracked(t, n_items);
     }

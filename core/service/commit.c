@@ -45,7 +45,7 @@ static int write_mark(struct service *s, struct tracked_batch *t)
 {
     const struct queue_record *record = &t->queue->record;
     struct mark_head head = {t->framing, t->mark.n_items, t->put_time_us};
-    struct mark_times times = {s->shared.now_us, s->shared.wall_us, record->settings.lease_us};
+    struct mark_times times = {s->shared.now_us, s->shared.wall_us};
     struct store *store = s->options.store;
     size_t size;
     int rc;

@@ -172,6 +172,7 @@ static void tick(struct service *s)
     if (s->failed)
         return;
     queue_tick(&s->shared);
+    damage_tell_rest(&s->shared, false);
     queues_call_again(&s->shared);
     end_sessions(s);
     service_end_holds(s, false, 0);

@@ -14,6 +14,9 @@
 #include "core/log.h"
 #include "core/service/service_state.h"
 
+/* Where the last queue number is not known, the next one is so far above all that are seen. */
+#define NUMBERS_SKIPPED (UINT64_C(1) << 20)
+
 static void service_submit(struct backend *backend, struct request *request)
 {
     struct service *s = (struct service *)backend;
@@ -75,6 +78,13 @@ static int init_locks(struct service *s)
     return rc;
 }
 
+/* Two queues of one name would be one too many: the first one is served. */
+static bool record_is_sane(struct service *s, const struct queue_record *record)
+{
+    return queue_settings_check(&record->settings, NULL) == 0 && record->next_batch >= 1 &&
+           record->next_batch <= BATCH_NUMBER_MAX + 1 && !service_find_name(s, record->name);
+}
+
 static int load_queue(struct service *s, const struct queue_record *record)
 {
     struct queue *q;
@@ -91,22 +101,54 @@ static int load_queue(struct service *s, const struct queue_record *record)
     return 0;
 }
 
+/* Its batches stay, under a number that no other queue is given. */
+static void say_queue_lost(struct service *s, uint64_t number)
+{
+    damage_found(&s->shared,
+                 "the record of queue number %llu is damaged: the queue is not served, what it "
+                 "holds stays in the store. Bring the store back from a backup to have it again",
+                 (unsigned long long)number);
+    if (s->last_number < number)
+        s->last_number = number;
+}
+
+static int load_queues(struct service *s)
+{
+    struct store *store = s->options.store;
+    struct queue_record record = {0};
+    int rc;
+
+    for (;;) {
+        rc = store->ops->queue_next(store, record.number + 1, &record);
+        if (rc == 0 && !record_is_sane(s, &record))
+            rc = -EBADMSG;
+        if (rc == 0)
+            rc = load_queue(s, &record);
+        else if (rc == -EBADMSG)
+            say_queue_lost(s, record.number);
+        if (rc < 0 && rc != -EBADMSG)
+            return rc == -ENOENT ? 0 : rc;
+    }
+}
+
 static int load(struct service *s)
 {
     struct store *store = s->options.store;
-    struct queue_record record;
-    int rc = store->ops->queue_last_number(store, &s->last_number);
+    int rc = store->ops->queue_last_number(store, &s->last_number), found = rc;
 
-    if (rc < 0)
+    if (rc < 0 && rc != -EBADMSG)
         return rc;
-    rc = store->ops->queue_next(store, 1, &record);
-    while (rc == 0) {
-        rc = load_queue(s, &record);
-        if (rc < 0)
-            return rc;
-        rc = store->ops->queue_next(store, record.number + 1, &record);
+    if (rc < 0)
+        s->last_number = 0;
+    rc = load_queues(s);
+    if (found == -EBADMSG) {
+        s->last_number += NUMBERS_SKIPPED;
+        damage_found(&s->shared,
+                     "which queue numbers were used is damaged: new queues begin at number %llu",
+                     (unsigned long long)s->last_number + 1);
     }
-    return rc == -ENOENT ? 0 : rc;
+    damage_tell_rest(&s->shared, true);
+    return rc;
 }
 
 /* Tokens of an earlier life are in the store: begin somewhere else. */

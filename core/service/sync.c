@@ -134,6 +134,7 @@ int service_sync(struct service *s, struct request *sync)
     sync->out.sync.n_mounts = sessions_count_mounts(&s->sessions, s->shared.now_us);
     if (store->ops->space(store, &sync->out.sync.space) < 0)
         sync->out.sync.space = (struct store_space){0};
+    sync->out.sync.space.damaged_rows += s->shared.damage.n_rows;
     if (since != 0 && (since < s->forgotten || since > s->revision)) {
         sync->out.sync.full = true;
         return 0;

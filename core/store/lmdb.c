@@ -18,7 +18,7 @@
 
 #include "core/log.h"
 
-#define FORMAT 1 /* of the whole store; rows have their own versions too */
+#define FORMAT 2 /* of the whole store; rows have their own versions too */
 
 /* One line for what must end the service. Returns -EIO for all of it. */
 static int fatal(const struct lmdb_store *lmdb, const char *doing, int code)
@@ -201,11 +201,26 @@ static int env_open(struct lmdb_store *lmdb)
     return file_prepare(lmdb);
 }
 
+/* The first format had no seals. */
+static bool is_first_format(struct lmdb_store *lmdb, MDB_txn *txn)
+{
+    MDB_val key = {.mv_size = strlen("format"), .mv_data = "format"}, data;
+
+    return mdb_get(txn, lmdb->tables[LMDB_META], &key, &data) == 0 &&
+           data.mv_size == sizeof(uint64_t);
+}
+
+/* A damaged row is taken for this format's and mended: if it was not, no other row is right. */
 static int format_check(struct lmdb_store *lmdb, MDB_txn *txn)
 {
-    uint64_t format;
-    int rc = lmdb_meta_get(lmdb, txn, "format", &format);
+    uint64_t format = 1;
+    int rc = is_first_format(lmdb, txn) ? 0 : lmdb_meta_get(lmdb, txn, "format", &format);
 
+    if (rc == -EBADMSG) {
+        log_error("%s: the row with the format of the store is damaged; it is written anew",
+                  lmdb->dir);
+        return lmdb_meta_put(lmdb, txn, "format", FORMAT);
+    }
     if (rc < 0)
         return rc;
     if (format == FORMAT)

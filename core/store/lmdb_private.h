@@ -19,6 +19,7 @@
 
 #include "core/store/store.h"
 
+/* Their numbers are in the seals of their rows. */
 enum lmdb_table {
     LMDB_META,
     LMDB_QUEUES,
@@ -42,6 +43,7 @@ struct lmdb_store {
     ino_t file_ino;
     bool gone; /* as last seen */
     uint64_t max_bytes, min_free_bytes;
+    uint64_t damaged_rows; /* lost before it was opened */
 
     MDB_env *env;
     MDB_dbi tables[LMDB_TABLES];
@@ -85,6 +87,12 @@ int lmdb_writer(struct lmdb_store *lmdb);
 
 /* A change failed: the transaction is gone. Returns lmdb_error(code). */
 int lmdb_fail(struct lmdb_store *lmdb, int code);
+
+/* Put a row with its seal, or strip the seal of one that was read: 0, or -EBADMSG where it is not
+ * the row's. put: a code of LMDB. */
+int lmdb_sealed_put(struct lmdb_store *lmdb, MDB_txn *txn, enum lmdb_table table, MDB_val *key,
+                    const void *data, size_t len);
+int lmdb_unseal(enum lmdb_table table, const MDB_val *key, MDB_val *value);
 
 /* The store's own rows, of LMDB_META. An absent number is 0. */
 int lmdb_meta_get(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint64_t *value);

@@ -8,10 +8,9 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "core/log.h"
+#include "core/bytes.h"
 #include "core/store/record.h"
 
 #define KEY_MAX (8 + sizeof(struct producer_id))
@@ -66,28 +65,15 @@ static uint64_t key_number(const MDB_val *key, size_t at)
     return be64toh(number);
 }
 
-/* Name the row: its key in hexadecimal, which begins with the queue's number. */
-static int damaged(const struct lmdb_store *lmdb, enum lmdb_table table, const MDB_val *key)
-{
-    const uint8_t *bytes = key->mv_data;
-    char text[2 * KEY_MAX + 1] = "";
-
-    for (size_t i = 0; i < key->mv_size && i < KEY_MAX; i++)
-        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-    log_error("%s: row %s of table %s is damaged", lmdb->dir, text, lmdb_table_names[table]);
-    return -EBADMSG;
-}
-
 static int row_put(struct lmdb_store *lmdb, enum lmdb_table table, struct row_key key,
                    const void *data, size_t len)
 {
     MDB_val at = key_value(&key);
-    MDB_val value = {.mv_size = len, .mv_data = (void *)(uintptr_t)data};
     int rc = lmdb_writer(lmdb);
 
     if (rc < 0)
         return rc;
-    rc = mdb_put(lmdb->write, lmdb->tables[table], &at, &value, 0);
+    rc = lmdb_sealed_put(lmdb, lmdb->write, table, &at, data, len);
     return rc == 0 ? 0 : lmdb_fail(lmdb, rc);
 }
 
@@ -126,10 +112,8 @@ static int row_next(struct lmdb_store *lmdb, enum lmdb_table table, struct row_k
     if (rc == 0 && after && found->mv_size == key.len &&
         memcmp(found->mv_data, key.bytes, key.len) == 0)
         rc = mdb_cursor_get(cursor, found, value, MDB_NEXT);
-    while (rc == 0 && found->mv_size != key.len) {
-        damaged(lmdb, table, found);
+    while (rc == 0 && found->mv_size != key.len)
         rc = mdb_cursor_get(cursor, found, value, MDB_NEXT);
-    }
     mdb_cursor_close(cursor);
     return lmdb_error(rc);
 }
@@ -154,20 +138,30 @@ int lmdb_queue_last_number(struct store *store, uint64_t *number)
     return rc < 0 ? rc : lmdb_meta_get(lmdb, txn, "last queue", number);
 }
 
+/* A damaged number is right again from the first queue on that is made after the start. */
+static int note_last_number(struct lmdb_store *lmdb, uint64_t number)
+{
+    uint64_t last = 0;
+    int rc = lmdb_queue_last_number(&lmdb->base, &last);
+
+    if (rc == -EBADMSG)
+        rc = 0;
+    if (rc == 0 && number > last)
+        rc = lmdb_meta_put(lmdb, lmdb->write, "last queue", number);
+    return rc;
+}
+
 int lmdb_queue_put(struct store *store, const struct queue_record *record)
 {
     struct lmdb_store *lmdb = lmdb_of(store);
     uint8_t row[RECORD_QUEUE_BYTES];
-    uint64_t last;
     int rc;
 
     record_queue_encode(record, row);
     rc = row_put(lmdb, LMDB_QUEUES, key_of_queue(record->number), row, sizeof(row));
     if (rc < 0)
         return rc;
-    rc = lmdb_queue_last_number(store, &last);
-    if (rc == 0 && record->number > last)
-        rc = lmdb_meta_put(lmdb, lmdb->write, "last queue", record->number);
+    rc = note_last_number(lmdb, record->number);
     return rc < 0 ? lmdb_fail(lmdb, -rc) : 0;
 }
 
@@ -213,10 +207,28 @@ int lmdb_queue_next(struct store *store, uint64_t from, struct queue_record *rec
 
     if (rc < 0)
         return rc;
-    if (record_queue_decode(record, value.mv_data, value.mv_size) < 0)
-        return damaged(lmdb, LMDB_QUEUES, &key);
+    rc = lmdb_unseal(LMDB_QUEUES, &key, &value);
+    if (rc == 0)
+        rc = record_queue_decode(record, value.mv_data, value.mv_size);
     record->number = key_number(&key, 0);
-    return 0;
+    return rc;
+}
+
+/* The seal of the header at `row`, all of which but the seal is there. */
+static uint32_t batch_seal(const MDB_val *key, const uint8_t *row)
+{
+    return record_seal(LMDB_BATCHES, key->mv_data, key->mv_size, row,
+                       RECORD_BATCH_BYTES - RECORD_SEAL_BYTES);
+}
+
+static int batch_decode(const MDB_val *key, const MDB_val *value, struct batch_view *view)
+{
+    const uint8_t *row = value->mv_data;
+
+    if (value->mv_size < RECORD_BATCH_BYTES ||
+        get_le32(row + RECORD_BATCH_BYTES - RECORD_SEAL_BYTES) != batch_seal(key, row))
+        return -EBADMSG;
+    return record_batch_decode(view, row, value->mv_size);
 }
 
 int lmdb_batch_put(struct store *store, uint64_t queue, uint64_t batch,
@@ -226,6 +238,7 @@ int lmdb_batch_put(struct store *store, uint64_t queue, uint64_t batch,
     struct row_key key = key_of_batch(queue, batch);
     MDB_dbi table = lmdb->tables[LMDB_BATCHES];
     MDB_val at = key_value(&key), value = {.mv_size = RECORD_BATCH_BYTES + view->len};
+    uint8_t *row;
     int rc = lmdb_writer(lmdb);
 
     if (rc < 0)
@@ -240,8 +253,10 @@ int lmdb_batch_put(struct store *store, uint64_t queue, uint64_t batch,
     }
     if (rc != 0)
         return lmdb_fail(lmdb, rc);
-    record_batch_encode(view, value.mv_data);
-    memcpy((uint8_t *)value.mv_data + RECORD_BATCH_BYTES, view->data, view->len);
+    row = value.mv_data;
+    record_batch_encode(view, row);
+    put_le32(row + RECORD_BATCH_BYTES - RECORD_SEAL_BYTES, batch_seal(&at, row));
+    memcpy(row + RECORD_BATCH_BYTES, view->data, view->len);
     return 0;
 }
 
@@ -255,11 +270,13 @@ int lmdb_mark_remove(struct store *store, uint64_t queue, uint64_t batch)
 int lmdb_batch_remove(struct store *store, uint64_t queue, uint64_t batch)
 {
     int rc = row_remove(lmdb_of(store), LMDB_BATCHES, key_of_batch(queue, batch));
+    int mark_rc = lmdb_mark_remove(store, queue, batch);
 
-    return rc < 0 ? rc : lmdb_mark_remove(store, queue, batch);
+    return rc < 0 ? rc : mark_rc;
 }
 
-/* Decode the batch at `key`; its data is verified the first time it is seen. */
+/* Decode the batch at `key`; its data is verified the first time it is seen. With -EBADMSG the view
+ * is what a right header says, without data. */
 static int batch_read(struct lmdb_store *lmdb, const MDB_val *key, const MDB_val *value,
                       struct batch_view *view)
 {
@@ -267,11 +284,16 @@ static int batch_read(struct lmdb_store *lmdb, const MDB_val *key, const MDB_val
     size_t slot = (queue * 31 + batch) % LMDB_VERIFIED;
     struct batch_view found;
 
-    if (record_batch_decode(&found, value->mv_data, value->mv_size) < 0)
-        return damaged(lmdb, LMDB_BATCHES, key);
+    *view = (struct batch_view){0};
+    if (batch_decode(key, value, &found) < 0)
+        return -EBADMSG;
     if (lmdb->verified[slot].queue != queue || lmdb->verified[slot].batch != batch) {
-        if (batch_verify(&found) < 0)
-            return damaged(lmdb, LMDB_BATCHES, key);
+        if (batch_verify(&found) < 0) {
+            view->n_items = found.n_items;
+            view->framing = found.framing;
+            view->len = found.len;
+            return -EBADMSG;
+        }
         lmdb->verified[slot].queue = queue;
         lmdb->verified[slot].batch = batch;
     }
@@ -320,6 +342,9 @@ int lmdb_mark_next(struct store *store, uint64_t queue, uint64_t from, uint64_t 
     if (rc < 0)
         return rc;
     *batch = key_number(&key, sizeof(uint64_t));
+    rc = lmdb_unseal(LMDB_MARKS, &key, &value);
+    if (rc < 0)
+        return rc;
     *data = value.mv_data;
     *len = value.mv_size;
     return 0;
@@ -350,9 +375,8 @@ int lmdb_sequence_next(struct store *store, uint64_t queue, const struct produce
 
     if (rc < 0)
         return rc;
-    if (record_sequence_decode(record, value.mv_data, value.mv_size) < 0)
-        return damaged(lmdb, LMDB_SEQUENCES, &key);
     memcpy(record->producer.bytes, (const uint8_t *)key.mv_data + sizeof(uint64_t),
            sizeof(record->producer.bytes));
-    return 0;
+    rc = lmdb_unseal(LMDB_SEQUENCES, &key, &value);
+    return rc < 0 ? rc : record_sequence_decode(record, value.mv_data, value.mv_size);
 }

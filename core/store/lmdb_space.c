@@ -133,6 +133,7 @@ int lmdb_space(struct store *store, struct store_space *space)
     space->limit_bytes = lmdb->max_bytes;
     space->full = space->used_bytes > percent(lmdb->max_bytes, 90) ||
                   lmdb_disk_short(lmdb, lmdb->min_free_bytes);
+    space->damaged_rows = lmdb->damaged_rows;
     space->gone = lmdb_gone(lmdb);
     return 0;
 }

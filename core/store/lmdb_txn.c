@@ -10,6 +10,7 @@
 #include "core/bytes.h"
 #include "core/log.h"
 #include "core/store/lmdb_private.h"
+#include "core/store/record.h"
 
 const char *const lmdb_table_names[LMDB_TABLES] = {
     [LMDB_META] = "meta",   [LMDB_QUEUES] = "queues",       [LMDB_BATCHES] = "batches",
@@ -30,10 +31,11 @@ int lmdb_error(int code)
     case ENOSPC:
     case EDQUOT:
         return -ENOSPC;
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:
         return -EBADMSG;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+        return -EIO;
     case MDB_VERSION_MISMATCH:
     case MDB_INCOMPATIBLE:
         return -EINVAL;
@@ -76,6 +78,34 @@ int lmdb_fail(struct lmdb_store *lmdb, int code)
     return lmdb->error;
 }
 
+int lmdb_sealed_put(struct lmdb_store *lmdb, MDB_txn *txn, enum lmdb_table table, MDB_val *key,
+                    const void *data, size_t len)
+{
+    MDB_val value = {.mv_size = len + RECORD_SEAL_BYTES};
+    uint32_t seal = record_seal((uint8_t)table, key->mv_data, key->mv_size, data, len);
+    int rc = mdb_put(txn, lmdb->tables[table], key, &value, MDB_RESERVE);
+
+    if (rc != 0)
+        return rc;
+    memcpy(value.mv_data, data, len);
+    put_le32((uint8_t *)value.mv_data + len, seal);
+    return 0;
+}
+
+int lmdb_unseal(enum lmdb_table table, const MDB_val *key, MDB_val *value)
+{
+    const uint8_t *row = value->mv_data;
+    size_t len;
+
+    if (value->mv_size < RECORD_SEAL_BYTES || key->mv_size > RECORD_KEY_MAX)
+        return -EBADMSG;
+    len = value->mv_size - RECORD_SEAL_BYTES;
+    if (get_le32(row + len) != record_seal((uint8_t)table, key->mv_data, key->mv_size, row, len))
+        return -EBADMSG;
+    value->mv_size = len;
+    return 0;
+}
+
 int lmdb_meta_get(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint64_t *value)
 {
     MDB_val key = {.mv_size = strlen(name), .mv_data = (void *)(uintptr_t)name}, data;
@@ -83,7 +113,7 @@ int lmdb_meta_get(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint6
 
     if (rc != 0 && rc != MDB_NOTFOUND)
         return lmdb_error(rc);
-    if (rc == 0 && data.mv_size != 8)
+    if (rc == 0 && (lmdb_unseal(LMDB_META, &key, &data) < 0 || data.mv_size != 8))
         return -EBADMSG;
     *value = rc == 0 ? get_le64(data.mv_data) : 0;
     return 0;
@@ -93,10 +123,9 @@ int lmdb_meta_put(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint6
 {
     uint8_t bytes[8];
     MDB_val key = {.mv_size = strlen(name), .mv_data = (void *)(uintptr_t)name};
-    MDB_val data = {.mv_size = sizeof(bytes), .mv_data = bytes};
 
     put_le64(bytes, value);
-    return lmdb_error(mdb_put(txn, lmdb->tables[LMDB_META], &key, &data, 0));
+    return lmdb_error(lmdb_sealed_put(lmdb, txn, LMDB_META, &key, bytes, sizeof(bytes)));
 }
 
 /*

@@ -321,8 +321,9 @@ static int memory_mark_remove(struct store *store, uint64_t queue, uint64_t batc
 static int memory_batch_remove(struct store *store, uint64_t queue, uint64_t batch)
 {
     int rc = row_remove(memory_of(store), key_of_batch(TABLE_BATCHES, queue, batch));
+    int mark_rc = memory_mark_remove(store, queue, batch);
 
-    return rc < 0 ? rc : memory_mark_remove(store, queue, batch);
+    return rc < 0 ? rc : mark_rc;
 }
 
 static int memory_batch_next(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
@@ -404,6 +405,7 @@ static int memory_space(struct store *store, struct store_space *space)
     space->used_bytes = memory->used_bytes;
     space->limit_bytes = memory->max_bytes;
     space->full = memory->used_bytes > memory->max_bytes - memory->max_bytes / 10;
+    space->damaged_rows = 0;
     space->gone = false;
     return 0;
 }

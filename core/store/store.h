@@ -13,10 +13,12 @@
  * What a read lends lives until the next call on the store.
  *
  * Every function returns 0 or a negative errno: -ENOENT no such row, -ENOSPC full (the limit, or
- * min_free), -EIO disk, -EBADMSG damaged row (named in one log line). After a failed change, or a
- * failed commit, the transaction is gone as if aborted: every later change of it and its commit
- * fail the same way, abort is still allowed. -ENOENT never ends a transaction, a failed read does
- * not either. -ENOSPC leaves the store usable, anything else from commit means: stop and restart.
+ * min_free), -EIO disk, -EBADMSG a damaged row, or one that lies at another's place. That costs the
+ * row: with -EBADMSG a `next` has said which one it is, so that one can name it and go past it.
+ * After a failed change, or a failed commit, the transaction is gone as if aborted: every later
+ * change of it and its commit fail the same way, abort is still allowed. -ENOENT never ends a
+ * transaction, a failed read does not either. -ENOSPC leaves the store usable, anything else from
+ * commit means: stop and restart.
  */
 #ifndef QUEUEFS_CORE_STORE_STORE_H
 #define QUEUEFS_CORE_STORE_STORE_H
@@ -57,30 +59,33 @@ struct store_ops {
     void (*abort)(struct store *store);
 
     /* Queues. put makes or replaces; remove takes the queue's other rows with it. next: the record
-     * with the lowest number >= from. last_number: the highest number ever used, 0 for none;
-     * it survives the removal of that queue. */
+     * with the lowest number >= from; with -EBADMSG its number alone is set. last_number: the
+     * highest number ever used, 0 for none; it survives the removal of that queue. */
     int (*queue_put)(struct store *store, const struct queue_record *record);
     int (*queue_remove)(struct store *store, uint64_t queue);
     int (*queue_next)(struct store *store, uint64_t from, struct queue_record *record);
     int (*queue_last_number)(struct store *store, uint64_t *number);
 
     /* Batches. put: the number must be above all of that queue. next: the lowest number >= from,
-     * checksum verified; with -EBADMSG *batch is set all the same, so that one can go past it. */
+     * checksum verified; with -EBADMSG *batch is set all the same, and the view where that much is
+     * right: n_items (else 0), framing and len, without data. */
     int (*batch_put)(struct store *store, uint64_t queue, uint64_t batch,
                      const struct batch_view *view);
-    int (*batch_remove)(struct store *store, uint64_t queue, uint64_t batch); /* its mark too */
+    int (*batch_remove)(struct store *store, uint64_t queue,
+                        uint64_t batch); /* its mark too, or alone */
     int (*batch_get)(struct store *store, uint64_t queue, uint64_t batch, struct batch_view *view);
     int (*batch_next)(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
                       struct batch_view *view);
 
-    /* Marks. remove of an absent one is 0. */
+    /* Marks. remove of an absent one is 0. next: with -EBADMSG *batch alone is set. */
     int (*mark_put)(struct store *store, uint64_t queue, uint64_t batch, const void *data,
                     size_t len);
     int (*mark_remove)(struct store *store, uint64_t queue, uint64_t batch);
     int (*mark_next)(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
                      const void **data, size_t *len);
 
-    /* Sequences. next: the lowest producer id > *after, or the first where after is NULL. */
+    /* Sequences. next: the lowest producer id > *after, or the first where after is NULL;
+     * with -EBADMSG the producer alone is set. */
     int (*sequence_put)(struct store *store, uint64_t queue, const struct sequence_record *record);
     int (*sequence_remove)(struct store *store, uint64_t queue, const struct producer_id *producer);
     int (*sequence_next)(struct store *store, uint64_t queue, const struct producer_id *after,

@@ -46,6 +46,8 @@ static void fill_state(struct queue_state *state)
                                   .leased = 104,
                                   .delayed = 105,
                                   .dead = 106,
+                                  .damaged_batches = 108,
+                                  .damaged_items = 109,
                                   .oldest_put_us = -107,
                                   .total_puts = 108,
                                   .total_gets = 109,
@@ -153,7 +155,7 @@ void sample_answer(struct request *request)
         request->out.sync.until = 202;
         request->out.sync.more = true;
         request->out.sync.n_mounts = 203;
-        request->out.sync.space = (struct store_space){204, 205, true, false};
+        request->out.sync.space = (struct store_space){204, 205, 206, true, false};
         request->out.sync.entries = entries;
         request->out.sync.n_entries = 2;
         break;
@@ -276,6 +278,7 @@ static bool same_sync(const struct request *a, const struct request *b)
         a->out.sync.space.used_bytes != b->out.sync.space.used_bytes ||
         a->out.sync.space.limit_bytes != b->out.sync.space.limit_bytes ||
         a->out.sync.space.full != b->out.sync.space.full ||
+        a->out.sync.space.damaged_rows != b->out.sync.space.damaged_rows ||
         a->out.sync.n_entries != b->out.sync.n_entries)
         return false;
     for (size_t i = 0; i < a->out.sync.n_entries; i++)

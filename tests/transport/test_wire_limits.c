@@ -390,8 +390,8 @@ static int get_answer(size_t offset, size_t len, uint64_t data_len, uint32_t n_g
     request.out.get.grants = &grant;
     request.out.get.n_grants = 1;
     frame = reply_frame(&request);
-    frame_put64(&frame, 128, data_len);
-    frame_put32(&frame, 136, n_grants);
+    frame_put64(&frame, WIRE_REPLY_DATA - 16, data_len);
+    frame_put32(&frame, WIRE_REPLY_DATA - 8, n_grants);
     rc = decode_copy(frame.bytes, frame.len, &request);
     free(frame.bytes);
     return rc;

@@ -45,11 +45,10 @@ static int overlay(struct store *store, const struct config_queue *queue,
     int result;
 
     *settings = queue->settings;
-    while ((result = store->ops->queue_next(store, number + 1, &record)) == 0) {
+    do {
+        result = store->ops->queue_next(store, number + 1, &record);
         number = record.number;
-        if (strcmp(record.name, queue->name) == 0)
-            break;
-    }
+    } while (result == -EBADMSG || (result == 0 && strcmp(record.name, queue->name) != 0));
     if (result < 0)
         return result == -ENOENT ? 0 : result;
     settings->own = record.settings;
