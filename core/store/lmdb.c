@@ -296,6 +296,9 @@ int store_lmdb_open(const struct lmdb_options *options, struct store **store)
     rc = dir_open(lmdb, options->dir);
     if (rc < 0)
         goto close;
+    rc = lmdb_check(lmdb);
+    if (rc < 0)
+        goto close;
     rc = env_open(lmdb);
     if (rc < 0)
         goto close;

@@ -119,6 +119,9 @@ int lmdb_sequence_remove(struct store *store, uint64_t queue, const struct produ
 int lmdb_sequence_next(struct store *store, uint64_t queue, const struct producer_id *after,
                        struct sequence_record *record);
 
+/* lmdb_check.c: before the file is opened. 0, or a negative errno: it must not be; logged. */
+int lmdb_check(struct lmdb_store *lmdb);
+
 /* lmdb_space.c */
 int lmdb_space(struct store *store, struct store_space *space);
 

@@ -1,0 +1,100 @@
+/*
+ * The pages of LMDB's file, read by ourselves: LMDB trusts them, and a turned bit in one sends it
+ * anywhere. lmdb_check.c looks at all of them before the file is opened and turns single bits back;
+ * lmdb_rebuild.c makes a new file of what can be read where that is not enough.
+ *
+ * A page: number, flags, where its table of places ends, where its nodes begin; the places; nodes
+ * from the end down: size or child, flags, size of the key, the key, and of a leaf its value, or
+ * the number of the first of the pages that it is in.
+ */
+#ifndef QUEUEFS_CORE_STORE_LMDB_PAGES_H
+#define QUEUEFS_CORE_STORE_LMDB_PAGES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/store/lmdb_private.h"
+
+#define PAGE_HEAD   16
+#define PAGE_BRANCH 1
+#define PAGE_LEAF   2
+#define PAGE_LARGE  4
+
+#define NODE_HEAD  8
+#define NODE_LARGE 1 /* the value is in pages of its own */
+#define NODE_TABLE 2 /* the value is a table */
+
+#define NO_PAGE    UINT64_MAX
+#define DEPTH_MAX  32
+#define TABLE_SIZE 48
+
+/* Besides those of enum lmdb_table. */
+#define PAGES_FREE LMDB_TABLES       /* transaction -> free pages */
+#define PAGES_ROOT (LMDB_TABLES + 1) /* name -> table */
+
+struct pages {
+    const uint8_t *map;
+    size_t size; /* whole pages */
+    int fd;
+    size_t page_size;
+    uint64_t n_pages; /* that the file has and that may be used */
+    uint64_t
+        n_all; /* given out so far: the last may be missing in the file; 0: it is not so long */
+    const uint8_t *meta;
+    uint8_t *used;     /* a bit for each of n_all */
+    unsigned n_mended; /* bits turned back */
+    bool strict;       /* the rows' seals count too */
+};
+
+/* A table as its row in the root has it. */
+struct page_table {
+    uint64_t n_branch, n_leaf, n_large, n_rows, root;
+    unsigned depth;
+};
+
+struct node {
+    unsigned flags;
+    const uint8_t *key, *value;
+    size_t key_len, value_len, size; /* size: within the page */
+    uint64_t child;                  /* of a branch; of a NODE_LARGE leaf, its first page */
+};
+
+struct page_key {
+    const uint8_t *bytes; /* NULL: none */
+    size_t len;
+};
+
+struct page_table page_table_read(const uint8_t *row);
+
+/* Page by number; NULL where there is none. */
+const uint8_t *page_at(const struct pages *p, uint64_t number);
+unsigned page_flags(const uint8_t *page);
+/* How many nodes its table of places has room for; 0 where it is not right. */
+unsigned page_count(const struct pages *p, const uint8_t *page);
+/* Node i. False where it does not lie within the page, or its value not within the file. */
+bool node_read(const struct pages *p, const uint8_t *page, unsigned i, bool leaf, struct node *n);
+
+/* Whether the page is one of that table, with keys from `low` (its own too) to below `high`. */
+bool page_right(const struct pages *p, const uint8_t *page, uint64_t number, unsigned table,
+                bool leaf, struct page_key low, struct page_key high);
+/* Note pages as used. False: one was already. */
+bool pages_use(struct pages *p, uint64_t first, uint64_t n);
+/* Begin anew with those in use: the free ones and their table. False: they are damaged. */
+bool pages_use_free(struct pages *p);
+/* The table of that name, or -1. */
+int page_table_of_name(struct page_key name);
+/* Where the root table's row is, in the current meta page. */
+const uint8_t *pages_root_row(const struct pages *p);
+
+/* -1, 0, 1 in the order of that table. */
+int page_key_compare(unsigned table, struct page_key a, struct page_key b);
+bool page_key_fits(unsigned table, struct page_key key);
+/* Whether the row's seal is that of its table and key, and a batch as long as it says. */
+bool page_row_sealed(unsigned table, struct page_key key, const struct node *n);
+
+/* Make `dir`'s data.mdb anew from what can be read of it; the old one stays as data.mdb.damaged.
+ * 0 or a negative errno; what was lost is logged, and its number in *n_lost. */
+int lmdb_rebuild(struct lmdb_store *lmdb, struct pages *p, uint64_t *n_lost);
+
+#endif

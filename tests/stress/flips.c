@@ -1,0 +1,621 @@
+/*
+ * Turns one bit at a time in a store and sees what a service makes of it: no crash, no hang, no
+ * start refused (but for a broken first page, with the remedy named), no wrong item, none given
+ * that was done, nothing missing that is not counted and named.
+ *
+ *     flips [N [SEED]]     N bits of each kind: anywhere, in fields of rows, in the structure
+ *
+ * The store has queues with items in all states. Each bit is turned in a copy, which a child opens
+ * and takes everything from. Prints a table; status 1 if anything was wrong.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <lmdb.h>
+
+#include "core/crc32c.h"
+#include "core/log.h"
+#include "core/service/service_state.h"
+
+#define SECOND   INT64_C(1000000)
+#define HOUR     (3600 * SECOND)
+#define PAGE     4096
+#define N_QUEUES 5
+#define N_ITEMS  400 /* of a queue, at most */
+#define HANG_S   60
+
+enum fate { NONE, GIVABLE, DEAD, DONE };
+
+/* Made before the first fork. */
+static const char *const names[N_QUEUES] = {"alpha", "beta", "gamma", "delta", "omega"};
+static enum fate fates[N_QUEUES][N_ITEMS + 1];
+static uint64_t numbers[N_QUEUES];
+static char dir[] = "/dev/shm/flips-XXXXXX";
+static char file[64];
+static uint8_t *image;
+static size_t image_len;
+static struct clock clock_of_ours;
+static int64_t mono_us = 1000 * SECOND, wall_us = 1700000000 * SECOND;
+
+/* What a child tells. */
+static struct report {
+    char text[400], line[300];
+    unsigned n_lines, lost, set_aside;
+    bool refused;
+} * report;
+
+static void wrong(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+static void wrong(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(report->text, sizeof(report->text), format, args);
+    va_end(args);
+    _exit(1);
+}
+
+static void on_log(enum log_level level, const char *message)
+{
+    if (level != LOG_LEVEL_ERROR)
+        return;
+    report->n_lines++;
+    snprintf(report->line, sizeof(report->line), "%s", message);
+}
+
+static int64_t mono(const struct clock *clock)
+{
+    return mono_us;
+}
+
+static int64_t wall(const struct clock *clock)
+{
+    return wall_us;
+}
+
+/* ---- a service by hand ---- */
+
+static struct service *service;
+
+static int start(void)
+{
+    struct lmdb_options where = {.dir = dir, .max_bytes = UINT64_C(64) << 20};
+    struct service_options options = {.clock = &clock_of_ours, .id = 7};
+    int rc = store_lmdb_open(&where, &options.store);
+
+    return rc < 0 ? rc : service_new(&options, &service);
+}
+
+static void done(struct request *request)
+{
+    *(bool *)request->owner = true;
+}
+
+static int run(struct request *request, enum request_kind kind, uint64_t queue, uint8_t session)
+{
+    struct backend *backend = service_backend(service);
+    bool is_done = false;
+
+    request->kind = kind;
+    request->queue = queue;
+    request->session = (struct producer_id){.bytes = {session}};
+    request->done = done;
+    request->owner = &is_done;
+    backend->submit(backend, request);
+    for (int i = 0; i < 100 && !is_done; i++)
+        service_round(service);
+    if (!is_done)
+        wrong("a request of kind %d is not answered", kind);
+    return request->status;
+}
+
+static void later(int64_t us)
+{
+    mono_us += us;
+    wall_us += us;
+    service_round(service);
+}
+
+/* The item, newline and all. Every tenth of delta is large. */
+static size_t item_text(char *out, int queue, int n)
+{
+    size_t len = (size_t)sprintf(out, "%s %d ", names[queue], n);
+    size_t fill = queue == 3 && n % 10 == 0 ? 9000 : (size_t)(n * 7 % 50);
+
+    for (size_t i = 0; i < fill; i++)
+        out[len++] = (char)('a' + (i + (size_t)n) % 26);
+    out[len++] = '\n';
+    return len;
+}
+
+static int put(int queue, uint8_t session, uint64_t base, int first, int n)
+{
+    char *text = malloc((size_t)n * 9100);
+    struct request request = {0};
+    struct batch_view *batch = &request.in.put.batch;
+    size_t len = 0;
+    int rc;
+
+    for (int i = 0; i < n; i++)
+        len += item_text(text + len, queue, first + i);
+    request.in.put.epoch = 1;
+    request.in.put.base = base;
+    *batch = (struct batch_view){.n_items = (uint32_t)n, .data = (uint8_t *)text, .len = len};
+    batch->crc = crc32c(text, len);
+    rc = run(&request, REQUEST_PUT, numbers[queue], session);
+    free(text);
+    request_release(&request);
+    return rc;
+}
+
+static void settle(uint64_t queue, const struct grant *grant, enum settle_verb verb)
+{
+    struct settlement s = {verb, grant->batch, grant->from, grant->to, grant->token};
+    struct request request = {.in.settle = {&s, 1}};
+
+    if (run(&request, REQUEST_SETTLE, queue, 1) < 0)
+        wrong("settling: %s", strerror(-request.status));
+    request_release(&request);
+}
+
+static int get(struct request *request, uint64_t queue, enum get_kind kind, uint32_t max)
+{
+    *request = (struct request){.in.get = {.kind = kind, .max_items = max, .max_bytes = 1 << 20}};
+    return run(request, REQUEST_GET, queue, 1);
+}
+
+/* n ready items of a queue end in a state. */
+static void finish(int queue, enum get_kind kind, int n, int verb)
+{
+    while (n > 0) {
+        struct request request;
+
+        if (get(&request, numbers[queue], kind, (uint32_t)n) < 0 || request.out.get.n_grants == 0)
+            wrong("building: nothing to get");
+        for (size_t i = 0; i < request.out.get.n_grants; i++) {
+            const struct grant *grant = &request.out.get.grants[i];
+            int first = 0;
+
+            sscanf((const char *)request.out.get.data + grant->offset, "%*s %d", &first);
+            if (verb >= 0)
+                settle(numbers[queue], grant, (enum settle_verb)verb);
+            for (uint32_t k = grant->from; k < grant->to; k++, first++, n--)
+                fates[queue][first] = verb == SETTLE_ACK    ? DONE
+                                      : verb == SETTLE_BURY ? DEAD
+                                                            : GIVABLE;
+        }
+        request_release(&request);
+    }
+}
+
+static void build(void)
+{
+    if (start() < 0)
+        wrong("building: start");
+    for (int q = 0; q < N_QUEUES; q++) {
+        struct all_settings all;
+        struct request request = {.in.make = {.name = names[q], .settings = &all.own}};
+
+        settings_default(&all);
+        all.own.maxsize = 1000 * q;
+        if (run(&request, REQUEST_MAKE, 0, 1) < 0)
+            wrong("building: make");
+        numbers[q] = request.out.make.entry.number;
+        request_release(&request);
+    }
+    for (int q = 0; q < N_QUEUES - 1; q++) {
+        for (int i = 0; i < 20; i++) {
+            if (put(q, (uint8_t)(10 + i % 3), (uint64_t)(i / 3 * 20 + 1), i * 20 + 1, 20) < 0)
+                wrong("building: put");
+        }
+        for (int i = 1; i <= N_ITEMS; i++)
+            fates[q][i] = GIVABLE;
+    }
+    finish(1, GET_STREAM, 30, SETTLE_ACK);
+    finish(1, GET_CLAIM, 5, -1);
+    finish(1, GET_CLAIM, 5, SETTLE_ACK);
+    finish(2, GET_STREAM, 10, SETTLE_ACK);
+    finish(2, GET_CLAIM, 15, SETTLE_BURY);
+    finish(2, GET_CLAIM, 4, SETTLE_NACK);
+    finish(2, GET_STREAM, 7, SETTLE_ACK);
+    finish(2, GET_CLAIM, 3, SETTLE_NACK);
+    finish(3, GET_CLAIM, 100, SETTLE_ACK);
+    finish(3, GET_CLAIM, 20, SETTLE_BURY);
+    service_stop(service);
+    service_free(service);
+}
+
+/* ---- what a child sees ---- */
+
+static uint8_t seen[N_QUEUES][N_ITEMS + 1];
+
+static void check_item(int queue, const char *text, size_t len, enum fate fate)
+{
+    char expected[9200];
+    int n = 0;
+
+    if (sscanf(text, "%*s %d ", &n) != 1 || n < 1 || n > N_ITEMS ||
+        item_text(expected, queue, n) - 1 != len || memcmp(text, expected, len) != 0)
+        wrong("%s gives what was not put: %.60s", names[queue], text);
+    if (fates[queue][n] != fate)
+        wrong("%s %d is given as %d and was %d", names[queue], n, fate, fates[queue][n]);
+    if (seen[queue][n]++)
+        wrong("%s %d is given twice", names[queue], n);
+}
+
+static void take_all(int queue, uint64_t number)
+{
+    for (;;) {
+        struct request request;
+        const char *at, *end;
+
+        if (get(&request, number, GET_STREAM, 100) < 0)
+            wrong("get of %s: %s", names[queue], strerror(-request.status));
+        if (request.out.get.n_grants == 0)
+            return;
+        at = (const char *)request.out.get.data;
+        end = at + request.out.get.len;
+        for (const char *stop; at < end; at = stop + 1) {
+            stop = memchr(at, '\n', (size_t)(end - at));
+            if (!stop)
+                wrong("%s gives half an item", names[queue]);
+            check_item(queue, at, (size_t)(stop - at), GIVABLE);
+        }
+        for (size_t i = 0; i < request.out.get.n_grants; i++)
+            settle(number, &request.out.get.grants[i], SETTLE_ACK);
+        request_release(&request);
+    }
+}
+
+static void look_at_dead(int queue, uint64_t number)
+{
+    uint64_t from = 0;
+
+    do {
+        struct request request = {
+            .in.list = {.states = 1u << ITEM_DEAD, .from = from, .max_items = 1, .bytes = true}};
+
+        if (run(&request, REQUEST_LIST, number, 1) < 0)
+            wrong("list of %s: %s", names[queue], strerror(-request.status));
+        if (request.out.list.n_items == 1) {
+            char *text = strndup((const char *)request.out.list.data, request.out.list.len);
+
+            check_item(queue, text, request.out.list.len, DEAD);
+            free(text);
+        }
+        from = request.out.list.next;
+        request_release(&request);
+    } while (from);
+}
+
+/* What was stored once is not stored again, and the queue works. */
+static void put_again(int queue, uint64_t number)
+{
+    struct request request;
+    uint64_t told = report->n_lines;
+
+    numbers[queue] = number;
+    for (uint8_t session = 10; session < 13 && queue < N_QUEUES - 1; session++) {
+        int rc = put(queue, session, 1, (session - 10) * 20 + 1, 20);
+
+        if (rc < 0)
+            wrong("a put into %s: %s", names[queue], strerror(-rc));
+    }
+    if (get(&request, number, GET_STREAM, 1) < 0)
+        wrong("get of %s: %s", names[queue], strerror(-request.status));
+    if (request.out.get.n_grants > 0 && told == 0)
+        wrong("%s stores again what it had", names[queue]);
+    request_release(&request);
+    if (put(queue, 99, 1, 1, 1) < 0)
+        wrong("%s takes nothing more", names[queue]);
+}
+
+#ifndef FLIPS_WITHOUT_COUNTERS
+static uint64_t n_counted(void)
+{
+    struct store *store = service->options.store;
+    struct store_space space = {0};
+
+    store->ops->space(store, &space);
+    return service->shared.damage.n_rows + space.damaged_rows;
+}
+#endif
+
+static void check_queue(int queue, struct queue *q)
+{
+    uint64_t number = q->record.number;
+    struct queue_state state;
+    unsigned missing = 0;
+
+    take_all(queue, number);
+    look_at_dead(queue, number);
+    for (int n = 1; n <= N_ITEMS; n++)
+        missing += !seen[queue][n] && (fates[queue][n] == GIVABLE || fates[queue][n] == DEAD);
+    queue_state(q, &state);
+    report->lost += missing;
+    if (missing > 0)
+        report->set_aside++;
+    if (missing > 0 && report->n_lines == 0)
+        wrong("%s lacks %u items without a word", names[queue], missing);
+#ifndef FLIPS_WITHOUT_COUNTERS
+    if (state.damaged_items < missing)
+        wrong("%s lacks %u items and counts %llu", names[queue], missing,
+              (unsigned long long)state.damaged_items);
+    if (missing > 0 && n_counted() == 0)
+        wrong("%s lacks %u items and no row is counted", names[queue], missing);
+#endif
+    put_again(queue, number);
+}
+
+/* Its name is free, and what is made under it is empty. */
+static void check_lost(int queue)
+{
+    struct all_settings all;
+    struct request request = {.in.make = {.name = names[queue], .settings = &all.own}}, first;
+
+    settings_default(&all);
+    report->set_aside++;
+    for (int n = 1; n <= N_ITEMS; n++)
+        report->lost += fates[queue][n] == GIVABLE || fates[queue][n] == DEAD;
+    if (report->n_lines == 0)
+        wrong("%s is gone without a word", names[queue]);
+    if (run(&request, REQUEST_MAKE, 0, 1) < 0)
+        wrong("%s cannot be made again: %s", names[queue], strerror(-request.status));
+    if (get(&first, request.out.make.entry.number, GET_STREAM, 1) < 0 || first.out.get.n_grants > 0)
+        wrong("a new %s has items", names[queue]);
+    request_release(&first);
+    request_release(&request);
+}
+
+static void check_store(size_t at)
+{
+    unsigned n_hit = 0;
+
+    int rc = start();
+
+    if (rc < 0) {
+        report->refused = true;
+        if (at >= 2 * PAGE || !strstr(report->line, "backup"))
+            wrong("refused: %s", strerror(-rc));
+        return;
+    }
+    later(HOUR); /* leases and delays end */
+    for (int i = 0; i < N_QUEUES; i++) {
+        struct queue *q = service_find_name(service, names[i]);
+
+        if (q && q->record.number != numbers[i])
+            wrong("%s has another number", names[i]);
+        if (q)
+            check_queue(i, q);
+    }
+    for (int i = 0; i < N_QUEUES; i++) {
+        if (!service_find_name(service, names[i]))
+            check_lost(i);
+    }
+    n_hit = report->set_aside;
+    if (n_hit > 1)
+        wrong("%u queues are hit", n_hit);
+    if (service->failed)
+        wrong("the store failed: %s", strerror(-service->failed));
+    service_stop(service);
+    service_free(service);
+}
+
+/* ---- the bits ---- */
+
+struct kind {
+    const char *name;
+    size_t *at; /* bytes */
+    size_t n, cap;
+    unsigned tried, clean, lost_some, refused, crashed, hung, bad;
+    unsigned long lost;
+};
+
+static void add(struct kind *kind, size_t at)
+{
+    if (kind->n == kind->cap) {
+        kind->cap = kind->cap ? 2 * kind->cap : 1024;
+        kind->at = realloc(kind->at, kind->cap * sizeof(*kind->at));
+    }
+    kind->at[kind->n++] = at;
+}
+
+/* Where in the file a byte of the map lies: in an overflow page, behind its first page. */
+static size_t offset_of(const uint8_t *byte, size_t within)
+{
+    uintptr_t page = ((uintptr_t)byte - within) & ~(uintptr_t)(PAGE - 1);
+    uint64_t pgno;
+
+    memcpy(&pgno, (const void *)page, sizeof(pgno));
+    return pgno * PAGE + ((uintptr_t)byte - page);
+}
+
+/* Each byte of each row's key and value, of a batch its header and some of its data. */
+static void find_fields(MDB_txn *txn, const char *table, struct kind *kind)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    MDB_dbi dbi;
+
+    kind->name = table;
+    if (mdb_dbi_open(txn, table, 0, &dbi) != 0 || mdb_cursor_open(txn, dbi, &cursor) != 0)
+        wrong("no table %s", table);
+    while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+        const uint8_t *row = value.mv_data;
+        size_t n = value.mv_size < 300 ? value.mv_size : 300;
+
+        for (size_t i = 0; i < key.mv_size; i++)
+            add(kind, offset_of((uint8_t *)key.mv_data + i, i));
+        for (size_t i = 0; i < n; i++)
+            add(kind, offset_of(row + i, i));
+    }
+    mdb_cursor_close(cursor);
+}
+
+/* Heads of pages, their tables of places, and the heads of their nodes. */
+static void find_structure(struct kind *kind)
+{
+    kind->name = "structure";
+    for (size_t page = 2 * PAGE; page + PAGE <= image_len; page += PAGE) {
+        uint16_t flags, lower;
+
+        memcpy(&flags, image + page + 10, 2);
+        memcpy(&lower, image + page + 12, 2);
+        if (!(flags & 3) || lower > PAGE)
+            continue;
+        for (size_t i = 0; i < lower; i++)
+            add(kind, page + i);
+        for (size_t i = 16; i + 2 <= lower; i += 2) {
+            uint16_t node;
+
+            memcpy(&node, image + page + i, 2);
+            for (size_t k = 0; k < 8 && node + k < PAGE; k++)
+                add(kind, page + node + k);
+        }
+    }
+}
+
+static void write_image(const uint8_t *bytes)
+{
+    int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    if (fd < 0 || write(fd, bytes, image_len) != (ssize_t)image_len || close(fd) < 0)
+        wrong("%s: %s", file, strerror(errno));
+}
+
+static void flip(struct kind *kind, size_t at, int bit)
+{
+    int status;
+    pid_t pid;
+
+    image[at] ^= (uint8_t)(1 << bit);
+    write_image(image);
+    image[at] ^= (uint8_t)(1 << bit);
+    memset(report, 0, sizeof(*report));
+    pid = fork();
+    if (pid == 0) {
+        alarm(HANG_S);
+        check_store(at);
+        _exit(0);
+    }
+    waitpid(pid, &status, 0);
+    kind->tried++;
+    kind->lost += report->lost;
+    if (status == 0 && report->refused)
+        kind->refused++;
+    else if (status == 0 && report->lost > 0)
+        kind->lost_some++;
+    else if (status == 0)
+        kind->clean++;
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+        kind->hung++;
+    else if (WIFSIGNALED(status) || !report->text[0])
+        kind->crashed++;
+    else
+        kind->bad++;
+    if (status != 0)
+        fprintf(stderr, "# byte %zu (page %zu, %zu) bit %d of %s: status %x: %s; %s\n", at,
+                at / PAGE, at % PAGE, bit, kind->name, status, report->text, report->line);
+}
+
+static void try_some(struct kind *kind, unsigned n)
+{
+    for (unsigned i = 0; i < n && kind->n > 0; i++)
+        flip(kind, kind->at[(size_t)random() % kind->n], (int)(random() % 8));
+}
+
+/* ---- all ---- */
+
+static void read_image(void)
+{
+    struct stat stat;
+    int fd = open(file, O_RDONLY);
+
+    if (fd < 0 || fstat(fd, &stat) < 0)
+        wrong("%s: %s", file, strerror(errno));
+    image_len = (size_t)stat.st_size;
+    image = malloc(image_len);
+    if (read(fd, image, image_len) != (ssize_t)image_len)
+        wrong("%s: %s", file, strerror(errno));
+    close(fd);
+}
+
+static void find_rows(struct kind *kinds, size_t n)
+{
+    static const char *const tables[] = {"meta", "queues", "batches", "marks", "sequences"};
+    MDB_env *env;
+    MDB_txn *txn;
+
+    if (mdb_env_create(&env) != 0 || mdb_env_set_maxdbs(env, 8) != 0 ||
+        mdb_env_open(env, dir, 0, 0600) != 0 || mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0)
+        wrong("%s cannot be looked at", dir);
+    for (size_t i = 0; i < n; i++)
+        find_fields(txn, tables[i], &kinds[i]);
+    mdb_txn_abort(txn);
+    mdb_env_close(env);
+}
+
+static int print(const struct kind *kind)
+{
+    printf("%-10s %6u %6u %9u %6lu %7u %7u %4u %5u\n", kind->name, kind->tried, kind->clean,
+           kind->lost_some, kind->lost, kind->refused, kind->crashed, kind->hung, kind->bad);
+    return kind->crashed + kind->hung + kind->bad > 0;
+}
+
+static void clean_up(void)
+{
+    char command[128];
+
+    snprintf(command, sizeof(command), "rm -rf %s", dir);
+    if (system(command) != 0)
+        fprintf(stderr, "%s is left\n", dir);
+}
+
+/* flips at BYTE BIT: one, to look at. */
+int main(int argc, char **argv)
+{
+    unsigned n = argc > 1 ? (unsigned)atoi(argv[1]) : 10;
+    unsigned seed = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
+    struct kind kinds[8] = {[5] = {.name = "anywhere"}, [6] = {.name = "heads"}};
+    const struct rlimit no_core = {0, 0};
+    int rc = 0;
+
+    setrlimit(RLIMIT_CORE, &no_core);
+    report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    clock_of_ours = (struct clock){mono, wall};
+    log_set_sink("flips", on_log);
+    if (report == MAP_FAILED || !mkdtemp(dir))
+        return 2;
+    snprintf(file, sizeof(file), "%s/data.mdb", dir);
+    build();
+    find_rows(kinds, 5);
+    read_image();
+    for (size_t i = 0; i < image_len; i++)
+        add(&kinds[5], i);
+    for (size_t i = 0; i < 2 * PAGE; i += i % PAGE == 200 ? PAGE - 200 : 1)
+        add(&kinds[6], i);
+    find_structure(&kinds[7]);
+
+    srandom(seed);
+    printf("seed %u, %zu pages\n%-10s %6s %6s %9s %6s %7s %7s %4s %5s\n", seed, image_len / PAGE,
+           "bits of", "tried", "clean", "lost some", "items", "refused", "crashed", "hung",
+           "wrong");
+    for (size_t i = 0; i < 8; i++) {
+        try_some(&kinds[i], n);
+        rc |= print(&kinds[i]);
+        free(kinds[i].at);
+    }
+    free(image);
+    clean_up();
+    return rc;
+}
