@@ -57,6 +57,7 @@ struct config {
     char *mount_path;
     int64_t allow_other, foreground, buffer_total;
     int64_t list;      /* enum config_list */
+    int64_t may_make;  /* enum config_make */
     int64_t log_level; /* enum log_level */
 
     struct all_settings defaults;
@@ -67,6 +68,7 @@ struct config {
 
 enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 enum config_list { CONFIG_LIST_SAFE, CONFIG_LIST_ALL };
+enum config_make { CONFIG_MAKE_OWNER, CONFIG_MAKE_ALL };
 enum config_engine { CONFIG_ENGINE_LMDB, CONFIG_ENGINE_MEMORY, CONFIG_ENGINE_NATS };
 
 /* Defaults; config_fini() gives back what it holds. 0, or -ENOMEM: nothing is held. */

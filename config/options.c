@@ -29,6 +29,8 @@
 static const char *const engines[] = {"lmdb", "memory", "nats", NULL};
 static const char *const tls_versions[] = {"1.2", "1.3", NULL};
 static const char *const lists[] = {[CONFIG_LIST_SAFE] = "safe", [CONFIG_LIST_ALL] = "all", NULL};
+static const char *const makers[] = {
+    [CONFIG_MAKE_OWNER] = "owner", [CONFIG_MAKE_ALL] = "all", NULL};
 static const char *const levels[] = {[LOG_LEVEL_ERROR] = "error",
                                      [LOG_LEVEL_WARNING] = "warning",
                                      [LOG_LEVEL_INFO] = "info",
@@ -133,11 +135,16 @@ const struct option options_table[] = {
      .help = "whether queuefs stays in the foreground and logs to stderr"},
     {"mount", "buffer_total", OPTION_VALUE, AT(buffer_total),
      .rule = {SETTING_SIZE, 4 * KIB, TIB, false, NULL}, .fallback = 256 * MIB,
-     .help = "bytes of all queues not yet acknowledged at which writers wait"},
+     .help = "bytes of all queues, written and not yet acknowledged, at which writers wait; of other "
+             "users each leaves half, and what readers hold is limited to 4 times as much"},
     {"mount", "list", OPTION_VALUE, AT(list),
      .rule = {SETTING_CHOICE, CONFIG_LIST_SAFE, CONFIG_LIST_ALL, false, lists},
      .fallback = CONFIG_LIST_SAFE,
      .help = "whether out, next and claim are listed; safe: no, so that globs take nothing"},
+    {"mount", "may_make", OPTION_VALUE, AT(may_make),
+     .rule = {SETTING_CHOICE, CONFIG_MAKE_OWNER, CONFIG_MAKE_ALL, false, makers},
+     .fallback = CONFIG_MAKE_OWNER,
+     .help = "who makes queues with mkdir, and removes his own: owner (who mounts, and root), all"},
 
     {"", "log", OPTION_SECTION, .inside = "log", .help = "the log"},
     {"log", "level", OPTION_VALUE, AT(log_level),

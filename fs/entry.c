@@ -41,8 +41,8 @@ static void stat_of_root(const struct tree *tree, const struct node *node, struc
         st->st_mode = S_IFREG | (all ? 0222 : 0200);
     } else {
         mount_space(tree->options.mount, &space, &n_queues);
-        /* Everybody may make queues; sticky, so that only their owners remove them. */
-        st->st_mode = S_IFDIR | (all ? 01777 : 0755);
+        /* Where everybody may make queues it is sticky, so that only their owners remove them. */
+        st->st_mode = S_IFDIR | (all && tree->options.all_make ? 01777 : 0755);
         st->st_nlink = 2 + n_queues;
     }
 }

@@ -27,7 +27,7 @@ static int in_open(struct file *file, fuse_req_t req)
 {
     if ((file->flags & O_ACCMODE) == O_RDONLY)
         return -EACCES;
-    return mount_queue_writer_open(file->node->mq, &file->writer);
+    return mount_queue_writer_open(file->node->mq, fuse_req_ctx(req)->uid, &file->writer);
 }
 
 static void in_release(struct file *file)

@@ -11,24 +11,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* So many bytes are fetched for all opens together: more would end the mount, not just the open. */
-#define FETCHED_MAX ((size_t)1 << 30)
-
-static bool reserve(struct file *file, size_t len)
+/* Its bytes are in memory while it is open, and whoever opens it may have so much of them. */
+static int reserve(struct file *file, uid_t uid, size_t len)
 {
-    atomic_size_t *fetched = &file->tree->fetched;
+    struct budget_user *user = budget_user_get(mount_budget(file->tree->options.mount), uid);
 
-    if (atomic_fetch_add(fetched, len) + len > FETCHED_MAX) {
-        atomic_fetch_sub(fetched, len);
-        return false;
+    if (!user)
+        return -ENOMEM;
+    if (!budget_take_all(user, BUDGET_FETCHED, len)) {
+        budget_refused(user);
+        budget_user_unref(user);
+        return -ENOMEM;
     }
-    file->fetched = len;
-    return true;
+    file->payer = user;
+    file->paid_bytes = len;
+    return 0;
 }
 
 static void item_release(struct file *file)
 {
-    atomic_fetch_sub(&file->tree->fetched, file->fetched);
+    if (file->payer)
+        budget_give_back(file->payer, BUDGET_FETCHED, file->paid_bytes);
+    budget_user_unref(file->payer);
+    file->payer = NULL;
 }
 
 static void item_fetched(struct call *call, ssize_t result)
@@ -56,9 +61,10 @@ static void item_fetched(struct call *call, ssize_t result)
 static int fetch(struct file *file, fuse_req_t req, size_t size, uint32_t states)
 {
     struct call *call;
+    int result = reserve(file, fuse_req_ctx(req)->uid, size);
 
-    if (!reserve(file, size))
-        return -ENOMEM;
+    if (result < 0)
+        return result;
     call = call_new(file->tree, req, CALL_ASKS, item_fetched);
     if (!call) {
         file_release(file);

@@ -14,7 +14,7 @@ static int out_open(struct file *file, fuse_req_t req)
     /* So grep -r, cp -r and backups open what they find; they must not empty a queue. */
     if (file->flags & O_NOFOLLOW)
         return -EPERM;
-    return mount_queue_reader_open(file->node->mq,
+    return mount_queue_reader_open(file->node->mq, fuse_req_ctx(req)->uid,
                                    child->kind == NODE_CLAIM ? GET_CLAIM : GET_STREAM, child->limit,
                                    child->timeout_us, &file->reader);
 }

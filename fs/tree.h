@@ -25,6 +25,7 @@ struct tree_options {
     int64_t queue_mode; /* of the queues that mkdir makes */
     int64_t made_us;    /* wall clock, the root's times */
     bool list_all;      /* list out, next and claim too */
+    bool all_make;      /* of allow_other: they make queues too */
     /* The text of a `config` file, malloc'ed; NULL: no memory. */
     char *(*config_print)(const struct all_settings *settings);
     /* Lines written to it: all or nothing; -EINVAL, then *error (malloc'ed) says what is wrong. */
@@ -38,7 +39,6 @@ struct tree {
     struct spin spin;
     struct closes closes;
     struct limit limit;         /* on how long a request may wait */
-    atomic_size_t fetched;      /* bytes of items that are open, see item.c */
     pthread_mutex_t files_lock; /* above what it guards */
     TAILQ_HEAD(, file) files;   /* all that are open */
 };
@@ -81,7 +81,8 @@ struct file {
     struct lister *lister; /* the same; owned, NULL: not yet */
     char *text;            /* stats, config, an item: what a reader sees; owned */
     size_t text_len;
-    size_t fetched;         /* an item: what it has of tree.fetched */
+    struct budget_user *payer; /* an item: whose budget its bytes are of; a reference */
+    size_t paid_bytes;
     TAILQ_ENTRY(file) link; /* tree.files_lock */
 };
 

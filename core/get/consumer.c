@@ -56,6 +56,7 @@ void consumer_free(struct consumer *c)
     pool_fini(&c->pool);
     claims_free(c->claims);
     ack_queue_fini(&c->acks);
+    budget_user_unref(c->taker);
     free(c);
 }
 
@@ -65,13 +66,15 @@ void consumer_set_peer(struct consumer *c, struct consumer *peer)
     peer->peer = c;
 }
 
-int reader_new(struct consumer *c, uint64_t limit, int64_t timeout_us, struct reader **reader)
+int reader_new(struct consumer *c, struct budget_user *user, uint64_t limit, int64_t timeout_us,
+               struct reader **reader)
 {
     struct reader *r = calloc(1, sizeof(*r));
 
     if (!r)
         return -ENOMEM;
     r->consumer = c;
+    r->user = budget_user_ref(user);
     r->left = limit;
     r->timeout_us = timeout_us;
     TAILQ_INSERT_TAIL(&c->readers, r, link);

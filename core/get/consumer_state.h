@@ -47,6 +47,7 @@
 struct portion {
     atomic_uint refs;
     size_t len;
+    size_t cost; /* bytes of memory that it holds, of all its chunks */
     struct iovec iov[CUT_PIECES_MAX];
     size_t n_iov;
     struct chunk *chunks[CUT_PIECES_MAX];
@@ -58,6 +59,8 @@ struct portion {
 
 struct reader {
     struct consumer *consumer;
+    struct budget_user *user; /* a reference */
+    size_t held_bytes;        /* of his budget: what `last` and `partial` cost */
     TAILQ_ENTRY(reader) link;
     uint64_t left; /* items until the end of file, or READER_UNLIMITED */
     int64_t timeout_us;
@@ -114,6 +117,7 @@ struct consumer {
     int64_t review_us;      /* no deadline of a parked op is earlier */
 
     /* Fetching. */
+    struct budget_user *taker; /* who was given something last; a reference, or NULL */
     struct chunk *get; /* the one GET that is in flight or waits to be sent again; or NULL */
     int64_t get_retry_us;
     struct backoff backoff;

@@ -114,6 +114,45 @@ static void get_fill(struct consumer *c, struct request *get, int64_t now_us)
     get->in.get.arm = demand.arm;
 }
 
+/* ---- for whom ---- */
+
+/* What the answer needs is known when it is there. */
+static size_t bytes_at_most(const struct consumer *c, const struct request *get)
+{
+    size_t item = (size_t)c->options.settings->own.max_item_size;
+
+    return get->in.get.max_bytes > item ? get->in.get.max_bytes : item;
+}
+
+/* One of those who wait pays, whoever may; ahead of a stream who reads it. False: none may. */
+static bool pay(struct consumer *c, struct chunk *chunk)
+{
+    size_t bytes = bytes_at_most(c, &chunk->request), n = 0;
+    struct budget_user *last = NULL;
+    const struct op *op;
+
+    if (c->waiting.n == 0)
+        return c->taker && chunk_pay(chunk, c->taker, bytes);
+    TAILQ_FOREACH (op, &c->waiting.ops, link) {
+        struct budget_user *user = ((const struct reader *)op->subject)->user;
+
+        if (user != last && chunk_pay(chunk, user, bytes))
+            return true;
+        last = user;
+        if (n++ == FETCH_WAITERS)
+            break;
+    }
+    return false;
+}
+
+/* Nobody may have more until something is given back. */
+static void hold_off(struct consumer *c, int64_t now_us)
+{
+    c->streaming = false;
+    c->fault = c->waiting.n > 0 ? -ENOBUFS : c->fault;
+    c->get_retry_us = now_us + backoff_next(&c->backoff);
+}
+
 /* ---- when ---- */
 
 static bool wanted(const struct consumer *c)
@@ -142,6 +181,11 @@ static void send_get(struct consumer *c, int64_t now_us, struct effects *effects
     }
     chunk->request = request_of(c, REQUEST_GET);
     get_fill(c, &chunk->request, now_us);
+    if (!pay(c, chunk)) {
+        chunk_unref(chunk);
+        hold_off(c, now_us);
+        return;
+    }
     chunk->serial = ++c->serial;
     chunk->changes = c->changes;
     chunk->sent_us = chunk->request.sent_us = now_us;
@@ -246,6 +290,7 @@ static void get_brought(struct consumer *c, struct chunk *chunk, int64_t now_us)
     histogram_add(&c->counters.latency, now_us - chunk->sent_us, 1);
     c->armed = false;
     c->arrived_us = c->touched_us = now_us;
+    chunk_pay_answer(chunk);
     pool_add(&c->pool, chunk);
     if (c->discard || c->ended)
         consumer_return_pool(c, now_us);

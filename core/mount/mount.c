@@ -27,11 +27,11 @@ int mount_new(const struct mount_options *options, struct mount **mount)
     m->link_info = options->link_info;
     m->link_arg = options->link_arg;
     m->own_service = options->own_service;
-    m->budget.limit_bytes = options->buffer_total;
     if (mount_wanted_init(m, options->queues, options->n_queues))
         goto free_mount;
     if (ticker_new(m->clock, &m->ticker))
         goto free_mount;
+    budget_init(&m->budget, options->buffer_total, options->by_uid, options->owner);
     mount_lists_init(m);
     op_list_init(&m->ops);
     pthread_mutex_init(&m->lock, NULL);
@@ -61,8 +61,14 @@ void mount_free(struct mount *m)
     mount_lists_fini(m);
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);
+    budget_fini(&m->budget);
     free(m->queues);
     free(m);
+}
+
+struct budget *mount_budget(struct mount *m)
+{
+    return &m->budget;
 }
 
 struct ticker *mount_ticker(struct mount *m)

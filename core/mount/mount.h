@@ -38,7 +38,9 @@ struct mount_options {
     struct backend *backend;
     const struct clock *clock;
     struct producer_id id; /* random: this life of the mount */
-    int64_t buffer_total;
+    int64_t buffer_total;  /* what follows from it: budget.h */
+    bool by_uid;           /* users other than `owner` and root are let in */
+    uid_t owner;
     int64_t timeout_us; /* service.timeout */
     int64_t silence_us; /* so long a silent service is waited for (service_call.h); 0: a second */
     struct all_settings defaults; /* of queues not listed, and of those that mkdir makes */
@@ -73,6 +75,9 @@ void mount_stop(struct mount *mount, int64_t timeout_us, struct mount_rest *rest
 
 /* After mount_stop and after the backend answers no more. Takes NULL. */
 void mount_free(struct mount *mount);
+
+/* What its users hold, and may. */
+struct budget *mount_budget(struct mount *mount);
 
 /* The mount's deadlines, for those of others too, none of which may be armed at mount_free(). */
 struct ticker *mount_ticker(struct mount *mount);
@@ -116,8 +121,8 @@ void mount_queue_purge(struct mount_queue *mq, struct op *op);
 
 /* ---- puts: producer.h says what each does ---- */
 
-/* -ENOENT, -ESHUTDOWN, -ENOMEM. */
-int mount_queue_writer_open(struct mount_queue *mq, struct writer **writer);
+/* What is written is this user's (budget.h). -ENOENT, -ESHUTDOWN, -ENOMEM. */
+int mount_queue_writer_open(struct mount_queue *mq, uid_t uid, struct writer **writer);
 /* Whether some open of this queue has an unfinished item, which its last close would end. */
 bool mount_queue_unfinished(struct mount_queue *mq);
 void mount_queue_write(struct mount_queue *mq, struct writer *w, struct op *op);
@@ -133,7 +138,7 @@ bool mount_queue_writer_poll(struct mount_queue *mq, struct writer *w, struct op
 
 /* GET_STREAM: out, next. GET_CLAIM: claim; what it gives are ids, a line each, of items that are
  * held from then on (below). */
-int mount_queue_reader_open(struct mount_queue *mq, enum get_kind kind, uint64_t limit,
+int mount_queue_reader_open(struct mount_queue *mq, uid_t uid, enum get_kind kind, uint64_t limit,
                             int64_t timeout_us, struct reader **reader);
 void mount_queue_read(struct mount_queue *mq, struct reader *r, struct op *op);
 void mount_queue_peek(struct mount_queue *mq, struct reader *r, struct op *op);

@@ -216,7 +216,6 @@ int mount_queue_activate_locked(struct mount_queue *mq)
 {
     struct producer_options put = {
         .id = mq->mount->id,
-        .budget = &mq->mount->budget,
         .settings = &mq->settings,
         .state = &mq->state,
         .put_done = put_done,

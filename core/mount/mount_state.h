@@ -6,6 +6,7 @@
  *   mount_queue*.c     one queue
  *   catalog.c          all of them
  *   presets.c          those of the settings file
+ *   trim.c             memory that nobody needs any more
  *   sync.c             SYNC and WATCH: what the service tells
  *   service_call.c     ops that ask the service
  *   change.c, items.c  which ones there are
@@ -81,7 +82,8 @@ struct mount {
     size_t n_queues;
     void (*link_info)(void *arg, struct link_info *info);
     void *link_arg;
-    struct buffer_budget budget;
+    struct budget budget;
+    int64_t high_bytes;       /* the ticker's: what was used at most since memory was given back */
     atomic_size_t kept_bytes; /* of held items: claims.h */
     struct ticker *ticker;
     struct ticker_entry sync_tick, watch_tick, call_tick;
@@ -239,6 +241,11 @@ void mount_provide(struct mount *mount);
 
 /* Make those that were not made yet, at the first whole list and with each one after it. */
 void mount_make_missing(struct mount *mount);
+
+/* ---- trim.c ---- */
+
+/* Memory that was used and is free goes back to the system, where it is worth it. Every second. */
+void mount_trim(struct mount *mount);
 
 /* ---- sync.c ---- */
 

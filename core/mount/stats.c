@@ -35,6 +35,7 @@ static void add_put(struct producer_counters *to, const struct producer_counters
     to->batch_items += from->batch_items;
     to->put_errors += from->put_errors;
     to->retries += from->retries;
+    to->room_waits += from->room_waits;
     to->duplicates += from->duplicates;
     to->buffered_items += from->buffered_items;
     to->buffered_bytes += from->buffered_bytes;
@@ -138,9 +139,25 @@ static void print_mount_part(FILE *out, const struct stats *stats)
     print_count(out, "retries", put->retries + stats->retries);
     print_count(out, "duplicates", put->duplicates);
     print_count(out, "acks_late", get->acks_late);
+    print_count(out, "room_waits", put->room_waits);
     print_count(out, "waiting", get->waiting);
     print_latency(out, "put", &put->latency);
     print_latency(out, "get", &get->latency);
+}
+
+/* What users hold of the mount's memory: budget.h. */
+static void print_budget(FILE *out, const struct budget *budget)
+{
+    static const char *const names[BUDGET_KINDS] = {
+        [BUDGET_BUFFERED] = "held_buffered_bytes",
+        [BUDGET_FLOOR] = "held_floor_bytes",
+        [BUDGET_PARKED] = "held_parked_bytes",
+        [BUDGET_FETCHED] = "held_fetched_bytes",
+    };
+
+    for (int kind = 0; kind < BUDGET_KINDS; kind++)
+        print_count(out, names[kind], (uint64_t)atomic_load(&budget->used_bytes[kind]));
+    print_count(out, "refused_by_limit", atomic_load(&budget->n_refused));
 }
 
 #define PRINT(name, shown) print_count(out, shown, state->name);
@@ -193,6 +210,7 @@ static void print_root_part(FILE *out, struct mount *m, const struct stats *stat
     mount_space(m, &space, &n_queues);
     print_count(out, "queues", stats->n_queues);
     print_count(out, "damaged_rows", space.damaged_rows);
+    print_budget(out, &m->budget);
 }
 
 static char *print_stats(struct mount *m, const struct stats *stats, bool root)

@@ -17,6 +17,7 @@ static void watch_done(struct request *request);
 static void sync_due(struct ticker_entry *entry, int64_t now_us)
 {
     (void)now_us;
+    mount_trim(entry->owner);
     mount_sync(entry->owner);
 }
 

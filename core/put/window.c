@@ -27,7 +27,7 @@
 static void put_free(struct producer *p, struct put *put)
 {
     if (put->slice.batch) {
-        producer_unreserve(p, put->slice.view.len);
+        shares_give_back(p, put->slice.view.len);
         batcher_done(&p->batcher, &put->slice);
     }
     TAILQ_REMOVE(&p->puts, put, link);
@@ -129,7 +129,7 @@ static int filter(struct producer *p, struct put *put, size_t max, uint32_t *n_d
     error = batcher_filter(&p->batcher, &put->slice, n_stored, max, n_dropped);
     if (error)
         return error;
-    producer_unreserve(p, len - put->slice.view.len);
+    shares_give_back(p, len - put->slice.view.len);
     *n_dropped -= n_stored;
     return 0;
 }
@@ -331,8 +331,6 @@ static void answered(struct producer *p, struct put *put, int64_t now_us, struct
 static void failed(struct producer *p, struct put *put, int error, int64_t now_us,
                    struct effects *effects)
 {
-    struct op *op, *next;
-
     probe_until(p, put);
     back_off(p, now_us);
     count_failed(p, put);
@@ -341,10 +339,8 @@ static void failed(struct producer *p, struct put *put, int error, int64_t now_u
     else
         producer_fail_waiters(p, put->slice.base, error, effects);
     p->failing = error;
-    if (error != -ENOSPC)
-        return;
-    TAILQ_FOREACH_SAFE (op, &p->parked.ops, link, next)
-        producer_write_end(p, op, error, now_us, effects);
+    if (error == -ENOSPC)
+        producer_end_parked(p, error, now_us, effects);
 }
 
 static void refused(struct producer *p, struct put *put, int error, int64_t now_us)

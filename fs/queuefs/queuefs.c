@@ -129,6 +129,8 @@ static int make_mount(struct program *program)
         .backend = backing_backend(&program->backing),
         .clock = &clock_system,
         .buffer_total = config->buffer_total,
+        .by_uid = config->allow_other,
+        .owner = getuid(),
         .timeout_us = config->timeout_us,
         .defaults = config->defaults,
         .queues = queues,
@@ -185,6 +187,7 @@ static void make_tree(struct program *program)
         .queue_mode = config->defaults.own.mode,
         .made_us = clock_system.wall_us(&clock_system),
         .list_all = config->list == CONFIG_LIST_ALL,
+        .all_make = config->may_make == CONFIG_MAKE_ALL,
         .config_print = config_queue_print,
         .config_parse = config_queue_parse,
     };

@@ -15,11 +15,11 @@ def other_user():
     return pwd.getpwnam("nobody")
 
 
-def shared(t):
+def shared(t, may_make="owner"):
     """A mount that other users reach, with the queue `jobs` of mode 0600."""
     user = other_user()
     os.chmod(t.directory, 0o755)
-    m = t.mount("mount: {allow_other: true}\n")
+    m = t.mount("mount: {allow_other: true, may_make: %s}\n" % may_make)
     m.mkdir("jobs")
     return m, user
 
@@ -71,7 +71,7 @@ def test_a_new_queue_is_its_makers_and_nobody_elses(t):
             fails(errno.EACCES, os.listdir, m.at("jobs", name))
         for name in ("in", "purge", "config", "flush"):
             fails(errno.EACCES, writes, m.at("jobs", name))
-        fails(errno.EPERM, os.rmdir, m.at("jobs"))  # the root is sticky, as /tmp
+        fails(errno.EACCES, os.rmdir, m.at("jobs"))
         fails(errno.EPERM, os.chmod, m.at("jobs"), 0o666)
 
     as_user(user, body)
@@ -151,8 +151,17 @@ def test_another_user_gets_to_no_item(t):
     equal(os.listdir(m.at("jobs/leased")), [item], "leased")
 
 
-def test_mkdir_as_another_user_makes_it_theirs(t):
+def test_only_who_mounts_makes_queues(t):
     m, user = shared(t)
+    equal(stat.S_IMODE(os.stat(m.path).st_mode), 0o755, "mode")
+    as_user(user, lambda: fails(errno.EACCES, os.mkdir, m.at("theirs")))
+    equal("theirs" in os.listdir(m.path), False, "whether it is there")
+
+
+def test_mkdir_as_another_user_makes_it_theirs(t):
+    m, user = shared(t, "all")
+    equal(stat.S_IMODE(os.stat(m.path).st_mode), 0o1777, "mode")
+    as_user(user, lambda: fails(errno.EPERM, os.rmdir, m.at("jobs")))  # sticky, as /tmp
     try:
         as_user(user, lambda: os.mkdir(m.at("theirs")))
     except AssertionError as error:

@@ -307,7 +307,7 @@ void rig_put(struct mount_rig *rig, const char *text)
     struct rig_call call;
     struct writer *w;
 
-    cr_assert_eq(mount_queue_writer_open(rig->mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(rig->mq, 0, &w), 0);
     call_init(&call);
     call.op.data = (const uint8_t *)text;
     call.op.len = strlen(text);

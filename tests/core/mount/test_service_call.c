@@ -96,7 +96,7 @@ static void expect_heard(enum request_kind kind, int status, bool heard)
     struct reader *r;
 
     open_asking(&rig, &first);
-    cr_assert_eq(mount_queue_reader_open(rig.mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(rig.mq, 0, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call_init(&read);
     read.op.len = 100;
     if (kind == REQUEST_GET)
