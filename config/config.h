@@ -30,7 +30,7 @@ struct config_tls {
 struct config_queue {
     char name[QUEUE_NAME_MAX + 1];
     struct all_settings settings;
-    uint64_t given; /* bit i: row i of settings_table stands in the file for it or in defaults */
+    uint64_t given; /* setting_bit() of those that stand in the file for it or in defaults */
 };
 
 struct config {
@@ -97,11 +97,13 @@ int config_print(const struct config *config, FILE *out);
 char *config_queue_print(const struct all_settings *settings);
 
 /*
- * Apply `key: value` lines over *settings: all or nothing. 0, -EINVAL or -ENOMEM; then *error is
- * one line naming line, column, key and what is allowed (malloc'ed; NULL: out of memory). An owner
- * given by name asks the name service, which may block.
+ * Apply `key: value` lines over *settings: all or nothing; *fields: setting_bit() of those that
+ * stand there. 0, -EINVAL or -ENOMEM; then *error is one line naming line, column, key and what is
+ * allowed (malloc'ed; NULL: out of memory). An owner given by name asks the name service, which may
+ * block.
  */
-int config_queue_parse(const char *text, size_t len, struct all_settings *settings, char **error);
+int config_queue_parse(const char *text, size_t len, struct all_settings *settings,
+                       uint64_t *fields, char **error);
 
 /* An address from the command line. NULL: good; else what is wrong and what is allowed (static). */
 const char *config_service_address_check(const char *address);

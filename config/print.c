@@ -54,7 +54,7 @@ static void texts_print(const struct config *config, const struct option *row, i
 static bool has_value(const struct setting *row, uint64_t given)
 {
     bool who = row->type == SETTING_USER || row->type == SETTING_GROUP;
-    return !who || (given >> (row - settings_table) & 1);
+    return !who || (given & setting_bit(row)) != 0;
 }
 
 static void settings_print(const struct all_settings *settings, uint64_t given, int indent,

@@ -37,7 +37,7 @@ enum request_kind {
     REQUEST_SETTLE, /* end or prolong leases */
     REQUEST_MAKE,   /* make a queue */
     REQUEST_REMOVE, /* remove an empty queue */
-    REQUEST_SET,    /* replace a queue's own settings */
+    REQUEST_SET,    /* change some of a queue's own settings */
     REQUEST_PURGE,  /* remove all ready items */
     REQUEST_LIST,   /* look at items */
     REQUEST_KINDS
@@ -162,6 +162,7 @@ struct request {
         } make;
         struct {
             const struct queue_settings *settings;
+            uint64_t fields; /* which of them are to be set, of SETTINGS_OWN; the rest stays */
         } set;
         struct {
             uint32_t states;    /* of what items: 1 << enum item_state, or'ed; DONE is none */

@@ -28,8 +28,10 @@ struct tree_options {
     bool all_make;      /* of allow_other: they make queues too */
     /* The text of a `config` file, malloc'ed; NULL: no memory. */
     char *(*config_print)(const struct all_settings *settings);
-    /* Lines written to it: all or nothing; -EINVAL, then *error (malloc'ed) says what is wrong. */
-    int (*config_parse)(const char *text, size_t len, struct all_settings *settings, char **error);
+    /* Lines written to it, over what is there: all or nothing; *fields: which ones. -EINVAL, then
+     * *error (malloc'ed) says what is wrong. */
+    int (*config_parse)(const char *text, size_t len, struct all_settings *settings,
+                        uint64_t *fields, char **error);
 };
 
 struct tree {

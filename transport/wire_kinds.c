@@ -460,13 +460,19 @@ static int get_make(struct wire_in *in, struct wire_request *decoded)
 
 static void put_set(struct wire_out *out, const struct request *request)
 {
+    put_u64(out, request->in.set.fields);
     wire_put_settings(out, request->in.set.settings);
 }
 
+/* What is not to be set is not looked at, here or by the service, which judges the whole. */
 static int get_set(struct wire_in *in, struct wire_request *decoded)
 {
-    decoded->request.in.set.settings = &decoded->settings;
-    return wire_get_settings(in, &decoded->settings);
+    struct request *request = &decoded->request;
+
+    request->in.set.fields = get_u64(in);
+    request->in.set.settings = &decoded->settings;
+    wire_get_values(in, &decoded->settings);
+    return in->bad || (request->in.set.fields & ~SETTINGS_OWN) == 0 ? 0 : -EINVAL;
 }
 
 static size_t made_size(const struct request *request)
@@ -640,7 +646,8 @@ const struct wire_kind wire_kinds[REQUEST_KINDS + 1] = {
     [REQUEST_MAKE] = {{2 + WIRE_SETTINGS, name_size, put_make, get_make},
                       {0, made_size, put_made, get_made}},
     [REQUEST_REMOVE] = {{0}, {0}},
-    [REQUEST_SET] = {{WIRE_SETTINGS, NULL, put_set, get_set}, {0, made_size, put_made, get_made}},
+    [REQUEST_SET] = {{8 + WIRE_SETTINGS, NULL, put_set, get_set},
+                     {0, made_size, put_made, get_made}},
     [REQUEST_PURGE] = {{0}, {8, NULL, put_purged, get_purged}, .always = true},
     [REQUEST_LIST] = {{28, NULL, put_query, get_query},
                       {24, list_size, put_list, get_list},

@@ -13,13 +13,19 @@ void wire_put_settings(struct wire_out *out, const struct queue_settings *settin
         put_i64(out, values[i]);
 }
 
-int wire_get_settings(struct wire_in *in, struct queue_settings *settings)
+void wire_get_values(struct wire_in *in, struct queue_settings *settings)
 {
     int64_t *values = (int64_t *)settings;
-    const struct setting *at_fault;
 
     for (size_t i = 0; i < QUEUE_N_SETTINGS; i++)
         values[i] = get_i64(in);
+}
+
+int wire_get_settings(struct wire_in *in, struct queue_settings *settings)
+{
+    const struct setting *at_fault;
+
+    wire_get_values(in, settings);
     return in->bad ? 0 : queue_settings_check(settings, &at_fault);
 }
 

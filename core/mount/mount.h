@@ -31,7 +31,7 @@ struct link_info {
 struct preset {
     char name[QUEUE_NAME_MAX + 1];
     struct all_settings settings;
-    uint64_t given; /* bit i: row i of settings_table stands in the file */
+    uint64_t given; /* setting_bit() of those that stand in the file */
 };
 
 struct mount_options {
@@ -114,9 +114,11 @@ void mount_make_queue(struct mount *mount, const char *name, int64_t mode, int64
                       int64_t group, struct op *op);
 /* rmdir: -ENOTEMPTY also for what is buffered here, -EBUSY never. */
 void mount_remove_queue(struct mount *mount, struct mount_queue *mq, struct op *op);
-/* chmod, chown, config: own settings are stored by the service; then the mount's take effect.
- * -EINVAL with nothing changed. */
-void mount_queue_set(struct mount_queue *mq, const struct all_settings *settings, struct op *op);
+/* chmod, chown, config: those of `fields` (core/settings.h) are set. The queue's own are stored by
+ * the service, over what it has by then; then the mount's take effect. -EINVAL with nothing
+ * changed. */
+void mount_queue_set(struct mount_queue *mq, const struct all_settings *settings, uint64_t fields,
+                     struct op *op);
 void mount_queue_purge(struct mount_queue *mq, struct op *op);
 
 /* ---- puts: producer.h says what each does ---- */

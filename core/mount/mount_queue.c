@@ -457,13 +457,13 @@ void mount_queue_settle_locked(struct mount_queue *mq, const struct queue_entry 
     pthread_mutex_unlock(&mq->lock);
 }
 
-void mount_queue_apply(struct mount_queue *mq, const struct all_settings *settings)
+void mount_queue_apply(struct mount_queue *mq, const struct all_settings *settings, uint64_t fields)
 {
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
     mount_queue_enter(mq, &effects);
-    mq->settings.mount = settings->mount;
+    settings_merge(&mq->settings, settings, fields & ~SETTINGS_OWN);
     wake_locked(mq, EVENT_READY | EVENT_ROOM, false, now_us, &effects);
     mount_queue_leave(mq, &effects, now_us);
 }

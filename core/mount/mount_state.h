@@ -188,7 +188,8 @@ bool mount_queue_idle(struct mount_queue *mq, bool gets);
 void mount_queue_close(struct mount_queue *mq);
 
 /* Its own settings are stored: the mount's take effect. */
-void mount_queue_apply(struct mount_queue *mq, const struct all_settings *settings);
+void mount_queue_apply(struct mount_queue *mq, const struct all_settings *settings,
+                       uint64_t fields);
 
 /*
  * Entry and exit of every call that uses producer and consumers: lock, call the logic, which

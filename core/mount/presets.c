@@ -102,7 +102,7 @@ static void warn_differences(const struct preset *configured, const struct queue
         const struct setting *row = &settings_table[i];
         int64_t here = *setting_value(row, &ours), there = *setting_value(row, &theirs);
 
-        if (row->whose == SETTING_OWN && configured->given >> i & 1 && here != there)
+        if (row->whose == SETTING_OWN && configured->given & setting_bit(row) && here != there)
             log_warning("queue %s: %s is %lld at the service, %lld in the settings file; the "
                         "service's holds",
                         entry->name, row->key, (long long)there, (long long)here);

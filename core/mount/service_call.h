@@ -39,6 +39,7 @@ struct service_call {
         struct {
             char name[QUEUE_NAME_MAX + 1];
             struct all_settings settings;
+            uint64_t fields; /* which of them are to be set */
         };
         struct {
             struct item_answer answer;

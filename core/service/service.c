@@ -230,16 +230,15 @@ void service_free(struct service *s)
     store->ops->close(store);
 }
 
-int service_ensure_queue(struct service *s, const char *name, const struct queue_settings *settings)
+int service_ensure_queue(struct service *s, const char *name, const struct queue_settings *settings,
+                         uint64_t fields)
 {
     struct queue *q = service_find_name(s, name);
 
     assert(!s->started);
     if (!q)
         return service_make_queue(s, name, settings, &q);
-    if (memcmp(&q->record.settings, settings, sizeof(*settings)) == 0)
-        return 0;
-    return service_set_queue(s, q, settings);
+    return service_set_queue(s, q, settings, fields & SETTINGS_OWN);
 }
 
 /* ---- the thread ---- */

@@ -27,11 +27,12 @@ struct service_options {
 int service_new(const struct service_options *options, struct service **service);
 
 /*
- * Make the queue if it is not there, give it these own settings if it is: what `queues:` in the
- * service's file says. Before service_start() only. 0, -EINVAL, or of the store.
+ * Make the queue if it is not there, with these own settings; give it those of `fields` if it is:
+ * what `queues:` in the service's file says. Before service_start() only. 0, -EINVAL, or of the
+ * store.
  */
 int service_ensure_queue(struct service *service, const char *name,
-                         const struct queue_settings *settings);
+                         const struct queue_settings *settings, uint64_t fields);
 
 int service_start(struct service *service); /* its thread; after the last fork */
 

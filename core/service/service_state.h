@@ -156,7 +156,9 @@ void service_set(struct service *s, struct reply *reply);
 /* 0, -EINVAL, -ENOMEM, or of service_commit(). */
 int service_make_queue(struct service *s, const char *name, const struct queue_settings *settings,
                        struct queue **queue);
-int service_set_queue(struct service *s, struct queue *q, const struct queue_settings *settings);
+/* Those of `fields`, over what it has, which is judged as a whole. */
+int service_set_queue(struct service *s, struct queue *q, const struct queue_settings *settings,
+                      uint64_t fields);
 
 /* ---- sync.c ---- */
 

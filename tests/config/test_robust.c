@@ -45,7 +45,8 @@ static int feed(const char *text, size_t len)
     free(error);
     config_fini(&config);
     settings_default(&settings);
-    config_queue_parse(text, len, &settings, &error);
+    uint64_t fields;
+    config_queue_parse(text, len, &settings, &fields, &error);
     free(error);
     return result;
 }

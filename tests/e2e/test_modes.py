@@ -24,13 +24,13 @@ def shared(t, may_make="owner"):
     return m, user
 
 
-def as_user(user, function):
+def as_user(user, function, groups=()):
     """Run function in a child that is this user; its failure is ours."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            os.setgroups([])
+            os.setgroups(list(groups))
             os.setgid(user.pw_gid)
             os.setuid(user.pw_uid)
             function()
@@ -203,6 +203,40 @@ def test_mode_by_config(t):
     m.configure("jobs", mode="0600")
     as_user(user, lambda: fails(errno.EACCES, writes, m.at("jobs/in")))
     equal(m.get("jobs"), b"x\n")
+
+
+def test_only_root_gives_a_queue_away(t):
+    m, user = shared(t)
+    os.chown(m.at("jobs"), user.pw_uid, user.pw_gid)
+    before = m.out("cat jobs/config")
+
+    def writes_owner():
+        config = m.at("jobs/config")
+        fails(errno.EPERM, writes, config, b"owner: 0\n")
+        fails(errno.EPERM, writes, config, b"mode: 0640\ngroup: 0\n")
+        fails(errno.EPERM, os.chown, m.at("jobs"), 0, -1)
+        fails(errno.EPERM, os.chown, m.at("jobs"), -1, 0)
+        equal(writes(config, before), len(before))
+        writes(config, b"mode: 0644\ngroup: %d\n" % user.pw_gid)
+
+    as_user(user, writes_owner)
+    m.says("only root may give a queue to another user")
+    status = os.stat(m.at("jobs"))
+    equal((status.st_uid, status.st_gid), (user.pw_uid, user.pw_gid), "owner")
+    equal(status.st_mode & 0o666, 0o644, "mode")
+    writes(m.at("jobs/config"), b"owner: 0\n")
+    equal(os.stat(m.at("jobs")).st_uid, 0, "owner")
+
+
+def test_the_owner_gives_it_to_a_group_of_its_own(t):
+    m, user = shared(t)
+    os.chown(m.at("jobs"), user.pw_uid, user.pw_gid)
+
+    def gives():
+        writes(m.at("jobs/config"), b"group: 4242\n")
+
+    as_user(user, gives, groups=[4242])
+    equal(os.stat(m.at("jobs")).st_gid, 4242, "group")
 
 
 def test_modes_of_the_files_follow_the_queue(t):

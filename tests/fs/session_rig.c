@@ -33,7 +33,8 @@ static char *print_nothing(const struct all_settings *settings)
     return asprintf(&text, "maxsize: %lld\n", (long long)settings->own.maxsize) < 0 ? NULL : text;
 }
 
-static int parse_maxsize(const char *text, size_t len, struct all_settings *settings, char **error)
+static int parse_maxsize(const char *text, size_t len, struct all_settings *settings,
+                         uint64_t *fields, char **error)
 {
     long long maxsize;
     char line[64];
@@ -45,6 +46,7 @@ static int parse_maxsize(const char *text, size_t len, struct all_settings *sett
         return -EINVAL;
     }
     settings->own.maxsize = maxsize;
+    *fields = setting_bit(setting_find("maxsize"));
     return 0;
 }
 

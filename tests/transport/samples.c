@@ -128,6 +128,7 @@ void sample_request(struct request *request, enum request_kind kind)
         break;
     case REQUEST_SET:
         request->in.set.settings = &settings;
+        request->in.set.fields = SETTINGS_OWN - 1;
         break;
     case REQUEST_LIST:
         request->in.list.states = 1 << ITEM_READY | 1 << ITEM_DELAYED | 1 << ITEM_DEAD;
@@ -249,7 +250,8 @@ bool sample_same_request(const struct request *a, const struct request *b)
                a->in.make.may_exist == b->in.make.may_exist &&
                memcmp(a->in.make.settings, b->in.make.settings, sizeof(settings)) == 0;
     case REQUEST_SET:
-        return memcmp(a->in.set.settings, b->in.set.settings, sizeof(settings)) == 0;
+        return a->in.set.fields == b->in.set.fields &&
+               memcmp(a->in.set.settings, b->in.set.settings, sizeof(settings)) == 0;
     case REQUEST_LIST:
         return a->in.list.states == b->in.list.states && a->in.list.from == b->in.list.from &&
                a->in.list.to == b->in.list.to && a->in.list.max_items == b->in.list.max_items &&

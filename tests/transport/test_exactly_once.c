@@ -198,7 +198,7 @@ static void set_maxsize(struct mount_queue *mq, int64_t maxsize)
         mount_queue_info(mq, &info);
         info.settings.own.maxsize = maxsize;
         wait_init(&wait);
-        mount_queue_set(mq, &info.settings, &wait.op);
+        mount_queue_set(mq, &info.settings, UINT64_MAX, &wait.op);
     } while (wait_end(&wait) != 0);
 }
 

@@ -311,12 +311,24 @@ Test(wire_limits, names_that_are_not_allowed_are_einval)
 
 Test(wire_limits, settings_that_are_not_allowed_are_einval)
 {
+    const size_t settings = AT_BODY + 2 + strlen("a-new_Queue9");
+    struct frame frame = sample_frame(REQUEST_MAKE);
+
+    frame_put64(&frame, settings + 16, 3);
+    cr_assert_eq(decode_request(&frame), -EINVAL);
+    frame_put64(&frame, settings + 16, UINT64_MAX);
+    cr_assert_eq(decode_request(&frame), -EINVAL);
+    free(frame.bytes);
+}
+
+Test(wire_limits, fields_that_are_not_the_queues_own_are_einval)
+{
     struct frame frame = sample_frame(REQUEST_SET);
 
-    frame_put64(&frame, AT_BODY + 16, 3);
+    frame_put64(&frame, AT_BODY, SETTINGS_OWN + 1);
     cr_assert_eq(decode_request(&frame), -EINVAL);
-    frame_put64(&frame, AT_BODY + 16, UINT64_MAX);
-    cr_assert_eq(decode_request(&frame), -EINVAL);
+    frame_put64(&frame, AT_BODY, SETTINGS_OWN);
+    cr_assert_eq(decode_request(&frame), 0);
     free(frame.bytes);
 }
 

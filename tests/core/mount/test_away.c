@@ -439,7 +439,7 @@ Test(away, changes_end_after_a_second_and_are_not_made_up_for)
     call_init(&purge);
     mount_make_queue(world.mount, "more", 0600, 0, 0, &make.op);
     mount_remove_queue(world.mount, mq, &remove.op);
-    mount_queue_set(mq, &info.settings, &set.op);
+    mount_queue_set(mq, &info.settings, UINT64_MAX, &set.op);
     mount_queue_purge(mq, &purge.op);
     asked_us = now_us();
     cr_assert_eq(call_end(&make), -ETIMEDOUT);

@@ -214,7 +214,7 @@ Test(mount, settings_change_for_all_mounts, .timeout = 120)
     info.settings.own.maxsize = 7;
     info.settings.mount.batch_size = 3;
     call = call_new();
-    mount_queue_set(mq, &info.settings, &call->op);
+    mount_queue_set(mq, &info.settings, UINT64_MAX, &call->op);
     cr_assert_eq(call_end(call), 0);
     mount_queue_info(mq, &info);
     cr_assert_eq(info.settings.own.maxsize, 7);
@@ -229,7 +229,7 @@ Test(mount, settings_change_for_all_mounts, .timeout = 120)
     cr_assert_eq(info.settings.mount.batch_size, 100);
     info.settings.own.lease_us = info.settings.own.lease_max_us + 1;
     call = call_new();
-    mount_queue_set(mq, &info.settings, &call->op);
+    mount_queue_set(mq, &info.settings, UINT64_MAX, &call->op);
     cr_assert_eq(call_end(call), -EINVAL);
 
     mount_queue_unref(other);

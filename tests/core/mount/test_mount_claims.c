@@ -89,7 +89,7 @@ static void set_lease(int64_t lease_us)
     info.settings.own.lease_us = lease_us;
     info.settings.own.retry_delay_us = 0;
     info.settings.own.max_deliveries = 1000;
-    mount_queue_set(mq, &info.settings, &call->op);
+    mount_queue_set(mq, &info.settings, UINT64_MAX, &call->op);
     cr_assert_eq(call_end(call), 0);
 }
 

@@ -25,7 +25,9 @@ static void set_maxsize(int64_t maxsize)
     struct queue_settings settings = rig_settings();
 
     settings.maxsize = maxsize;
-    cr_assert_eq(service_set_queue(rig.service, service_find(rig.service, queue), &settings), 0);
+    cr_assert_eq(
+        service_set_queue(rig.service, service_find(rig.service, queue), &settings, SETTINGS_OWN),
+        0);
 }
 
 static void drain_expect(const char *expected)
@@ -173,7 +175,7 @@ Test(service, bad_puts_are_refused_whole)
     struct call put;
 
     settings.max_item_size = 2;
-    service_set_queue(rig.service, service_find(rig.service, queue), &settings);
+    service_set_queue(rig.service, service_find(rig.service, queue), &settings, SETTINGS_OWN);
     cr_assert_eq(rig_put(&rig, queue, 1, 1, "aa\nbbb\n"), -EMSGSIZE);
     cr_assert_eq(rig_put(&rig, queue, 1, 1, "aa\nbb\n"), 0);
     call_put(&put, queue, 1, 3, "a\n");
@@ -285,6 +287,7 @@ Test(service, set_is_checked_stored_and_told)
     settings.maxsize = 77;
     call_init(&call, REQUEST_SET, queue, 1);
     call.request.in.set.settings = &settings;
+    call.request.in.set.fields = SETTINGS_OWN;
     cr_assert_eq(call_run(&rig, &call), 0);
     cr_assert_eq(call.request.out.make.entry.settings.maxsize, 77);
     settings.max_deliveries = 0;
@@ -295,18 +298,50 @@ Test(service, set_is_checked_stored_and_told)
     cr_assert_eq(service_find(rig.service, queue)->record.settings.max_deliveries, 5);
 }
 
-Test(service, ensured_queue_is_made_or_set)
+/* What is not named stays, whatever the one who asks believes it to be; all of it is judged. */
+Test(service, set_changes_what_it_names)
 {
     struct queue_settings settings = rig_settings();
+    struct call call;
+
+    settings.mode = 0640;
+    settings.lease_us = 100;
+    call_init(&call, REQUEST_SET, queue, 1);
+    call.request.in.set.settings = &settings;
+    call.request.in.set.fields = setting_bit(setting_find("mode"));
+    cr_assert_eq(call_run(&rig, &call), 0);
+    cr_assert_eq(call.request.out.make.entry.settings.mode, 0640);
+    cr_assert_eq(call.request.out.make.entry.settings.lease_us, rig_settings().lease_us);
+    settings.lease_us = rig_settings().lease_max_us + 1;
+    settings.lease_max_us = 2 * settings.lease_us;
+    call.request.in.set.fields = setting_bit(setting_find("lease"));
+    call.n_done = 0;
+    cr_assert_eq(call_run(&rig, &call), -EINVAL);
+    call.request.in.set.fields |= setting_bit(setting_find("lease_max"));
+    call.n_done = 0;
+    cr_assert_eq(call_run(&rig, &call), 0);
+    call.request.in.set.fields = SETTINGS_OWN + 1;
+    call.n_done = 0;
+    cr_assert_eq(call_run(&rig, &call), -EINVAL);
+}
+
+Test(service, ensured_queue_is_made_or_set)
+{
+    const uint64_t maxsize = setting_bit(setting_find("maxsize"));
+    struct queue_settings settings = rig_settings();
+    const int64_t mode = settings.mode;
 
     settings.maxsize = 5;
-    cr_assert_eq(service_ensure_queue(rig.service, "q", &settings), 0);
-    cr_assert_eq(service_ensure_queue(rig.service, "r", &settings), 0);
-    cr_assert_eq(service_ensure_queue(rig.service, "r", &settings), 0);
-    cr_assert_eq(service_ensure_queue(rig.service, "config", &settings), -EINVAL);
+    cr_assert_eq(service_ensure_queue(rig.service, "q", &settings, maxsize), 0);
+    cr_assert_eq(service_ensure_queue(rig.service, "r", &settings, maxsize), 0);
+    settings.maxsize = 6;
+    settings.mode = 0;
+    cr_assert_eq(service_ensure_queue(rig.service, "r", &settings, maxsize), 0);
+    cr_assert_eq(service_ensure_queue(rig.service, "config", &settings, 0), -EINVAL);
     rig_restart(&rig, 0);
     cr_assert_eq(service_find_name(rig.service, "q")->record.settings.maxsize, 5);
-    cr_assert_eq(service_find_name(rig.service, "r")->record.settings.maxsize, 5);
+    cr_assert_eq(service_find_name(rig.service, "r")->record.settings.maxsize, 6);
+    cr_assert_eq(service_find_name(rig.service, "r")->record.settings.mode, mode);
 }
 
 /* ---- SYNC ---- */

@@ -338,7 +338,7 @@ static void step_purge(void)
 static void step_maxsize(void)
 {
     settings.maxsize = rnd(2) ? 0 : 300;
-    service_set_queue(rig.service, service_find(rig.service, queue), &settings);
+    service_set_queue(rig.service, service_find(rig.service, queue), &settings, SETTINGS_OWN);
 }
 
 static void step(void)
