@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/access.h"
 #include "core/batch.h"
 #include "core/counters.h"
 #include "core/item.h"
@@ -122,11 +123,13 @@ struct request {
     enum request_kind kind;
     uint64_t queue;             /* number; 0 for SYNC, WATCH, MAKE */
     struct producer_id session; /* which life of which mount asks; the mount's producer id */
-    uint64_t number;            /* set by the client's submit, each time; 0: is never sent again */
-    uint64_t answered_below;    /* set by the client's submit */
-    uint32_t n_retries;         /* by the client: how often it was sent again, of this submit */
-    int64_t give_up_us;         /* monotonic: not sent any more, but -ETIMEDOUT; 0: never */
-    int64_t sent_us;            /* by the client: monotonic, when it was last sent */
+    const struct identity
+        *asker;              /* set by the server, as long as the request; NULL: this program */
+    uint64_t number;         /* set by the client's submit, each time; 0: is never sent again */
+    uint64_t answered_below; /* set by the client's submit */
+    uint32_t n_retries;      /* by the client: how often it was sent again, of this submit */
+    int64_t give_up_us;      /* monotonic: not sent any more, but -ETIMEDOUT; 0: never */
+    int64_t sent_us;         /* by the client: monotonic, when it was last sent */
 
     union {
         struct {
@@ -174,9 +177,10 @@ struct request {
 
     /*
      * 0 or negative errno. Of all: -ENOENT no such queue, -ETIMEDOUT, -ESHUTDOWN the backend is
-     * ending, -ENOMEM, -EPROTO nonsense, -EIO the store failed. Of PUT, MAKE, REMOVE and SET:
-     * -ENOSPC store full. Of PUT: -EMSGSIZE an item over max_item_size, -EBADMSG checksum, -ESTALE
-     * older epoch. Of MAKE: -EEXIST, -EINVAL. Of REMOVE: -ENOTEMPTY. Of SET: -EINVAL.
+     * ending, -ENOMEM, -EPROTO nonsense, -EIO the store failed, -EPERM the session is somebody
+     * else's. Of PUT, MAKE, REMOVE and SET: -ENOSPC store full. Of PUT: -EMSGSIZE an item over
+     * max_item_size, -EBADMSG checksum, -ESTALE older epoch. Of MAKE: -EEXIST, -EINVAL. Of REMOVE:
+     * -ENOTEMPTY. Of SET: -EINVAL.
      */
     int status;
     struct queue_state state; /* of `queue`, after this request; revision 0 where not known */

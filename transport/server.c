@@ -219,6 +219,7 @@ static void context_submit(struct server_context *context)
         return;
     }
     request->owner = context;
+    request->asker = &context->peer->who;
     request->done = context_done;
     request->reply_buffer = context_reply_buffer;
     server->backend->submit(server->backend, request);

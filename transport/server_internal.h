@@ -41,6 +41,7 @@
 struct server_peer {
     RB_ENTRY(server_peer) by_pipe;
     int pipe;
+    struct identity who;
     size_t n_requests;   /* of contexts that have it as their peer */
     size_t unsent_bytes; /* answers being made, or on their way */
     int64_t moved_us;    /* when the last answer went out, or the first was made */
@@ -96,7 +97,7 @@ struct server {
 };
 
 /* server_peer.c */
-bool peer_came(struct server *server, int pipe); /* false: refuse it */
+bool peer_came(struct server *server, int pipe, const struct identity *who); /* false: refuse it */
 void peer_gone(struct server *server, int pipe);
 void peers_free(struct server *server);
 enum peer_verdict {

@@ -28,15 +28,33 @@ static bool is_tls(struct server *server, nng_listener id)
     return tls;
 }
 
+/* Who is at the other end of a pipe without TLS, as far as it can be told. */
+static void identify(nng_pipe pipe, struct identity *who)
+{
+    nng_sockaddr at;
+    uint64_t uid;
+
+    who->kind = IDENTITY_ANYBODY;
+    if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &at) != 0)
+        return;
+    if (at.s_family == NNG_AF_INPROC) {
+        who->kind = IDENTITY_INSIDE;
+    } else if (at.s_family == NNG_AF_IPC) {
+        who->kind = IDENTITY_USER;
+        who->uid = nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) == 0 ? (int64_t)uid : -1;
+    }
+}
+
 /* The handshake is to have refused those without a certificate; this makes sure. */
 static bool is_welcome(struct server *server, nng_pipe pipe)
 {
-    bool verified = false;
+    struct identity who = {.kind = IDENTITY_CERTIFICATE};
 
-    if (is_tls(server, nng_pipe_listener(pipe)) &&
-        (nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &verified) != 0 || !verified))
+    if (!is_tls(server, nng_pipe_listener(pipe)))
+        identify(pipe, &who);
+    else if (!tls_engine_verified(pipe, who.cn))
         return false;
-    return peer_came(server, nng_pipe_id(pipe));
+    return peer_came(server, nng_pipe_id(pipe), &who);
 }
 
 static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)

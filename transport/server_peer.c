@@ -30,7 +30,7 @@ static struct server_peer *peer_find_locked(struct server *server, int pipe)
     return RB_FIND(server_peers, &server->peers, &wanted);
 }
 
-bool peer_came(struct server *server, int pipe)
+bool peer_came(struct server *server, int pipe, const struct identity *who)
 {
     struct server_peer *peer = calloc(1, sizeof(*peer));
     char name[PEER_NAME_MAX];
@@ -39,6 +39,7 @@ bool peer_came(struct server *server, int pipe)
     if (!peer)
         return false;
     peer->pipe = pipe;
+    peer->who = *who;
     pthread_mutex_lock(&server->lock);
     full = server->n_peers >= SERVER_PEERS_MAX;
     first = full && !server->refusing;

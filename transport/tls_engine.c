@@ -334,10 +334,46 @@ static int conn_receive(nng_tls_engine_conn *conn, uint8_t *bytes, size_t *len)
     return 0;
 }
 
+/* The only common name of the certificate; "" if it has none, or is not what it seems. */
+static void common_name(X509 *certificate, char cn[IDENTITY_CN_MAX + 1])
+{
+    X509_NAME *subject = X509_get_subject_name(certificate);
+    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1), len;
+    unsigned char *text = NULL;
+
+    cn[0] = '\0';
+    if (at < 0 || X509_NAME_get_index_by_NID(subject, NID_commonName, at) >= 0)
+        return;
+    len = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+    if (len > 0 && len <= IDENTITY_CN_MAX && !memchr(text, '\0', (size_t)len)) {
+        memcpy(cn, text, (size_t)len);
+        cn[len] = '\0';
+    }
+    OPENSSL_free(text);
+}
+
+/* NNG 1.5 has no way to ask an engine for a name. But it asks this question on the thread of who
+ * asks NNG: that leaves here where the name is to go. */
+static _Thread_local char *wanted_cn;
+
 static bool conn_verified(nng_tls_engine_conn *conn)
 {
+    if (wanted_cn && conn->done && SSL_get0_peer_certificate(conn->ssl))
+        common_name(SSL_get0_peer_certificate(conn->ssl), wanted_cn);
     return conn->done && SSL_get0_peer_certificate(conn->ssl) &&
            SSL_get_verify_result(conn->ssl) == X509_V_OK;
+}
+
+bool tls_engine_verified(nng_pipe pipe, char cn[IDENTITY_CN_MAX + 1])
+{
+    bool verified = false;
+    int rv;
+
+    cn[0] = '\0';
+    wanted_cn = cn;
+    rv = nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &verified);
+    wanted_cn = NULL;
+    return rv == 0 && verified;
 }
 
 /* ---- configs ---- */

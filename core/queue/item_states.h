@@ -21,9 +21,15 @@
 
 #include "core/request.h"
 
-/* Whoever has leases of GET_STREAM: a session of the service. */
+/*
+ * Whoever has leases: a session of the service. A token is told sealed (xor'ed) with a number that
+ * is the session's own, and stays so over restarts: in the hands of any other session it is another
+ * token. So a lease, in memory or stored, ends only by the session that holds it, and nothing has
+ * to be stored for that.
+ */
 struct lessee {
-    uint64_t n_leased; /* items */
+    uint64_t seal;
+    uint64_t n_leased; /* items, of GET_STREAM */
 };
 
 struct span {

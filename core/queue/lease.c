@@ -209,6 +209,14 @@ static int lease_lowest(struct leasing *l)
     return rc;
 }
 
+/* That nobody can guess, whatever other tokens they were told. */
+static uint64_t new_token(struct queue_shared *shared)
+{
+    uint64_t n = ++shared->n_tokens;
+
+    return siphash(&shared->secret, &n, sizeof(n));
+}
+
 int queue_lease(struct queue *q, const struct request *get, struct lessee *lessee,
                 struct lease *lease)
 {
@@ -219,7 +227,8 @@ int queue_lease(struct queue *q, const struct request *get, struct lessee *lesse
                         .bytes_left = get->in.get.max_bytes};
     int rc;
 
-    *lease = (struct lease){.kind = get->in.get.kind, .token = ++q->shared->token};
+    *lease = (struct lease){
+        .kind = get->in.get.kind, .token = new_token(q->shared), .seal = lessee->seal};
     rc = get->in.get.item ? lease_item(&l, get->in.get.item) : lease_lowest(&l);
     if (l.n_grants == 0) {
         lease_fini(lease);
@@ -252,7 +261,8 @@ static bool is_lent(const struct span *span, const struct lease *lease)
     return span->state == ITEM_LEASED && span->token == lease->token;
 }
 
-static void grant_fill(struct grant *grant, const struct tracked_batch *t, const struct span *span)
+static void grant_fill(struct grant *grant, const struct tracked_batch *t, const struct span *span,
+                       uint64_t seal)
 {
     bool claim = span->kind == GET_CLAIM;
     int64_t left_us = claim ? span->when_us - t->queue->shared->now_us : TIME_FOREVER;
@@ -261,7 +271,7 @@ static void grant_fill(struct grant *grant, const struct tracked_batch *t, const
         .batch = t->batch,
         .from = span->from,
         .to = span->to,
-        .token = span->token,
+        .token = span->token ^ seal,
         .framing = t->framing,
         .deliveries = span->deliveries - (claim ? 1 : 0),
         .len = span->n_bytes + (span->to - span->from) * frame_size(t->framing),
@@ -284,7 +294,7 @@ static size_t list_part(struct queue *q, const struct lease *lease, const struct
         if (!is_lent(&t->mark.spans[pos], lease))
             continue;
         if (grants)
-            grant_fill(&grants[n], t, &t->mark.spans[pos]);
+            grant_fill(&grants[n], t, &t->mark.spans[pos], lease->seal);
         n++;
     }
     return n;
@@ -407,6 +417,6 @@ void queue_unlease(struct queue *q, const struct lease *lease)
         uint64_t n_late = 0;
 
         /* Cuts nothing, as the parts end where spans do, and so cannot fail. */
-        queue_settle(q, &back, &n_late);
+        queue_settle(q, &back, NULL, &n_late);
     }
 }

@@ -12,9 +12,10 @@
 /* A batch with more spans is looked at once in so many microseconds, as it has spans. */
 #define TICK_SPANS 1024
 
-void queue_shared_init(struct queue_shared *shared, struct store *store, uint64_t token)
+void queue_shared_init(struct queue_shared *shared, struct store *store,
+                       const struct siphash_key *secret)
 {
-    *shared = (struct queue_shared){.store = store, .token = token};
+    *shared = (struct queue_shared){.store = store, .secret = *secret};
     RB_INIT(&shared->timers);
     TAILQ_INIT(&shared->dirty);
     TAILQ_INIT(&shared->unsaved);

@@ -21,6 +21,7 @@
 
 #include "core/request.h"
 #include "core/queue/item_states.h"
+#include "core/siphash.h"
 #include "core/store/store.h"
 
 struct interest;
@@ -71,8 +72,9 @@ struct damage {
 /* What the queues of one service share. */
 struct queue_shared {
     struct store *store;
-    int64_t now_us, wall_us; /* of the round; set by the service */
-    uint64_t token;          /* of the last lease */
+    int64_t now_us, wall_us;   /* of the round; set by the service */
+    struct siphash_key secret; /* tokens are made with it */
+    uint64_t n_tokens;         /* so far */
     struct tracked_by_timer timers;
     TAILQ_HEAD(, tracked_batch) dirty;
     TAILQ_HEAD(, queue) unsaved;    /* whose record must be written */
@@ -144,7 +146,8 @@ struct queue {
     RB_ENTRY(queue) by_number, by_name;
 };
 
-void queue_shared_init(struct queue_shared *shared, struct store *store, uint64_t token);
+void queue_shared_init(struct queue_shared *shared, struct store *store,
+                       const struct siphash_key *secret);
 
 /* a - b, where a damaged store might have made b larger. */
 static inline uint64_t sub_floor(uint64_t a, uint64_t b)
@@ -232,7 +235,8 @@ struct lease_part {
 /* What one GET was lent; all under one token. */
 struct lease {
     enum get_kind kind;
-    uint64_t token;
+    uint64_t token;           /* as it is in the spans */
+    uint64_t seal;            /* of the lessee */
     struct lease_part *parts; /* owned */
     size_t n_parts, cap;
 };
@@ -254,8 +258,10 @@ void queue_unlease(struct queue *q, const struct lease *lease);
 
 /* ---- settle.c ---- */
 
-/* 0, or of the store, -EBADMSG, -ENOMEM; then nothing of it was done. */
-int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late);
+/* As the lessee asks; NULL: the service itself, with the token as it is in the spans. 0, or of the
+ * store, -EBADMSG, -ENOMEM; then nothing of it was done. */
+int queue_settle(struct queue *q, const struct settlement *settlement, const struct lessee *lessee,
+                 uint64_t *n_late);
 /* The delivery of the leased span at `pos` ends without acknowledgement. The batch is open. */
 void tracked_fail(struct tracked_batch *t, uint32_t pos);
 

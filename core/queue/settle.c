@@ -187,7 +187,7 @@ static int find_batch(struct queue *q, const struct settlement *s, struct tracke
     return queue_track(q, s->batch, tracked);
 }
 
-int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late)
+static int settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late)
 {
     struct tracked_batch *t;
     int rc = find_batch(q, settlement, &t);
@@ -215,6 +215,15 @@ int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t 
     /* It is set aside: whoever holds items of it must not ask for ever. */
     *n_late += settlement->to - settlement->from;
     return 0;
+}
+
+int queue_settle(struct queue *q, const struct settlement *settlement, const struct lessee *lessee,
+                 uint64_t *n_late)
+{
+    struct settlement opened = *settlement;
+
+    opened.token ^= lessee ? lessee->seal : 0;
+    return settle(q, &opened, n_late);
 }
 
 /* ---- purge ---- */

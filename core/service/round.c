@@ -33,7 +33,8 @@ static int settle(struct service *s, struct reply *reply)
     if (!q)
         return -ENOENT;
     for (size_t i = 0; i < request->in.settle.n_items && rc == 0; i++)
-        rc = queue_settle(q, &request->in.settle.items[i], &reply->result.n_late);
+        rc = queue_settle(q, &request->in.settle.items[i], &reply->session->lessee,
+                          &reply->result.n_late);
     return service_status(rc);
 }
 
@@ -137,14 +138,21 @@ static void take_replied(struct service *s, struct session *session, struct requ
 static void take(struct service *s, struct request *request)
 {
     struct session *session;
+    int rc;
 
     memset(&request->out, 0, sizeof(request->out));
     memset(&request->state, 0, sizeof(request->state));
+    rc = service_admit(s, request);
+    if (rc < 0) {
+        answers_add(&s->answers, request, rc);
+        return;
+    }
     session = s->failed ? NULL : sessions_touch(&s->sessions, request, s->shared.now_us);
     if (!session) {
         answers_add(&s->answers, request, s->failed ? -EIO : -ENOMEM);
         return;
     }
+    service_bind(session, request);
     if (request->kind >= REQUEST_KINDS)
         answers_add(&s->answers, request, -EPROTO);
     else if (kinds[request->kind].take)

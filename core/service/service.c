@@ -151,16 +151,6 @@ static int load(struct service *s)
     return rc;
 }
 
-/* Tokens of an earlier life are in the store: begin somewhere else. */
-static uint64_t first_token(uint64_t id)
-{
-    uint64_t z = id + UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
 static void free_all(struct service *s)
 {
     struct listed *listed;
@@ -189,7 +179,7 @@ int service_new(const struct service_options *options, struct service **service)
     s->backend.submit = service_submit;
     s->options = *options;
     init_lists(s);
-    queue_shared_init(&s->shared, options->store, first_token(options->id));
+    queue_shared_init(&s->shared, options->store, &options->secret);
     sessions_init(&s->sessions, options->id);
     s->shared.now_us = options->clock->mono_us(options->clock);
     s->shared.wall_us = options->clock->wall_us(options->clock);

@@ -85,6 +85,13 @@ int64_t service_deadline(const struct service *s);
 /* Everything taken and not answered is answered with `status`; sessions are forgotten. */
 void service_answer_all(struct service *s, int status);
 
+/* ---- admit.c ---- */
+
+/* Whether it may be asked: 0, -EPERM. Before sessions_touch(). */
+int service_admit(struct service *s, const struct request *request);
+/* The session is the asker's, if it is nobody's yet. */
+void service_bind(struct session *session, const struct request *request);
+
 /* ---- queues.c ---- */
 
 struct queue *service_find(struct service *s, uint64_t number);

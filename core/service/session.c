@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/siphash.h"
 
 static int session_compare(const struct session *a, const struct session *b)
 {
@@ -42,6 +43,7 @@ static struct session *session_new(struct sessions *all, const struct producer_i
     s->id = *id;
     s->service = all->service++;
     s->mount_us = -1;
+    s->lessee.seal = siphash(&(struct siphash_key){0}, id, sizeof(*id));
     RB_INIT(&s->interests);
     TAILQ_INIT(&s->pending);
     RB_INIT(&s->replies);

@@ -74,6 +74,8 @@ struct session {
     TAILQ_ENTRY(session) link;
     struct sessions *sessions;
     struct producer_id id;
+    struct identity owner; /* whoever asked first: admit.c */
+    bool bound, warned;    /* owner is set; somebody else was refused */
     uint64_t service; /* what it is told of the service's life: another one for a session that was
                          forgotten and begins anew, as all it had armed is forgotten too */
     int64_t last_us;  /* its last request; monotonic */

@@ -38,6 +38,8 @@ struct frames {
     size_t n;
 };
 
+static const struct identity somebody = {.kind = IDENTITY_ANYBODY};
+
 static enum peer_verdict take(struct server_context *context, int pipe, size_t len)
 {
     *context = (struct server_context){.server = server};
@@ -49,7 +51,7 @@ static struct frames *frames_new(int pipe, size_t n, size_t len)
     struct frames *frames = calloc(1, sizeof(*frames));
 
     cr_assert_not_null(frames);
-    cr_assert(peer_came(server, pipe));
+    cr_assert(peer_came(server, pipe, &somebody));
     for (; frames->n < n; frames->n++)
         cr_assert_eq(take(&frames->contexts[frames->n], pipe, len), PEER_TAKE);
     return frames;
@@ -65,10 +67,10 @@ static void frames_free(struct frames *frames)
 Test(server_peer, so_many_connections_and_no_more)
 {
     for (int pipe = 1; pipe <= SERVER_PEERS_MAX; pipe++)
-        cr_assert(peer_came(server, pipe));
-    cr_assert_not(peer_came(server, SERVER_PEERS_MAX + 1));
+        cr_assert(peer_came(server, pipe, &somebody));
+    cr_assert_not(peer_came(server, SERVER_PEERS_MAX + 1, &somebody));
     peer_gone(server, 7);
-    cr_assert(peer_came(server, SERVER_PEERS_MAX + 1));
+    cr_assert(peer_came(server, SERVER_PEERS_MAX + 1, &somebody));
     for (int pipe = 1; pipe <= SERVER_PEERS_MAX + 1; pipe++)
         peer_gone(server, pipe);
     cr_assert_eq(server->n_peers, 0);
@@ -80,7 +82,7 @@ Test(server_peer, frames_of_nobody_are_dropped)
 
     cr_assert_eq(take(&context, 1, 10), PEER_DROP);
     peer_end(&context);
-    cr_assert(peer_came(server, 1));
+    cr_assert(peer_came(server, 1, &somebody));
     peer_gone(server, 1);
     cr_assert_eq(take(&context, 1, 10), PEER_DROP);
 }
@@ -91,7 +93,7 @@ Test(server_peer, so_many_requests_at_once_for_each)
     struct server_context one;
 
     cr_assert_eq(take(&one, 1, 10), PEER_DROP);
-    cr_assert(peer_came(server, 2));
+    cr_assert(peer_came(server, 2, &somebody));
     cr_assert_eq(take(&one, 2, 10), PEER_TAKE);
     peer_end(&one);
     peer_end(&frames->contexts[0]);
@@ -107,7 +109,7 @@ Test(server_peer, large_frames_of_all_fill_what_there_is_and_small_ones_pass)
     struct frames *frames = frames_new(1, SERVER_HELD_MAX / len, len);
     struct server_context one;
 
-    cr_assert(peer_came(server, 2));
+    cr_assert(peer_came(server, 2, &somebody));
     cr_assert_eq(take(&one, 2, SERVER_SMALL), PEER_TAKE);
     peer_end(&one);
     cr_assert_eq(take(&one, 2, SERVER_SMALL + 1), PEER_REFUSE);

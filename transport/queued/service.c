@@ -74,7 +74,8 @@ static int start_service(struct main_service *main, const struct main_service_op
 
     if (result < 0)
         return result;
-    if (getrandom(&service.id, sizeof(service.id), 0) != sizeof(service.id))
+    if (getrandom(&service.id, sizeof(service.id), 0) != sizeof(service.id) ||
+        getrandom(&service.secret, sizeof(service.secret), 0) != sizeof(service.secret))
         result = -EIO;
     if (result == 0)
         result = service_new(&service, &main->service);

@@ -227,6 +227,8 @@ static void rig_start(struct rig *rig)
                                       .fatal = rig_fatal,
                                       .fatal_arg = rig};
 
+    /* As the random one it stands for: no two lives make the same tokens. */
+    memcpy(options.secret.bytes, &options.id, sizeof(options.id));
     cr_assert_eq(service_new(&options, &rig->service), 0);
 }
 
@@ -390,17 +392,23 @@ static struct settlement settlement_of(enum settle_verb verb, const struct grant
 }
 
 /* How many were late, or a negative status. */
-static int64_t rig_settle_one(struct rig *rig, uint64_t queue, struct settlement settlement)
+static int64_t rig_settle_as(struct rig *rig, uint64_t queue, uint8_t session,
+                             struct settlement settlement)
 {
     struct call call;
     int rc;
 
-    call_init(&call, REQUEST_SETTLE, queue, 1);
+    call_init(&call, REQUEST_SETTLE, queue, session);
     call.request.in.settle.items = &settlement;
     call.request.in.settle.n_items = 1;
     rc = call_run(rig, &call);
     call_fini(&call);
     return rc < 0 ? rc : (int64_t)call.request.out.settle.n_late;
+}
+
+static int64_t rig_settle_one(struct rig *rig, uint64_t queue, struct settlement settlement)
+{
+    return rig_settle_as(rig, queue, 1, settlement);
 }
 
 /* All that a GET brought; releases the GET. */

@@ -194,6 +194,7 @@ Test(session, making_setting_and_removing_tells_every_watch)
     expect_event(&b, 0, EVENT_QUEUES);
     call_fini(&b);
     watch_start(&b, 2, b.request.out.watch.sequence);
+    settings.maxsize = 9;
     call_init(&call, REQUEST_SET, queue, 1);
     call.request.in.set.settings = &settings;
     call.request.in.set.fields = SETTINGS_OWN;
