@@ -37,6 +37,9 @@ static int lmdb_begin(struct store *store)
     rc = lmdb_space_prepare(lmdb);
     if (rc < 0)
         return fatal(lmdb, "begin", -rc);
+    lmdb_gone(lmdb);
+    if (lmdb->cut)
+        return -EIO;
     if (lmdb->reading)
         mdb_txn_reset(lmdb->read);
     lmdb->reading = false;
@@ -91,6 +94,7 @@ static void lmdb_close(struct store *store)
     struct lmdb_store *lmdb = lmdb_of(store);
 
     lmdb_abort(store);
+    lmdb_fault_unwatch(lmdb);
     mdb_txn_abort(lmdb->read);
     mdb_env_close(lmdb->env);
     if (lmdb->dir_fd >= 0)
@@ -140,12 +144,15 @@ static int dir_open(struct lmdb_store *lmdb, const char *dir)
     return 0;
 }
 
-/* LMDB aborts the process after this, rather than write what is wrong. */
+/* LMDB would abort the process after this, rather than write what is wrong. */
 static void on_broken(MDB_env *env, const char *message)
 {
     const struct lmdb_store *lmdb = mdb_env_get_userctx(env);
 
-    log_error("%s: the store is damaged: %s", lmdb->dir, message);
+    log_error("%s: the store is damaged: %s. Ending; start again, which mends what can be mended, "
+              "or bring the store back from a backup",
+              lmdb->file, message);
+    _exit(1);
 }
 
 /*
@@ -305,6 +312,7 @@ int store_lmdb_open(const struct lmdb_options *options, struct store **store)
     rc = tables_open(lmdb);
     if (rc < 0)
         goto close;
+    lmdb_fault_watch(lmdb);
     *store = &lmdb->base;
     return 0;
 close:

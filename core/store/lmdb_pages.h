@@ -1,7 +1,7 @@
 /*
  * The pages of LMDB's file, read by ourselves: LMDB trusts them, and a turned bit in one sends it
- * anywhere. lmdb_check.c looks at all of them before the file is opened and turns single bits back;
- * lmdb_rebuild.c makes a new file of what can be read where that is not enough.
+ * anywhere. lmdb_check.c looks at all of them before the file is opened, single bits are turned
+ * back; lmdb_rebuild.c makes a new file of what can be read where that is not enough.
  *
  * A page: number, flags, where its table of places ends, where its nodes begin; the places; nodes
  * from the end down: size or child, flags, size of the key, the key, and of a leaf its value, or
@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "core/store/lmdb_private.h"
 
@@ -24,6 +25,9 @@
 #define NODE_HEAD  8
 #define NODE_LARGE 1 /* the value is in pages of its own */
 #define NODE_TABLE 2 /* the value is a table */
+
+/* Where a meta page has its two tables, of free pages and the root. */
+#define META_TABLES 40
 
 #define NO_PAGE    UINT64_MAX
 #define DEPTH_MAX  32
@@ -65,6 +69,31 @@ struct page_key {
     size_t len;
 };
 
+/* Numbers as LMDB has them: the machine's. */
+static inline uint16_t page_get16(const uint8_t *at)
+{
+    uint16_t value;
+
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+static inline uint32_t page_get32(const uint8_t *at)
+{
+    uint32_t value;
+
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+static inline uint64_t page_get64(const uint8_t *at)
+{
+    uint64_t value;
+
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
 struct page_table page_table_read(const uint8_t *row);
 
 /* Page by number; NULL where there is none. */
@@ -82,6 +111,11 @@ bool page_right(const struct pages *p, const uint8_t *page, uint64_t number, uns
 bool pages_use(struct pages *p, uint64_t first, uint64_t n);
 /* Begin anew with those in use: the free ones and their table. False: they are damaged. */
 bool pages_use_free(struct pages *p);
+/* Whether the whole tree is right that `row` tells of; single bits are turned back on the way. */
+bool pages_table_right(struct pages *p, unsigned table, const uint8_t *row);
+/* Each row of a tree that was found right, until one is false. */
+bool pages_each_row(struct pages *p, uint64_t number, unsigned depth,
+                    bool (*row)(struct pages *p, const struct node *n));
 /* The table of that name, or -1. */
 int page_table_of_name(struct page_key name);
 /* Where the root table's row is, in the current meta page. */

@@ -41,7 +41,10 @@ struct lmdb_store {
     int dir_fd;
     dev_t file_dev;
     ino_t file_ino;
-    bool gone; /* as last seen */
+    uint64_t file_size; /* as last seen, and so are these two */
+    bool gone, cut;
+    uintptr_t map_at; /* where the file is mapped */
+    size_t map_size;
     uint64_t max_bytes, min_free_bytes;
     uint64_t damaged_rows; /* lost before it was opened */
 
@@ -76,7 +79,7 @@ static inline struct lmdb_store *lmdb_of(struct store *store)
 int lmdb_error(int code);
 
 /* Whether the open file is no longer the one that the directory's path leads to; logged when that
- * changes. */
+ * changes. Sees too whether it was cut short: lmdb->cut. */
 bool lmdb_gone(struct lmdb_store *lmdb);
 
 /* The transaction to read through. */
@@ -118,6 +121,10 @@ int lmdb_sequence_put(struct store *store, uint64_t queue, const struct sequence
 int lmdb_sequence_remove(struct store *store, uint64_t queue, const struct producer_id *producer);
 int lmdb_sequence_next(struct store *store, uint64_t queue, const struct producer_id *after,
                        struct sequence_record *record);
+
+/* lmdb_fault.c: what cannot be read of the map ends the process with a line, while watched. */
+void lmdb_fault_watch(struct lmdb_store *lmdb);
+void lmdb_fault_unwatch(struct lmdb_store *lmdb);
 
 /* lmdb_check.c: before the file is opened. 0, or a negative errno: it must not be; logged. */
 int lmdb_check(struct lmdb_store *lmdb);

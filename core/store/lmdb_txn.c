@@ -128,6 +128,19 @@ int lmdb_meta_put(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint6
     return lmdb_error(lmdb_sealed_put(lmdb, txn, LMDB_META, &key, bytes, sizeof(bytes)));
 }
 
+/* It only grows. Written on, it would have holes, which read as zeros. */
+static void see_size(struct lmdb_store *lmdb, uint64_t size)
+{
+    if (size < lmdb->file_size && !lmdb->cut) {
+        log_error(
+            "%s was cut short while it was open, by %llu bytes. Start again, which finds what "
+            "is lost, or bring the store back from a backup",
+            lmdb->file, (unsigned long long)(lmdb->file_size - size));
+        lmdb->cut = true;
+    }
+    lmdb->file_size = size;
+}
+
 /*
  * The directory may be removed, renamed, replaced by an old copy or mounted over while its file is
  * open: all goes on working, and the next start finds none of it. Renamed back, all is well again.
@@ -136,8 +149,8 @@ int lmdb_meta_put(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint6
  */
 bool lmdb_gone(struct lmdb_store *lmdb)
 {
-    struct statx now;
-    bool gone = statx(AT_FDCWD, lmdb->file, 0, STATX_INO, &now) < 0
+    struct statx now = {0};
+    bool gone = statx(AT_FDCWD, lmdb->file, 0, STATX_INO | STATX_SIZE, &now) < 0
                     ? errno == ENOENT || errno == ENOTDIR
                     : makedev(now.stx_dev_major, now.stx_dev_minor) != lmdb->file_dev ||
                           now.stx_ino != lmdb->file_ino;
@@ -150,5 +163,7 @@ bool lmdb_gone(struct lmdb_store *lmdb)
     else if (!gone && lmdb->gone)
         log_info("%s is back", lmdb->file);
     lmdb->gone = gone;
+    if (!gone)
+        see_size(lmdb, now.stx_size);
     return gone;
 }

@@ -21,12 +21,19 @@ static struct store *store;
 static char dir[] = "/tmp/test-store-XXXXXX";
 static struct lmdb_options options = {.dir = dir, .max_bytes = 64 * MIB};
 static int n_logged;
+static const char *expected_last; /* an end of the process that says so */
+#define SAID 42
 static char last_logged[512];
 
 static void on_log(enum log_level level, const char *message)
 {
     if (level != LOG_LEVEL_ERROR)
         return;
+    if (expected_last && strstr(message, expected_last) && strstr(message, dir) &&
+        strstr(message, "backup")) {
+        remove_tree(dir);
+        _exit(SAID);
+    }
     n_logged++;
     snprintf(last_logged, sizeof(last_logged), "%s", message);
 }
@@ -429,6 +436,42 @@ LMDB_TEST(file_cut_short_is_damage_not_a_crash)
     cr_assert_eq(truncate(path, 2 * MIB), 0);
     if (store_lmdb_open(&options, &store) == 0)
         cr_assert_eq(store->ops->batch_get(store, 1, 1, &view), -EBADMSG);
+}
+
+static void cut_open_file(off_t size)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "%s/data.mdb", dir);
+    cr_assert_eq(truncate(path, size), 0);
+}
+
+Test(store_lmdb_file, what_is_cut_off_under_it_ends_it_with_a_line, .init = setup, .fini = teardown,
+     .timeout = 60, .exit_code = SAID)
+{
+    struct batch_view view;
+
+    begin(store);
+    cr_assert_eq(put_len(store, 1, 1, 4 * MIB), 0);
+    commit(store);
+    cut_open_file(2 * MIB);
+    expected_last = "cannot be read";
+    store->ops->batch_get(store, 1, 1, &view);
+}
+
+LMDB_TEST(nothing_is_written_into_a_file_that_was_cut)
+{
+    struct store_space space;
+
+    begin(store);
+    cr_assert_eq(put_len(store, 1, 1, 4 * MIB), 0);
+    commit(store);
+    cr_assert_eq(store->ops->space(store, &space), 0);
+    cut_open_file(3 * MIB);
+    cr_assert_eq(store->ops->begin(store), -EIO);
+    cr_assert_not_null(strstr(last_logged, "cut short"));
+    cr_assert_not_null(strstr(last_logged, dir));
+    cr_assert_eq(store->ops->begin(store), -EIO);
 }
 
 LMDB_TEST(min_free_makes_it_full)
