@@ -18,8 +18,6 @@
 
 #include "core/log.h"
 
-#define FORMAT 2 /* of the whole store; rows have their own versions too */
-
 /* One line for what must end the service. Returns -EIO for all of it. */
 static int fatal(const struct lmdb_store *lmdb, const char *doing, int code)
 {
@@ -226,14 +224,14 @@ static int format_check(struct lmdb_store *lmdb, MDB_txn *txn)
     if (rc == -EBADMSG) {
         log_error("%s: the row with the format of the store is damaged; it is written anew",
                   lmdb->dir);
-        return lmdb_meta_put(lmdb, txn, "format", FORMAT);
+        return lmdb_meta_put(lmdb, txn, "format", LMDB_FORMAT);
     }
     if (rc < 0)
         return rc;
-    if (format == FORMAT)
+    if (format == LMDB_FORMAT)
         return 0;
     log_error("%s: the store has format %" PRIu64 ", this program knows format %d", lmdb->dir,
-              format, FORMAT);
+              format, LMDB_FORMAT);
     return -EINVAL;
 }
 
@@ -266,7 +264,7 @@ static int tables_open_in(struct lmdb_store *lmdb, MDB_txn *txn)
     for (int i = 0; i < LMDB_TABLES && rc == 0; i++)
         rc = lmdb_error(mdb_dbi_open(txn, lmdb_table_names[i], MDB_CREATE, &lmdb->tables[i]));
     if (rc == 0 && fresh)
-        rc = lmdb_meta_put(lmdb, txn, "format", FORMAT);
+        rc = lmdb_meta_put(lmdb, txn, "format", LMDB_FORMAT);
     return rc;
 }
 

@@ -35,6 +35,8 @@ enum lmdb_transaction { LMDB_NONE, LMDB_OPEN, LMDB_FAILED };
 
 #define LMDB_VERIFIED 256
 
+#define LMDB_FORMAT 2 /* of the whole store; rows have their own versions too */
+
 struct lmdb_store {
     struct store base;
     char *dir, *file; /* data.mdb in it */

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/bytes.h"
 #include "core/log.h"
 #include "core/store/lmdb_pages.h"
 #include "core/store/record.h"
@@ -34,6 +35,7 @@ struct rebuild {
     MDB_txn *txn;
     MDB_dbi tables[LMDB_TABLES];
     uint64_t n_lost; /* rows, and pages of them */
+    bool lost_meta;
     int rc;
 
     struct kept_key last; /* of marks */
@@ -70,6 +72,7 @@ static void lose(struct rebuild *r, unsigned table)
 {
     r->n_lost++;
     r->gap |= table == LMDB_MARKS;
+    r->lost_meta |= table == LMDB_META;
 }
 
 static void put(struct rebuild *r, unsigned table, struct page_key key, const void *data, size_t n)
@@ -263,6 +266,21 @@ static int fill_gap(struct rebuild *r, const struct kept_key *from, const struct
     return rc == 0 || rc == MDB_NOTFOUND ? r->rc : lmdb_error(rc);
 }
 
+/* Where rows of the store's own are lost: the format is this one, the last queue's number is told
+ * to be damaged. */
+static void fill_meta(struct rebuild *r)
+{
+    const struct page_key format = {(const uint8_t *)"format", strlen("format")};
+    const struct page_key last = {(const uint8_t *)"last queue", strlen("last queue")};
+    uint8_t row[8 + RECORD_SEAL_BYTES];
+
+    put_le64(row, LMDB_FORMAT);
+    put_le32(row + 8, record_seal(LMDB_META, format.bytes, format.len, row, 8));
+    put(r, LMDB_META, format, row, sizeof(row));
+    if (r->lost_meta)
+        put(r, LMDB_META, last, "", 1);
+}
+
 static int take_all(struct rebuild *r)
 {
     int rc = lmdb_error(mdb_txn_begin(r->env, NULL, 0, &r->txn));
@@ -273,6 +291,9 @@ static int take_all(struct rebuild *r)
         rc = lmdb_error(mdb_dbi_open(r->txn, lmdb_table_names[i], MDB_CREATE, &r->tables[i]));
     if (rc == 0)
         rc = take_tables(r);
+    if (rc == 0)
+        fill_meta(r);
+    rc = rc < 0 ? rc : r->rc;
     for (size_t i = 0; i < r->n_gaps && rc == 0; i++)
         rc = fill_gap(r, &r->gaps[i].from, &r->gaps[i].to);
     if (rc == 0)

@@ -3,7 +3,8 @@
  * start refused (but for a broken first page, with the remedy named), no wrong item, none given
  * that was done, nothing missing that is not counted and named.
  *
- *     flips [N [SEED]]     N bits of each kind: anywhere, in fields of rows, in the structure
+ *     flips [N [SEED]]     N bits of each kind: anywhere, in fields of rows, in the structure; and
+ *                          N pages that are lost, read as zeros
  *
  * The store has queues with items in all states. Each bit is turned in a copy, which a child opens
  * and takes everything from. Prints a table; status 1 if anything was wrong.
@@ -33,6 +34,7 @@
 #define N_QUEUES 5
 #define N_ITEMS  400 /* of a queue, at most */
 #define HANG_S   60
+#define WHOLE    -1 /* not a bit, but its page */
 
 enum fate { NONE, GIVABLE, DEAD, DONE };
 
@@ -377,7 +379,7 @@ static void check_lost(int queue)
     request_release(&request);
 }
 
-static void check_store(size_t at)
+static void check_store(size_t at, bool whole)
 {
     unsigned n_hit = 0;
 
@@ -385,7 +387,7 @@ static void check_store(size_t at)
 
     if (rc < 0) {
         report->refused = true;
-        if (at >= 2 * PAGE || !strstr(report->line, "backup"))
+        if ((at >= 2 * PAGE && !whole) || !strstr(report->line, "backup"))
             wrong("refused: %s", strerror(-rc));
         return;
     }
@@ -403,7 +405,7 @@ static void check_store(size_t at)
             check_lost(i);
     }
     n_hit = report->set_aside;
-    if (n_hit > 1)
+    if (n_hit > 1 && !whole)
         wrong("%u queues are hit", n_hit);
     if (service->failed)
         wrong("the store failed: %s", strerror(-service->failed));
@@ -417,6 +419,7 @@ struct kind {
     const char *name;
     size_t *at; /* bytes */
     size_t n, cap;
+    bool whole_pages; /* lost */
     unsigned tried, clean, lost_some, refused, crashed, hung, bad;
     unsigned long lost;
 };
@@ -493,19 +496,33 @@ static void write_image(const uint8_t *bytes)
         wrong("%s: %s", file, strerror(errno));
 }
 
+static uint8_t kept_page[PAGE];
+
+static void lose_page(size_t at)
+{
+    memcpy(kept_page, image + at, PAGE);
+    memset(image + at, 0, PAGE);
+}
+
 static void flip(struct kind *kind, size_t at, int bit)
 {
     int status;
     pid_t pid;
 
-    image[at] ^= (uint8_t)(1 << bit);
+    if (bit == WHOLE)
+        lose_page(at);
+    else
+        image[at] ^= (uint8_t)(1 << bit);
     write_image(image);
-    image[at] ^= (uint8_t)(1 << bit);
+    if (bit == WHOLE)
+        memcpy(image + at, kept_page, PAGE);
+    else
+        image[at] ^= (uint8_t)(1 << bit);
     memset(report, 0, sizeof(*report));
     pid = fork();
     if (pid == 0) {
         alarm(HANG_S);
-        check_store(at);
+        check_store(at, bit == WHOLE);
         _exit(0);
     }
     waitpid(pid, &status, 0);
@@ -531,7 +548,8 @@ static void flip(struct kind *kind, size_t at, int bit)
 static void try_some(struct kind *kind, unsigned n)
 {
     for (unsigned i = 0; i < n && kind->n > 0; i++)
-        flip(kind, kind->at[(size_t)random() % kind->n], (int)(random() % 8));
+        flip(kind, kind->at[(size_t)random() % kind->n],
+             kind->whole_pages ? WHOLE : (int)(random() % 8));
 }
 
 /* ---- all ---- */
@@ -586,7 +604,9 @@ int main(int argc, char **argv)
 {
     unsigned n = argc > 1 ? (unsigned)atoi(argv[1]) : 10;
     unsigned seed = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
-    struct kind kinds[8] = {[5] = {.name = "anywhere"}, [6] = {.name = "heads"}};
+    struct kind kinds[9] = {[5] = {.name = "anywhere"},
+                            [6] = {.name = "heads"},
+                            [8] = {.name = "pages", .whole_pages = true}};
     const struct rlimit no_core = {0, 0};
     int rc = 0;
 
@@ -605,12 +625,14 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < 2 * PAGE; i += i % PAGE == 200 ? PAGE - 200 : 1)
         add(&kinds[6], i);
     find_structure(&kinds[7]);
+    for (size_t i = 2; i < image_len / PAGE; i++)
+        add(&kinds[8], i * PAGE);
 
     srandom(seed);
     printf("seed %u, %zu pages\n%-10s %6s %6s %9s %6s %7s %7s %4s %5s\n", seed, image_len / PAGE,
            "bits of", "tried", "clean", "lost some", "items", "refused", "crashed", "hung",
            "wrong");
-    for (size_t i = 0; i < 8; i++) {
+    for (size_t i = 0; i < 9; i++) {
         try_some(&kinds[i], n);
         rc |= print(&kinds[i]);
         free(kinds[i].at);
