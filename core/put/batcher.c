@@ -13,9 +13,9 @@
 #define BUFFER_SMALLEST ((size_t)4 << 10)
 #define LENGTH_BYTES    4
 
-/* A batch takes no further run once it has half of BATCH_ITEMS_MAX, and no run is of more bytes,
- * so also not of more items, than the other half. */
-#define ITEMS_SEAL (BATCH_ITEMS_MAX / 2)
+/* A run has at most as many items as bytes, so it may have as many bytes as the batch may have
+ * further items. With so many of them no run is worth while any more. */
+#define ITEMS_SEAL (BATCH_ITEMS_MAX / 16 * 15)
 
 /* Smaller buffers are cheap to malloc. */
 #define SPARE_SMALLEST  ((size_t)64 << 10)
@@ -146,6 +146,11 @@ bool batcher_empty(const struct batcher *b)
     return !b->head;
 }
 
+bool batcher_has_tiny(const struct batcher *b)
+{
+    return b->head && b->head->n_items >= ITEMS_SEAL && b->cut_items == 0;
+}
+
 /* The batch that items may be appended to, or NULL. */
 static struct batch *open_tail(const struct batcher *b, enum framing framing)
 {
@@ -175,31 +180,38 @@ static void link_tail(struct batcher *b, struct batch *batch)
     b->tail = batch;
 }
 
+static size_t room_in(const struct batch *batch, size_t batch_bytes)
+{
+    return batch_bytes > batch->len ? batch_bytes - batch->len : 0;
+}
+
 /* How many bytes of whole items the batch takes: 0 where the first would pass the cap. */
 static size_t run_len(const struct batch *batch, const uint8_t *data, size_t len,
                       size_t batch_bytes)
 {
     uint8_t separator = framing_separator(batch->framing);
-    size_t room = batch_bytes > batch->len ? batch_bytes - batch->len : 0;
+    size_t room = room_in(batch, batch_bytes),
+           run = size_min(room, BATCH_ITEMS_MAX - batch->n_items);
     const uint8_t *end;
 
-    room = size_min(room, ITEMS_SEAL);
-    if (len <= room)
+    if (len <= run)
         return len;
-    end = memrchr(data, separator, room);
-    if (!end && batch->n_items > 0)
-        return 0;
-    if (!end)
-        end = memchr(data, separator, len);
+    end = memrchr(data, separator, run);
+    if (end)
+        return (size_t)(end - data) + 1;
+    end = memchr(data + run, separator, len - run); /* one item, a large one */
     assert(end);
-    return (size_t)(end - data) + 1;
+    len = (size_t)(end - data) + 1;
+    return len > room && batch->n_items > 0 ? 0 : len;
 }
 
-static int add_run(struct batcher *b, struct batch *batch, const uint8_t *data, size_t len)
+/* `more`: bytes that the batch will have room for besides, as they are about to follow. */
+static int add_run(struct batcher *b, struct batch *batch, const uint8_t *data, size_t len,
+                   size_t more)
 {
     uint32_t n_items;
 
-    if (batch_reserve(batch, len) < 0)
+    if (batch_reserve(batch, len + more) < 0)
         return -ENOMEM;
     memcpy(batch->data + batch->len, data, len);
     n_items = (uint32_t)count_byte(data, len, framing_separator(batch->framing));
@@ -207,6 +219,14 @@ static int add_run(struct batcher *b, struct batch *batch, const uint8_t *data, 
     batch->n_items += n_items;
     b->last += n_items;
     return 0;
+}
+
+/* What comes behind the run and has room in the batch. */
+static size_t rest_of(const struct batch *batch, size_t len, size_t run, size_t batch_bytes)
+{
+    size_t room = room_in(batch, batch_bytes);
+
+    return run < room ? size_min(len, room) - run : 0;
 }
 
 size_t batcher_append(struct batcher *b, enum framing framing, const uint8_t *data, size_t len,
@@ -224,7 +244,8 @@ size_t batcher_append(struct batcher *b, enum framing framing, const uint8_t *da
                 break;
             run = run_len(batch, data + taken, len - taken, batch_bytes);
         }
-        if (add_run(b, batch, data + taken, run) < 0) {
+        if (add_run(b, batch, data + taken, run, rest_of(batch, len - taken, run, batch_bytes)) <
+            0) {
             if (batch->n_items == 0)
                 batch_drop(b, batch);
             break;
