@@ -194,6 +194,7 @@ struct request {
             bool more;      /* there are further entries: SYNC again at once */
             bool full; /* `since` was not 0 and is not remembered: nothing is listed, ask from 0 */
             uint32_t n_mounts;
+            uint64_t n_refused; /* by the service, because of a limit: core/refused.h */
             struct store_space space;
             const struct queue_entry *entries;
             size_t n_entries;
@@ -251,6 +252,12 @@ struct request {
      * that out.get.data needs at most, and lays them there (the server answers from the message).
      */
     uint8_t *(*reply_buffer)(struct request *request, size_t size);
+
+    /*
+     * Asked before a long answer is made, of about `size` bytes: whether there is room for it. NULL:
+     * there is. Where not, the request has no answer now: -ETIMEDOUT.
+     */
+    bool (*reply_room)(struct request *request, size_t size);
 
     /* The backend's: frees what out points to; NULL where nothing is to be freed. */
     void (*reply_free)(struct request *request);

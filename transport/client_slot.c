@@ -43,16 +43,15 @@ struct request *client_pop_locked(struct lane *lane)
     return request;
 }
 
-/* The lowest number that has no answer yet. */
+/* The lowest number that has no answer yet, watches apart: the service keeps no answers to these,
+ * and one that is parked would make it keep those to all that come after it. */
 static uint64_t lowest_locked(const struct client *client)
 {
-    uint64_t lowest = UINT64_MAX;
+    const struct request *waiting = client->lanes[0].first;
+    uint64_t lowest = waiting ? waiting->number : client->last_number + 1;
 
-    for (size_t i = 0; i < CLIENT_ALL_SLOTS; i++)
+    for (size_t i = 0; i < CLIENT_SLOTS; i++)
         lowest = client->busy[i] < lowest ? client->busy[i] : lowest;
-    for (size_t i = 0; i < 2; i++)
-        if (client->lanes[i].first && client->lanes[i].first->number < lowest)
-            lowest = client->lanes[i].first->number;
     return lowest;
 }
 

@@ -127,20 +127,14 @@ static nng_msg *context_encode(struct server_context *context)
     return msg;
 }
 
-/* Without memory for an answer, or for a peer that reads none, there is none: a client asks again.
- */
-static void context_answer(struct server_context *context)
+/* Give the peer `msg`. Without memory for an answer (NULL), or for a peer that reads none, there is
+ * none: a client asks again. */
+static void context_send(struct server_context *context, nng_msg *msg)
 {
     struct server *server = context->server;
-    nng_msg *msg = context_encode(context);
 
-    request_release(&context->decoded.request);
     context_clear(context);
     peer_worked(context);
-    if (msg && !peer_reserve(context, nng_msg_len(msg))) {
-        nng_msg_free(msg);
-        msg = NULL;
-    }
     if (!msg) {
         peer_end(context);
         context_again(context);
@@ -158,6 +152,16 @@ static void context_answer(struct server_context *context)
     nng_aio_set_msg(context->aio, msg);
     nng_ctx_send(context->ctx, context->aio);
     server_end(server);
+}
+
+static void context_answer(struct server_context *context)
+{
+    nng_msg *msg = NULL;
+
+    if (peer_reserve(context, wire_reply_size(&context->decoded.request)))
+        msg = context_encode(context);
+    request_release(&context->decoded.request);
+    context_send(context, msg);
 }
 
 static void context_refuse(struct server_context *context, int status)
@@ -203,6 +207,11 @@ static uint8_t *context_reply_buffer(struct request *request, size_t size)
     return reply_place(context->reply);
 }
 
+static bool context_reply_room(struct request *request, size_t size)
+{
+    return peer_reserve(request->owner, size);
+}
+
 static void context_submit(struct server_context *context)
 {
     struct server *server = context->server;
@@ -222,6 +231,7 @@ static void context_submit(struct server_context *context)
     request->asker = &context->peer->who;
     request->done = context_done;
     request->reply_buffer = context_reply_buffer;
+    request->reply_room = context_reply_room;
     server->backend->submit(server->backend, request);
 }
 
@@ -401,6 +411,7 @@ int server_new(struct backend *backend, struct server **made)
         return -ENOMEM;
     server->backend = backend;
     RB_INIT(&server->peers);
+    TAILQ_INIT(&server->present);
     rc = sync_init(server);
     if (rc < 0)
         goto memory;

@@ -14,6 +14,7 @@
 
 #include "transport/address.h"
 #include "transport/error.h"
+#include "transport/peer_name.h"
 #include "transport/tls_engine.h"
 
 static bool is_tls(struct server *server, nng_listener id)
@@ -54,7 +55,7 @@ static bool is_welcome(struct server *server, nng_pipe pipe)
         identify(pipe, &who);
     else if (!tls_engine_verified(pipe, who.cn))
         return false;
-    return peer_came(server, nng_pipe_id(pipe), &who);
+    return peer_came(server, nng_pipe_id(pipe), &who, peer_owner(nng_pipe_id(pipe)));
 }
 
 static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)

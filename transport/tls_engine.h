@@ -13,8 +13,9 @@
 #include "transport/tls.h"
 #include "transport/tls_report.h"
 
-#define TLS_HANDSHAKE_MS   10000 /* from the connection on */
-#define TLS_HANDSHAKES_MAX 1024  /* of listeners, under way at a time */
+#define TLS_HANDSHAKE_MS 10000 /* from the connection on */
+#define TLS_HANDSHAKES_MAX                                                                         \
+    1024 /* of listeners, under way at a time; a quarter of the descriptors */
 
 /*
  * A config of NNG's whose connections use `tls` (of which it keeps a reference) as it is when they

@@ -26,7 +26,7 @@
 #include "core/request.h"
 
 /* Another one with each setting and counter of a queue. */
-#define WIRE_VERSION (3 + (int)QUEUE_N_SETTINGS - 10 + QUEUE_N_COUNTERS - 6)
+#define WIRE_VERSION (4 + (int)QUEUE_N_SETTINGS - 10 + QUEUE_N_COUNTERS - 6)
 
 /* A struct queue_state. */
 #define WIRE_STATE (8 * (9 + QUEUE_N_COUNTERS))

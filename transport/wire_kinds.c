@@ -4,7 +4,7 @@
  *
  *   SYNC    since 8
  *           service 8, until 8, space used 8, limit 8, damaged rows 8, full 1, more 1, zero 2,
- *           n_mounts 4, count 4, then the entries
+ *           n_mounts 4, refused 8, count 4, then the entries
  *   WATCH   seen 8, wait_us 8
  *           service 8, sequence 8, count 4, then each: queue 8, kinds 4
  *   ARM     kinds 4
@@ -67,6 +67,7 @@ static void put_sync(struct wire_out *out, const struct request *request)
     put_u8(out, request->out.sync.more);
     put_zeros(out, 2);
     put_u32(out, request->out.sync.n_mounts);
+    put_u64(out, request->out.sync.n_refused);
     put_u32(out, (uint32_t)n);
     for (size_t i = 0; i < n; i++)
         wire_put_entry(out, &request->out.sync.entries[i]);
@@ -86,6 +87,7 @@ static int get_sync(struct wire_in *in, struct request *request, void **memory)
     request->out.sync.more = get_bool(in);
     get_zeros(in, 2);
     request->out.sync.n_mounts = get_u32(in);
+    request->out.sync.n_refused = get_u64(in);
     n = get_count(in, REQUEST_ENTRIES_MAX, ENTRY_MIN);
     if (n == 0)
         return 0;
@@ -629,7 +631,7 @@ static int get_list(struct wire_in *in, struct request *request, void **memory)
 static_assert(REQUEST_KINDS == 11, "each kind has a row here");
 
 const struct wire_kind wire_kinds[REQUEST_KINDS + 1] = {
-    [REQUEST_SYNC] = {{8, NULL, put_since, get_since}, {52, entries_size, put_sync, get_sync}},
+    [REQUEST_SYNC] = {{8, NULL, put_since, get_since}, {60, entries_size, put_sync, get_sync}},
     [REQUEST_WATCH] = {{16, NULL, put_seen, get_seen}, {20, events_size, put_events, get_events}},
     [REQUEST_ARM] = {{4, NULL, put_wanted, get_wanted},
                      {4, NULL, put_armed, get_armed},

@@ -107,6 +107,7 @@ struct mount {
     uint64_t since;      /* of the next SYNC */
     uint64_t watch_seen;
     uint32_t n_mounts;
+    uint64_t n_refused; /* by the service, because of a limit */
     bool own_service;
     struct store_space space;
     struct request sync_request, watch_request;

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/refused.h"
+
 #ifndef QUEUEFS_VERSION
 #define QUEUEFS_VERSION "0"
 #endif
@@ -213,6 +215,17 @@ static void print_root_part(FILE *out, struct mount *m, const struct stats *stat
     print_budget(out, &m->budget);
 }
 
+/* By the service and by this mount, which may be one process. */
+static void print_refused(FILE *out, struct mount *m)
+{
+    uint64_t n_refused;
+
+    pthread_mutex_lock(&m->lock);
+    n_refused = refused_count() + (m->own_service ? 0 : m->n_refused);
+    pthread_mutex_unlock(&m->lock);
+    print_count(out, "refused_by_limit", n_refused);
+}
+
 static char *print_stats(struct mount *m, const struct stats *stats, bool root)
 {
     char *text = NULL;
@@ -226,6 +239,8 @@ static char *print_stats(struct mount *m, const struct stats *stats, bool root)
     if (root)
         print_root_part(out, m, stats);
     print_service_part(out, m, stats);
+    if (root)
+        print_refused(out, m);
     if (fclose(out) != 0) {
         free(text);
         return NULL;

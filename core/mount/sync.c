@@ -133,12 +133,14 @@ static void sync_done(struct request *request)
     bool ok = request->status == 0, more = ok && take_sync(m, request), whole, again;
     struct store_space space = request->out.sync.space;
     uint32_t n_mounts = request->out.sync.n_mounts;
+    uint64_t n_refused = request->out.sync.n_refused;
 
     mount_heard(m, request->status);
     request_release(request);
     pthread_mutex_lock(&m->lock);
     if (ok) {
         m->n_mounts = n_mounts;
+        m->n_refused = n_refused;
         m->space = space;
     }
     whole = ok && !more;

@@ -19,7 +19,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <bsd/sys/queue.h>
+
 #include "core/request.h"
+
+struct tracked_batch;
 
 /*
  * Whoever has leases: a session of the service. A token is told sealed (xor'ed) with a number that
@@ -29,20 +33,28 @@
  */
 struct lessee {
     uint64_t seal;
-    uint64_t n_leased; /* items, of GET_STREAM */
+    LIST_HEAD(, loan) loans; /* of GET_STREAM */
+};
+
+/* What one GET_STREAM was lent of one batch: ends with the last of its items. */
+struct loan {
+    LIST_ENTRY(loan) link; /* of the lessee's */
+    struct tracked_batch *batch;
+    uint32_t from, to; /* all its spans lie there */
+    uint32_t n_items;  /* that are still lent */
 };
 
 struct span {
     uint32_t from, to;
     uint64_t n_bytes; /* payload of its items */
     enum item_state state;
-    uint32_t deliveries;   /* counted ones; a claim's own is among them */
-    enum get_kind kind;    /* of the lease */
-    uint64_t token;        /* of the lease */
-    int64_t when_us;       /* monotonic; TIME_FOREVER where nothing ends by time */
-    int64_t first_us;      /* when the lease began, renewals apart */
-    int64_t lease_us;      /* of GET_CLAIM: how long it was lent for, at last */
-    struct lessee *lessee; /* whose the lease is, of GET_STREAM; borrowed */
+    uint32_t deliveries; /* counted ones; a claim's own is among them */
+    enum get_kind kind;  /* of the lease */
+    uint64_t token;      /* of the lease */
+    int64_t when_us;     /* monotonic; TIME_FOREVER where nothing ends by time */
+    int64_t first_us;    /* when the lease began, renewals apart */
+    int64_t lease_us;    /* of GET_CLAIM: how long it was lent for, at last */
+    struct loan *loan;   /* that the lease is part of, of GET_STREAM */
 };
 
 struct mark {

@@ -20,6 +20,7 @@ struct leasing {
     struct queue *queue;
     struct lessee *lessee;
     struct lease *lease;
+    struct loan *loan; /* of the batch at hand, GET_STREAM; without items until one is lent */
     size_t n_grants;
     uint32_t items_left;
     size_t bytes_left;
@@ -102,8 +103,11 @@ static void lend(struct leasing *l, struct tracked_batch *t, uint32_t pos)
         tracked_timer(t, lent.when_us);
         tracked_dirty(t);
     } else {
-        lent.lessee = l->lessee;
-        l->lessee->n_leased += n;
+        lent.loan = l->loan;
+        l->loan->from =
+            l->loan->n_items > 0 && l->loan->from < span->from ? l->loan->from : span->from;
+        l->loan->to = l->loan->to > span->to ? l->loan->to : span->to;
+        l->loan->n_items += n;
     }
     lease_add(l->lease, t->batch, span->from, span->to);
     mark_change(&t->mark, pos, &lent);
@@ -114,6 +118,26 @@ static void lend(struct leasing *l, struct tracked_batch *t, uint32_t pos)
     l->bytes_left -= bytes < l->bytes_left ? bytes : l->bytes_left;
 }
 
+/* The loan that what is lent of the batch is to be part of. */
+static int loan_begin(struct leasing *l, struct tracked_batch *t)
+{
+    if (l->lease->kind != GET_STREAM || l->loan)
+        return 0;
+    l->loan = calloc(1, sizeof(*l->loan));
+    if (!l->loan)
+        return -ENOMEM;
+    l->loan->batch = t;
+    LIST_INSERT_HEAD(&l->lessee->loans, l->loan, link);
+    return 0;
+}
+
+static void loan_done(struct leasing *l)
+{
+    if (l->loan && l->loan->n_items == 0)
+        loan_end(l->loan, 0);
+    l->loan = NULL;
+}
+
 /* The lowest ready span of the (open) batch, or what fits of it. */
 static int lease_span(struct leasing *l, struct tracked_batch *t)
 {
@@ -122,6 +146,8 @@ static int lease_span(struct leasing *l, struct tracked_batch *t)
     uint32_t from = t->mark.first_ready, n;
     int rc = lease_reserve(l->lease);
 
+    if (rc == 0)
+        rc = loan_begin(l, t);
     if (rc == 0 && !t->verified)
         rc = tracked_view(t, false, &view);
     if (rc < 0)
@@ -147,6 +173,7 @@ static int lease_batch(struct leasing *l, struct tracked_batch *t)
         rc = lease_span(l, t);
     if (rc == 0 && t->mark.items[ITEM_READY] > 0)
         rc = LEASE_FULL;
+    loan_done(l);
     tracked_close(t);
     return rc;
 }

@@ -320,34 +320,23 @@ int64_t queue_deadline(const struct queue_shared *shared)
     return t ? t->timer_us : TIME_FOREVER;
 }
 
-static bool end_leases_of(struct tracked_batch *t, const struct lessee *lessee)
+void lessee_end_leases(struct lessee *lessee)
 {
-    uint32_t n = t->mark.n_spans;
-    bool found = false;
+    const struct loan *loan = LIST_FIRST(&lessee->loans); /* its last span frees it */
+    struct tracked_batch *t = loan->batch;
+    const uint32_t to = loan->to;
+    uint32_t first = mark_find(&t->mark, loan->from), pos;
 
-    for (uint32_t pos = 0; pos < n; pos++) {
+    tracked_open(t);
+    for (pos = first; pos < t->mark.n_spans && t->mark.spans[pos].from < to; pos++) {
         const struct span *span = &t->mark.spans[pos];
 
-        if (span->state != ITEM_LEASED || span->lessee != lessee)
+        if (span->state != ITEM_LEASED || span->loan != loan)
             continue;
         t->queue->record.expired += span->to - span->from;
         tracked_fail(t, pos);
-        found = true;
     }
-    if (found)
-        mark_merge(&t->mark, 0, n - 1);
-    return found;
-}
-
-void queue_end_leases(struct queue *q, struct lessee *lessee)
-{
-    struct tracked_batch *t, *next;
-
-    for (t = RB_MIN(tracked_by_batch, &q->tracked); t && lessee->n_leased > 0; t = next) {
-        next = RB_NEXT(tracked_by_batch, &q->tracked, t);
-        tracked_open(t);
-        if (end_leases_of(t, lessee))
-            queue_unsaved(q);
-        tracked_close(t);
-    }
+    mark_merge(&t->mark, first, pos - 1);
+    queue_unsaved(t->queue);
+    tracked_close(t);
 }

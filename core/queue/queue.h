@@ -183,8 +183,16 @@ void queue_take_batch(struct queue *q, const struct queue_front *batch);
 void queue_tick(struct queue_shared *shared);
 int64_t queue_deadline(const struct queue_shared *shared); /* TIME_FOREVER: none */
 
-/* Its leases end: a delivery without acknowledgement each. */
-void queue_end_leases(struct queue *q, struct lessee *lessee);
+/* Some leases of the lessee, which has any, end: a delivery without acknowledgement each. The work
+ * is that of one GET. */
+void lessee_end_leases(struct lessee *lessee);
+
+/* ---- loan.c ---- */
+
+/* So many items of the loan are lent no more; the last ones free it. */
+void loan_end(struct loan *loan, uint32_t n_items);
+/* It has none any more, and nobody is told: of queues that are used no more. */
+void lessee_forget(struct lessee *lessee);
 
 /* ---- tracked_batch.c: tracked batches ---- */
 

@@ -36,8 +36,8 @@ static void end_lease(struct tracked_batch *t, uint32_t pos, const struct span *
 {
     const struct span *span = &t->mark.spans[pos];
 
-    if (span->lessee)
-        span->lessee->n_leased -= span_items(span);
+    if (span->loan)
+        loan_end(span->loan, span_items(span));
     /* Given back uncounted, a stream's items are in the store what they were before. */
     if (span->kind == GET_CLAIM || to->state != ITEM_READY || to->deliveries != span->deliveries)
         tracked_dirty(t);

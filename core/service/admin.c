@@ -53,7 +53,7 @@ void service_make(struct service *s, struct reply *reply)
 
     reply->status = make(s, reply, &q);
     if (reply->status == 0)
-        queue_entry(q, &reply->result.entry);
+        reply->result.made = q->record.number;
     TAILQ_INSERT_TAIL(&s->finished, reply, link);
 }
 
@@ -92,7 +92,7 @@ void service_set(struct service *s, struct reply *reply)
     reply->status =
         q ? service_set_queue(s, q, request->in.set.settings, request->in.set.fields) : -ENOENT;
     if (reply->status == 0)
-        queue_entry(q, &reply->result.entry);
+        reply->result.made = q->record.number;
     TAILQ_INSERT_TAIL(&s->finished, reply, link);
 }
 

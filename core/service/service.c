@@ -56,11 +56,10 @@ static void init_lists(struct service *s)
     TAILQ_INIT(&s->waiting);
     TAILQ_INIT(&s->finished);
     TAILQ_INIT(&s->purges);
+    TAILQ_INIT(&s->settles);
     answers_init(&s->answers);
     answers_init(&s->puts);
-    answers_init(&s->syncs);
     answers_init(&s->arms);
-    answers_init(&s->lists);
     answers_init(&s->inbox);
     s->staged_end = &s->staged;
     s->retry_us = TIME_FOREVER;

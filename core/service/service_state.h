@@ -2,7 +2,8 @@
  * The inside of the queue service, for its own files and its tests. One thread owns all of it but
  * the inbox. A round: what time has brought, then the requests that have gathered, one commit,
  * then gets of streams, which change memory only (those that came during the commit too), then
- * lists, which show what is committed, then revisions and events, then all answers.
+ * revisions and events, then all answers. Then looks, each answered before the next one is made.
+ * What may take long has a slice of each round and goes on in the next.
  *
  * A request that needs the commit waits in `waiting` (replies) or `puts`; what needs no commit, or
  * has had it, stands in `finished` or `answers`. done() is called at the end, with no lock held.
@@ -20,7 +21,9 @@
 
 #define SERVICE_RETRY_US       INT64_C(1000000)          /* of a commit that found no space */
 #define SERVICE_SWEEP_US       (INT64_C(3600) * 1000000) /* of old producers */
+#define SERVICE_SLICE_US       INT64_C(2000) /* a round spends so long on each kind of long work */
 #define SERVICE_GROUP_BYTES    ((size_t)64 << 20) /* a group with more is committed at once */
+#define SERVICE_FILLED_MAX     ((size_t)4 << 20)  /* answers with more are given at once */
 #define SERVICE_TOMBSTONES_MAX 4096
 #define SERVICE_TOMBSTONE_US   (INT64_C(600) * 1000000)
 
@@ -52,10 +55,12 @@ struct service {
     uint64_t forgotten; /* a mount that knows less than this must ask for everything */
 
     /* Of the round. */
-    struct answers answers, puts, syncs, arms, lists;
-    struct reply_list streams, claims, waiting, finished, purges;
+    struct answers answers, puts, arms;
+    struct reply_list streams, claims, waiting, finished, purges, settles;
+    int64_t settle_until_us; /* what comes may be settled so long */
     struct staged_put *staged, **staged_end;
     size_t staged_bytes;
+    size_t filled_bytes; /* of answers to GETs that are not given yet */
     bool space_known;
     struct store_space space; /* see service_space() */
 
@@ -113,6 +118,11 @@ static inline int service_status(int rc)
     return rc == -EBADMSG || rc == -ENOENT ? -EIO : rc;
 }
 
+/* ---- give.c ---- */
+
+/* Give the answers that are there; after the commit. */
+void service_give(struct service *s);
+
 /* ---- commit.c ---- */
 
 /* How the store is off; asked once a round. */
@@ -154,6 +164,13 @@ void service_run_streams(struct service *s);
  * their leases have no time that would begin with the round. So a reader of the mount that has just
  * put has its item at once. */
 struct request *service_late_gets(struct service *s);
+
+/* ---- settle.c ---- */
+
+void service_settle(struct service *s, struct reply *reply);
+/* Those that earlier rounds have begun go on, before others of this one. */
+void service_settle_on(struct service *s);
+int service_fill_settle(struct service *s, struct reply *reply);
 
 /* ---- admin.c ---- */
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/refused.h"
+
 void service_publish(struct service *s)
 {
     struct queue *q;
@@ -109,6 +111,8 @@ static int sync_list(struct service *s, struct request *sync)
         n = REQUEST_ENTRIES_MAX;
     if (n == 0)
         return 0;
+    if (sync->reply_room && !sync->reply_room(sync, n * sizeof(*entries)))
+        return -ETIMEDOUT;
     entries = calloc(n, sizeof(*entries));
     if (!entries)
         return -ENOMEM;
@@ -132,6 +136,7 @@ int service_sync(struct service *s, struct request *sync)
 
     sync->out.sync.service = session ? session->service : s->options.id;
     sync->out.sync.n_mounts = sessions_count_mounts(&s->sessions, s->shared.now_us);
+    sync->out.sync.n_refused = refused_count();
     if (store->ops->space(store, &sync->out.sync.space) < 0)
         sync->out.sync.space = (struct store_space){0};
     sync->out.sync.space.damaged_rows += s->shared.damage.n_rows;

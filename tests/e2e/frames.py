@@ -8,9 +8,9 @@ HELLO = b"\0SP\0\0\x30\0\0"
 HELLO_OF_SERVICE = b"\0SP\0\0\x31\0\0"
 MIB = 1 << 20
 SYNC, WATCH, ARM, PUT, GET, SETTLE, MAKE, REMOVE, SET, PURGE, LIST = range(11)
-VERSION = 2  # of the frames
+VERSION = 4  # of the frames
 REQUEST_HEAD = 48
-REPLY_HEAD = 24 + 104  # before the body of an answer
+REPLY_HEAD = 24 + 8 * 15  # before the body of an answer: with a queue_state
 STREAM, CLAIM = 0, 1
 ACK, RETURN = 0, 1
 
@@ -50,6 +50,13 @@ def put_of(n_items, data, base=1, epoch=1):
     """The body of a PUT of lines."""
     return struct.pack("<QQBHBIIIQ", epoch, base, 0, 0, 0, n_items, crc32c(data), 0,
                        len(data)) + data
+
+
+def make_of(name):
+    """With settings that are allowed."""
+    name = name.encode()
+    settings = (0, MIB, 0, 30 * 10**6, 12 * 3600 * 10**6, 10**6, 5, 0o600, 0, 0)
+    return bytes([0, len(name)]) + name + struct.pack("<10q", *settings)
 
 
 def settle_of(settlements):

@@ -14,14 +14,11 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from frames import GET, HELLO, MIB, PUT, VERSION, framed, get_of, head, request  # noqa: E402
 from harness import SLOW, Fd, equal, eventually, free_port, main, timeout  # noqa: E402
 
-HELLO = b"\0SP\0\0\x30\0\0"
-MIB = 1 << 20
 KIB_MAX = 900 * 1024 * (2 if SLOW > 1 else 1)  # what floods may take; the sanitizer keeps a lot
 USUAL = 3 * SLOW  # seconds for a put and a get of another client
-PUT, GET, SETTLE, MAKE = 3, 4, 5, 6
-VERSION = 2  # of the frames
 
 
 class Service:
@@ -90,25 +87,6 @@ def both(check):
     run.__name__ = check.__name__.replace("check", "test")
     run.timeout = 60
     return run
-
-
-def head(local, length):
-    return (b"\1" if local else b"") + struct.pack(">Q", length)
-
-
-def framed(local, body, number=1):
-    """A request of REQ, with its number in front."""
-    return head(local, len(body) + 4) + struct.pack(">I", number | 1 << 31) + body
-
-
-def request(kind, queue=0, body=b"", session=b"s" * 16, number=0, version=VERSION, magic=b"qfs"):
-    return (magic + bytes([version, kind, 0, 0, 0]) + struct.pack("<Q", queue) + session +
-            struct.pack("<QQ", number, 0) + body)
-
-
-def get_of(n_items):
-    """The body of a GET of so many items at most."""
-    return struct.pack("<BBHIQQ", 0, 0, 0, n_items, 64 * MIB, 0)
 
 
 def send_quietly(sock, data):

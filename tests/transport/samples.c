@@ -156,6 +156,7 @@ void sample_answer(struct request *request)
         request->out.sync.until = 202;
         request->out.sync.more = true;
         request->out.sync.n_mounts = 203;
+        request->out.sync.n_refused = 207;
         request->out.sync.space = (struct store_space){204, 205, 206, true, false};
         request->out.sync.entries = entries;
         request->out.sync.n_entries = 2;
@@ -277,6 +278,7 @@ static bool same_sync(const struct request *a, const struct request *b)
 {
     if (a->out.sync.service != b->out.sync.service || a->out.sync.until != b->out.sync.until ||
         a->out.sync.more != b->out.sync.more || a->out.sync.n_mounts != b->out.sync.n_mounts ||
+        a->out.sync.n_refused != b->out.sync.n_refused ||
         a->out.sync.space.used_bytes != b->out.sync.space.used_bytes ||
         a->out.sync.space.limit_bytes != b->out.sync.space.limit_bytes ||
         a->out.sync.space.full != b->out.sync.space.full ||

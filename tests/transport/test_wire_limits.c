@@ -99,7 +99,8 @@ Test(wire_limits, most_settlements_come_back)
     struct frame frame;
 
     for (uint32_t i = 0; i < REQUEST_SETTLEMENTS_MAX; i++)
-        items[i] = (struct settlement){SETTLE_NACK, i + 1, i, i + 1, i};
+        items[i] = (struct settlement){SETTLE_NACK, i + 1, i % BATCH_ITEMS_MAX,
+                                       i % BATCH_ITEMS_MAX + 1, i};
     sample_request(&request, REQUEST_SETTLE);
     request.in.settle.items = items;
     request.in.settle.n_items = REQUEST_SETTLEMENTS_MAX;

@@ -1,0 +1,25 @@
+/* Answers leave. */
+#include "core/service/service_state.h"
+
+/* What the queue is like after the request. */
+static void fill_states(struct service *s)
+{
+    for (struct request *request = s->answers.first; request; request = request->next) {
+        bool made = request->kind == REQUEST_MAKE && request->status == 0;
+        uint64_t number = made ? request->out.make.entry.number : request->queue;
+        struct queue *q = number > 0 ? service_find(s, number) : NULL;
+
+        if (!q)
+            continue;
+        queue_state(q, &request->state);
+        if ((made || request->kind == REQUEST_SET) && request->status == 0)
+            request->out.make.entry.state = request->state;
+    }
+}
+
+void service_give(struct service *s)
+{
+    fill_states(s);
+    answers_run(&s->answers);
+    s->filled_bytes = 0;
+}
