@@ -355,20 +355,24 @@ static void note_sent(struct slot *slot, nng_msg *answer)
         slot->request->sent_us = since_us;
 }
 
-/* An answer that can't be understood stays one: sending again would change nothing. */
-static void answer_refused(struct slot *slot, int rc, nng_msg *msg)
+/* An answer of this version that can't be understood stays one: sending again would change nothing.
+ */
+static void answer_refused(struct slot *slot, nng_msg *msg)
 {
-    char why[64] = "the answer makes no sense";
-
-    if (rc == WIRE_OTHER_VERSION)
-        snprintf(why, sizeof(why), "the service speaks version %u of the protocol, this is %u",
-                 wire_version(nng_msg_body(msg)), WIRE_VERSION);
-    link_note(slot->client, why);
+    link_note(slot->client, "the answer makes no sense");
     nng_msg_free(msg);
     slot->request->status = -EPROTO;
     slot->request->reply_free = NULL;
     slot->request->reply_memory = NULL;
     client_finish(slot);
+}
+
+/* Whoever is there does not speak this version, or anything of ours: the service is away. */
+static void answer_foreign(struct slot *slot, int rc, nng_msg *msg)
+{
+    link_foreign(slot->client, rc == WIRE_OTHER_VERSION ? wire_version(nng_msg_body(msg)) : 0);
+    nng_msg_free(msg);
+    slot_retry_later(slot);
 }
 
 /* The service ends, or works on the same request, sent before or since: the answer comes later. */
@@ -384,11 +388,15 @@ static void slot_answered(struct slot *slot, nng_msg *msg)
     void *array;
     int rc = wire_reply_decode(nng_msg_body(msg), nng_msg_len(msg), request, &array);
 
+    if (rc > 0) {
+        answer_foreign(slot, rc, msg);
+        return;
+    }
     atomic_store(&client->heard_us, client->clock->mono_us(client->clock));
     link_heard(client);
     note_sent(slot, msg);
-    if (rc > 0 || rc == -EPROTO) {
-        answer_refused(slot, rc, msg);
+    if (rc == -EPROTO) {
+        answer_refused(slot, msg);
         return;
     }
     if (rc == 0 && is_no_answer(request->status)) {

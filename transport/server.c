@@ -164,6 +164,16 @@ static void context_answer(struct server_context *context)
     context_send(context, msg);
 }
 
+/* Say which version this is. */
+static void context_disown(struct server_context *context)
+{
+    nng_msg *msg = NULL;
+
+    if (peer_reserve(context, WIRE_REFUSAL) && nng_msg_alloc(&msg, WIRE_REFUSAL) == 0)
+        wire_refusal_encode(nng_msg_body(msg));
+    context_send(context, msg);
+}
+
 static void context_refuse(struct server_context *context, int status)
 {
     struct request *request = &context->decoded.request;
@@ -261,8 +271,10 @@ static void context_received(struct server_context *context)
         peer_end(context);
         context_clear(context);
         context_again(context);
+    } else if (rc == WIRE_OTHER_VERSION) {
+        context_disown(context);
     } else if (rc) {
-        context_refuse(context, rc == WIRE_OTHER_VERSION ? -EPROTO : rc);
+        context_refuse(context, rc);
     } else {
         context_submit(context);
     }

@@ -19,6 +19,14 @@ static void put_head(struct wire_out *out)
     put_u8(out, WIRE_VERSION);
 }
 
+void wire_refusal_encode(uint8_t frame[WIRE_REFUSAL])
+{
+    struct wire_out out = {.at = frame, .end = frame + WIRE_REFUSAL};
+
+    put_head(&out);
+    put_zeros(&out, WIRE_REFUSAL - WIRE_HEAD);
+}
+
 static int check_head(const uint8_t *frame, size_t len)
 {
     if (len < WIRE_HEAD || memcmp(frame, wire_magic, sizeof(wire_magic)) != 0)

@@ -1,7 +1,11 @@
 /*
- * The wire format: one frame a request, one frame an answer, little-endian, explicit widths. Every
- * frame begins with "qfs" and a version byte, and that much holds for all versions to come. Knows
+ * The wire format: one frame a request, one frame an answer, little-endian, explicit widths. Knows
  * no NNG: frames are plain memory.
+ *
+ * For all versions to come: every frame begins with "qfs" and a byte, its version; a service
+ * answers a frame of another version with one that begins so, with its own, and what is behind
+ * these four bytes is nobody's business (wire_refusal_encode()). So each side learns what the other
+ * speaks.
  *
  *   request  magic 3, version 1, kind 1, zero 3, queue 8, session 16, number 8, answered_below 8,
  *            then the body of its kind
@@ -49,6 +53,10 @@ enum {
 
 /* Version byte of a frame that is not WIRE_FOREIGN. */
 uint8_t wire_version(const uint8_t *frame);
+
+/* The answer to a frame of another version. */
+#define WIRE_REFUSAL 8
+void wire_refusal_encode(uint8_t frame[WIRE_REFUSAL]);
 
 /* Length of the frame of a request within the limits. */
 size_t wire_request_size(const struct request *request);
