@@ -196,7 +196,7 @@ enum peer_verdict peer_take(struct server_context *context, int pipe, size_t len
         context->held_bytes = len;
     }
     pthread_mutex_unlock(&server->lock);
-    if (verdict != PEER_TAKE)
+    if (peer && verdict != PEER_TAKE)
         refused_add();
     return verdict;
 }
@@ -253,13 +253,14 @@ bool peer_reserve(struct server_context *context, size_t len)
 {
     struct server *server = context->server;
     struct server_peer *peer = context->peer;
-    bool may;
+    bool may, over;
 
     pthread_mutex_lock(&server->lock);
     server->unsent_bytes -= context->unsent_bytes;
     peer->unsent_bytes -= context->unsent_bytes;
     context->unsent_bytes = 0;
     may = !peer->gone && has_room_locked(server, peer, len);
+    over = !may && !peer->gone;
     if (may && peer->unsent_bytes == 0)
         peer->moved_us = clock_system.mono_us(&clock_system);
     if (may) {
@@ -268,7 +269,7 @@ bool peer_reserve(struct server_context *context, size_t len)
         server->unsent_bytes += len;
     }
     pthread_mutex_unlock(&server->lock);
-    if (!may)
+    if (over)
         refused_add();
     return may;
 }

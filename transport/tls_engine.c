@@ -325,7 +325,8 @@ static int fail(nng_tls_engine_conn *conn, int n)
     default:
         conn->failed = NNG_ECONNRESET;
     }
-    handshake_over(conn);
+    if (!conn->draining)
+        handshake_over(conn); /* else it still has a descriptor, and gives way as others do */
     ERR_clear_error();
     return conn->failed;
 }

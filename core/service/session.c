@@ -36,20 +36,21 @@ struct session *sessions_find(struct sessions *all, const struct producer_id *id
 
 /* ---- a place for a new one ---- */
 
-static bool holds_nothing(const struct session *s)
+/* Who was heard of in this round may wait for something that is not noted yet. */
+static bool holds_nothing(const struct session *s, int64_t now_us)
 {
-    return LIST_EMPTY(&s->lessee.loans) && RB_EMPTY(&s->replies) && RB_EMPTY(&s->interests) &&
-           s->n_working == 0 && !s->watch && !s->looks.first;
+    return s->last_us < now_us && LIST_EMPTY(&s->lessee.loans) && RB_EMPTY(&s->replies) &&
+           RB_EMPTY(&s->interests) && s->n_working == 0 && !s->watch && !s->looks.first;
 }
 
 /* Looks on where the last search ended, so that it finds one however many hold something. */
-static bool make_place(struct sessions *all, struct answers *answers)
+static bool make_place(struct sessions *all, int64_t now_us, struct answers *answers)
 {
     for (int i = 0; i < SESSIONS_LOOK; i++) {
         struct session *s = all->hand ? all->hand : TAILQ_FIRST(&all->all);
 
         all->hand = s ? TAILQ_NEXT(s, link) : NULL;
-        if (s && holds_nothing(s)) {
+        if (s && holds_nothing(s, now_us)) {
             session_end(s, 0, answers);
             return true;
         }
@@ -58,11 +59,11 @@ static bool make_place(struct sessions *all, struct answers *answers)
 }
 
 static struct session *session_new(struct sessions *all, const struct producer_id *id,
-                                   struct answers *answers)
+                                   int64_t now_us, struct answers *answers)
 {
     struct session *s;
 
-    if (all->n >= SESSIONS_MAX && !make_place(all, answers)) {
+    if (all->n >= SESSIONS_MAX && !make_place(all, now_us, answers)) {
         refused_add();
         return NULL;
     }
@@ -103,7 +104,7 @@ struct session *sessions_touch(struct sessions *all, const struct request *reque
     struct session *s = sessions_find(all, &request->session);
 
     if (!s)
-        s = session_new(all, &request->session, answers);
+        s = session_new(all, &request->session, now_us, answers);
     if (!s)
         return NULL;
     move_last(s, now_us);

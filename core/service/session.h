@@ -39,8 +39,8 @@
 #define SESSION_KEPT_MAX    ((size_t)32 << 20) /* bytes of answers that are kept, of all */
 #define SESSION_CALL_US     INT64_C(50000) /* whoever is told of an item has so long to come for it */
 #define SESSIONS_MAX        16384
-#define SESSIONS_LOOK       256     /* so many are looked at for one that holds nothing */
-#define INTERESTS_MAX       1048576 /* what all wait for */
+#define SESSIONS_LOOK       256    /* so many are looked at for one that holds nothing */
+#define INTERESTS_MAX       262144 /* what all wait for; one as much as is left for all others */
 
 struct interest {
     RB_ENTRY(interest) by_queue;

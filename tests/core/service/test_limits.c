@@ -30,6 +30,7 @@ static int look_in(uint32_t session)
 
     call_init(&call, REQUEST_SYNC, 0, 200);
     number_session(&call, session);
+    rig.now_us++;
     rc = call_run(&rig, &call);
     call_fini(&call);
     return rc;
