@@ -438,6 +438,41 @@ LMDB_TEST(file_cut_short_is_damage_not_a_crash)
         cr_assert_eq(store->ops->batch_get(store, 1, 1, &view), -EBADMSG);
 }
 
+/* What grows and shrinks for long, with batches of all sizes, is found right at each start. */
+LMDB_TEST(a_large_store_that_is_whole_is_taken_as_it_is)
+{
+    static uint64_t low[8], high[8];
+    char kept[64];
+
+    options.max_bytes = 512 * MIB;
+    srandom(9);
+    for (int round = 0; round < 6; round++) {
+        for (int i = 0; i < 150; i++) {
+            uint64_t queue = (uint64_t)(random() % 8);
+            int n = (int)(random() % 60);
+
+            begin(store);
+            for (int k = 0; k < n; k++) {
+                uint64_t batch = ++high[queue];
+
+                put_len(store, queue + 1, batch,
+                        random() % 50 ? 60 : (size_t)(random() % 30000 + 1));
+                if (random() % 3 == 0)
+                    put_mark(store, queue + 1, batch, "a mark of some length");
+            }
+            for (int k = 0; k < n && round % 2 && low[queue] < high[queue]; k++)
+                cr_assert_eq(store->ops->batch_remove(store, queue + 1, ++low[queue]), 0);
+            put_sequence(store, queue + 1, (uint8_t)random(), (uint64_t)i);
+            put_queue(store, queue + 1, "jobs");
+            commit(store);
+        }
+        reopen();
+        cr_assert_eq(n_logged, 0, "%s", last_logged);
+    }
+    snprintf(kept, sizeof(kept), "%s/data.mdb.damaged", dir);
+    cr_assert_neq(access(kept, F_OK), 0);
+}
+
 static void cut_open_file(off_t size)
 {
     char path[64];
