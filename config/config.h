@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "core/access.h"
 #include "core/name.h"
 #include "core/settings.h"
 
@@ -45,6 +46,8 @@ struct config {
     size_t n_listen;
     int64_t socket_mode, socket_owner, socket_group; /* of ipc:// listeners; CONFIG_NOBODY */
     struct config_tls tls;
+
+    struct access access; /* no rules: whoever gets in may all */
 
     int64_t engine; /* index into lmdb, memory, nats */
     char *store_path;

@@ -96,6 +96,12 @@ const struct option options_table[] = {
      .allowed = "names of OpenSSL, with colons between",
      .help = "the only ciphers that are used; absent: those with forward secrecy and AEAD"},
 
+    {"", "access", OPTION_ACCESS,
+     .allowed = "a list of {cn: or uid: whom, queues: [names], may: [put, get, manage]}; * in cn "
+                "and queues is for any text",
+     .help = "who may do what with which queues, by certificate or, on ipc://, by user; what no "
+             "rule allows is refused; absent: whoever gets in may all"},
+
     {"", "store", OPTION_SECTION, .inside = "store",
      .help = "where the service keeps its queues"},
     {"store", "engine", OPTION_VALUE, AT(engine),
@@ -228,6 +234,7 @@ void config_fini(struct config *config)
         for (size_t i = 0; i < n; i++)
             free(texts[i]);
     }
+    access_fini(&config->access);
     free(config->queues);
     free(config->file);
     memset(config, 0, sizeof *config);

@@ -61,6 +61,7 @@ struct queue_entry {
     char name[QUEUE_NAME_MAX + 1];
     bool gone; /* removed; only number and name count */
     int64_t made_us;
+    uint32_t may; /* what the asker may do with it: ACCESS_*, or'ed */
     struct queue_settings settings;
     struct queue_state state;
 };
@@ -176,11 +177,11 @@ struct request {
     } in;
 
     /*
-     * 0 or negative errno. Of all: -ENOENT no such queue, -ETIMEDOUT, -ESHUTDOWN the backend is
-     * ending, -ENOMEM, -EPROTO nonsense, -EIO the store failed, -EPERM the session is somebody
-     * else's. Of PUT, MAKE, REMOVE and SET: -ENOSPC store full. Of PUT: -EMSGSIZE an item over
-     * max_item_size, -EBADMSG checksum, -ESTALE older epoch. Of MAKE: -EEXIST, -EINVAL. Of REMOVE:
-     * -ENOTEMPTY. Of SET: -EINVAL.
+     * 0 or negative errno. Of all: -EACCES no rule of `access` allows it, -ENOENT no such queue,
+     * -ETIMEDOUT, -ESHUTDOWN the backend is ending, -ENOMEM, -EPROTO nonsense, -EIO the store
+     * failed, -EPERM the session is somebody else's. Of PUT, MAKE, REMOVE and SET: -ENOSPC store
+     * full. Of PUT: -EMSGSIZE an item over max_item_size, -EBADMSG checksum, -ESTALE older epoch.
+     * Of MAKE: -EEXIST, -EINVAL. Of REMOVE: -ENOTEMPTY. Of SET: -EINVAL.
      */
     int status;
     struct queue_state state; /* of `queue`, after this request; revision 0 where not known */

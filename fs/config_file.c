@@ -15,12 +15,15 @@
 static int config_open(struct file *file, fuse_req_t req)
 {
     struct mount_queue_info info;
+    int rc = 0;
 
     mount_queue_info(file->node->mq, &info);
     if (info.gone)
         return -ENOENT;
-    if ((file->flags & O_ACCMODE) == O_WRONLY)
-        return 0;
+    if ((file->flags & O_ACCMODE) != O_RDONLY)
+        rc = mount_queue_may(file->node->mq, ACCESS_MANAGE);
+    if (rc < 0 || (file->flags & O_ACCMODE) == O_WRONLY)
+        return rc;
     return open_text(file, file->tree->options.config_print(&info.settings));
 }
 

@@ -25,8 +25,13 @@
 
 static int in_open(struct file *file, fuse_req_t req)
 {
+    int rc;
+
     if ((file->flags & O_ACCMODE) == O_RDONLY)
         return -EACCES;
+    rc = mount_queue_may(file->node->mq, ACCESS_PUT);
+    if (rc < 0)
+        return rc;
     return mount_queue_writer_open(file->node->mq, fuse_req_ctx(req)->uid, &file->writer);
 }
 

@@ -234,7 +234,13 @@ static void items_readdir(struct file *dir, fuse_req_t req, size_t size, off_t o
     proceed(&reading);
 }
 
+static int items_open(struct file *dir, fuse_req_t req)
+{
+    return mount_queue_may(dir->node->mq, ACCESS_GET);
+}
+
 const struct node_ops items_ops = {
+    .open = items_open,
     .lookup = items_lookup,
     .readdir = items_readdir,
     .create = items_create,

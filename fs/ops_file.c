@@ -112,6 +112,7 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct tree *tree = fuse_req_userdata(req);
     struct node *dir = node_of(&tree->nodes, ino);
     struct file *file;
+    int rc;
 
     node_open(&tree->nodes, dir, 0);
     file = file_new(tree, dir, node_ops_of(dir->child.kind), fi->flags);
@@ -119,6 +120,12 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         node_close(&tree->nodes, dir);
         node_unref(&tree->nodes, dir);
         fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    rc = file->ops->open ? file->ops->open(file, req) : 0;
+    if (rc < 0) {
+        fuse_reply_err(req, -rc);
+        file_release(file);
         return;
     }
     *fi = (struct fuse_file_info){.fh = (uintptr_t)file};

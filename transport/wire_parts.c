@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#define ENTRY_REST (8 + WIRE_SETTINGS + WIRE_STATE)
+#define ENTRY_REST (9 + WIRE_SETTINGS + WIRE_STATE)
 
 void wire_put_settings(struct wire_out *out, const struct queue_settings *settings)
 {
@@ -95,6 +95,7 @@ void wire_put_entry(struct wire_out *out, const struct queue_entry *entry)
     if (entry->gone)
         return;
     put_i64(out, entry->made_us);
+    put_u8(out, (uint8_t)entry->may);
     wire_put_settings(out, &entry->settings);
     wire_put_state(out, &entry->state);
 }
@@ -108,6 +109,7 @@ void wire_get_entry(struct wire_in *in, struct queue_entry *entry)
     if (entry->gone)
         return;
     entry->made_us = get_i64(in);
+    entry->may = get_choice(in, ACCESS_ALL);
     if (wire_get_settings(in, &entry->settings))
         in->bad = true;
     wire_get_state(in, &entry->state);

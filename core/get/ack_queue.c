@@ -208,8 +208,8 @@ void ack_queue_step(struct ack_queue *s, int64_t now_us, struct effects *effects
 /* Whether no further try can change anything. */
 static bool is_final(const struct ack_queue *s, int status)
 {
-    return status == 0 || status == -ENOENT || status == -EPROTO || s->dropping ||
-           (s->ending && status == -ESHUTDOWN);
+    return status == 0 || status == -ENOENT || status == -EACCES || status == -EPROTO ||
+           s->dropping || (s->ending && status == -ESHUTDOWN);
 }
 
 uint64_t ack_queue_answered(struct ack_queue *s, struct request *request, int64_t now_us)

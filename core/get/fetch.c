@@ -262,7 +262,7 @@ static void get_failed(struct consumer *c, struct chunk *chunk, int64_t now_us,
 {
     int status = chunk->request.status;
 
-    if (status == -ENOENT || c->ended) {
+    if (status == -ENOENT || status == -EACCES || c->ended) {
         chunk_unref(chunk);
         if (!c->ended)
             effects_finish_all_locked(effects, &c->waiting, status);
@@ -321,11 +321,12 @@ void fetch_arm_done(struct consumer *c, struct request *request, int64_t now_us,
                     struct effects *effects)
 {
     int status = request->status;
-    bool ready = status == -ENOENT || (status == 0 && request->out.arm.kinds & EVENT_READY);
+    bool over = status == -ENOENT || status == -EACCES; /* a read says so */
+    bool ready = over || (status == 0 && request->out.arm.kinds & EVENT_READY);
 
     request_release(request);
     c->arm = NULL;
-    if (status != 0 && status != -ENOENT && !c->ended) {
+    if (status != 0 && !over && !c->ended) {
         c->arm = request;
         c->arm_retry_us = now_us + backoff_next(&c->backoff);
         return;

@@ -266,9 +266,11 @@ void mount_apply_entry(struct mount *m, const struct queue_entry *entry)
     mq = known_queue(m, entry->number);
     if (!mq)
         mq = adopt(m, entry);
-    if (mq)
+    if (mq) {
+        mount_queue_allow(mq, entry->may);
         mount_queue_update(mq, &entry->settings, &entry->state);
-    else
+    }
+    if (!mq)
         mq = add_queue(m, entry);
     mount_queue_unref(mq);
 }

@@ -103,6 +103,10 @@ struct mount_queue_info {
 };
 void mount_queue_info(struct mount_queue *mq, struct mount_queue_info *info);
 
+/* Whether the service lets this mount do that with the queue (ACCESS_*, or'ed), as last heard: 0 or
+ * -EACCES. The service checks each request. */
+int mount_queue_may(struct mount_queue *mq, uint32_t rights);
+
 /* Space of the store as last heard, for statfs. */
 void mount_space(struct mount *mount, struct store_space *space, uint64_t *n_queues);
 

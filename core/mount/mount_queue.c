@@ -33,6 +33,7 @@ struct mount_queue *mount_queue_new(struct mount *mount, const struct queue_entr
     mq->settings.mount = *settings;
     mq->settings.own = entry->settings;
     mq->state = entry->state;
+    mq->may = entry->may;
     mq->unaddressed_end = &mq->unaddressed;
     pthread_mutex_init(&mq->lock, NULL);
     ticker_entry_init(&mq->tick, tick, mq);
@@ -455,6 +456,23 @@ void mount_queue_settle_locked(struct mount_queue *mq, const struct queue_entry 
     mq->number = entry->number;
     mq->made_us = entry->made_us;
     pthread_mutex_unlock(&mq->lock);
+}
+
+void mount_queue_allow(struct mount_queue *mq, uint32_t may)
+{
+    pthread_mutex_lock(&mq->lock);
+    mq->may = may;
+    pthread_mutex_unlock(&mq->lock);
+}
+
+int mount_queue_may(struct mount_queue *mq, uint32_t rights)
+{
+    uint32_t may;
+
+    pthread_mutex_lock(&mq->lock);
+    may = mq->may;
+    pthread_mutex_unlock(&mq->lock);
+    return (may & rights) == rights ? 0 : -EACCES;
 }
 
 void mount_queue_apply(struct mount_queue *mq, const struct all_settings *settings, uint64_t fields)

@@ -47,6 +47,7 @@ struct mount_queue {
     /* Guarded by lock. */
     struct all_settings settings;
     struct queue_state state;
+    uint32_t may;     /* what this mount may do with it: ACCESS_*, or'ed */
     int ended;        /* 0, -ENOENT (removed) or -ESHUTDOWN */
     int last_error;   /* of a request; 0: none failed yet */
     uint64_t retries; /* requests of this queue that were sent again */
@@ -189,6 +190,8 @@ bool mount_queue_idle(struct mount_queue *mq, bool gets);
 void mount_queue_close(struct mount_queue *mq);
 
 /* Its own settings are stored: the mount's take effect. */
+/* What this mount may do with it, as the service has told. */
+void mount_queue_allow(struct mount_queue *mq, uint32_t may);
 void mount_queue_apply(struct mount_queue *mq, const struct all_settings *settings,
                        uint64_t fields);
 

@@ -47,8 +47,8 @@ bool mount_all_tried_locked(const struct mount *m)
 
 static void provide(struct mount *m, const struct preset *queue, uint64_t place)
 {
-    struct queue_entry entry = {.made_us = m->clock->wall_us(m->clock),
-                                .settings = queue->settings.own};
+    struct queue_entry entry = {
+        .made_us = m->clock->wall_us(m->clock), .may = ACCESS_ALL, .settings = queue->settings.own};
     struct mount_queue *mq;
 
     strcpy(entry.name, queue->name);

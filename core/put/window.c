@@ -7,6 +7,7 @@
  *   short           the items before it did not come in time: again, in order
  *   short of acked  the service has forgotten this producer: a new epoch
  *   store full      told to whoever wrote, kept, tried again; so is a fault of the service
+ *   not allowed     the same, at once: `access` of the service does not let this mount put
  *   refused         never as it is: the items at fault are dropped, told and counted, and the rest
  *                   goes on in a new epoch, which begins at its first put's number: a gap is none
  */
@@ -354,7 +355,7 @@ static void failed(struct producer *p, struct put *put, int error, int64_t now_u
 
 static void refused(struct producer *p, struct put *put, int error, int64_t now_us)
 {
-    bool final = error == -EMSGSIZE || put->n_tries >= REFUSED_TRIES_MAX;
+    bool final = error == -EMSGSIZE || error == -EACCES || put->n_tries >= REFUSED_TRIES_MAX;
 
     probe_until(p, put);
     if (final)
@@ -388,6 +389,7 @@ void producer_put_answered(struct producer *p, struct put *put, int64_t now_us,
         failed(p, put, put->request.status, now_us, effects);
         break;
     case -EMSGSIZE:
+    case -EACCES:
     case -EBADMSG:
     case -EPROTO:
     case -EINVAL:

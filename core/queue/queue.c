@@ -247,6 +247,7 @@ void queue_entry(struct queue *q, struct queue_entry *entry)
     *entry = (struct queue_entry){
         .number = q->record.number,
         .made_us = q->record.made_us,
+        .may = ACCESS_ALL,
         .settings = q->record.settings,
     };
     memcpy(entry->name, q->record.name, sizeof(entry->name));

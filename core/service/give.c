@@ -9,8 +9,8 @@ static void fill_states(struct service *s)
         uint64_t number = made ? request->out.make.entry.number : request->queue;
         struct queue *q = number > 0 ? service_find(s, number) : NULL;
 
-        if (!q)
-            continue;
+        if (!q || request->status == -EPERM || request->status == -EACCES)
+            continue; /* it is not for them to know */
         queue_state(q, &request->state);
         if ((made || request->kind == REQUEST_SET) && request->status == 0)
             request->out.make.entry.state = request->state;

@@ -30,11 +30,13 @@ static int fill_purge(struct service *s, struct reply *reply)
 /* As it is now, also where it is asked for again. */
 static int fill_entry(struct service *s, struct reply *reply)
 {
+    struct queue_entry *entry = &reply->request->out.make.entry;
     struct queue *q = service_find(s, reply->result.made);
 
     if (!q)
         return -ENOENT;
-    queue_entry(q, &reply->request->out.make.entry);
+    queue_entry(q, entry);
+    entry->may = service_rights(s, reply->request, entry->name);
     return 0;
 }
 

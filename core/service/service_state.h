@@ -92,8 +92,11 @@ void service_answer_all(struct service *s, int status);
 
 /* ---- admit.c ---- */
 
-/* Whether it may be asked: 0, -EPERM. Before sessions_touch(). */
+/* Whether it may be asked: 0; -EPERM the session is somebody else's, -EACCES no rule of `access`
+ * allows it, which is counted. Before sessions_touch(). */
 int service_admit(struct service *s, const struct request *request);
+/* What the asker may do with a queue of this name: ACCESS_*, or'ed. */
+uint32_t service_rights(const struct service *s, const struct request *request, const char *name);
 /* The session is the asker's, if it is nobody's yet. */
 void service_bind(struct session *session, const struct request *request);
 

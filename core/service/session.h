@@ -89,7 +89,8 @@ struct session {
     struct sessions *sessions;
     struct producer_id id;
     struct identity owner; /* whoever asked first: admit.c */
-    bool bound, warned;    /* owner is set; somebody else was refused */
+    bool bound, warned;    /* owner is set; somebody else was refused, and that is logged */
+    bool denied;           /* it was refused something, and that is logged */
     uint64_t service; /* what it is told of the service's life: another one for a session that was
                          forgotten and begins anew, as all it had armed is forgotten too */
     int64_t last_us;  /* its last request; monotonic */

@@ -84,10 +84,11 @@ static struct listed *first_since(struct service *s, uint64_t since, size_t *n)
     return first;
 }
 
-static void fill_entry(struct listed *listed, struct queue_entry *entry)
+static void fill_entry(struct listed *listed, struct queue_entry *entry, uint32_t may)
 {
     if (listed->queue) {
         queue_entry(listed->queue, entry);
+        entry->may = may;
         return;
     }
     *entry = (struct queue_entry){.number = listed->number, .gone = true};
@@ -101,7 +102,7 @@ static void sync_free(struct request *sync)
 
 static int sync_list(struct service *s, struct request *sync)
 {
-    size_t n, i;
+    size_t n, i, n_shown = 0;
     struct listed *listed = first_since(s, sync->in.sync.since, &n);
     struct queue_entry *entries;
 
@@ -117,12 +118,16 @@ static int sync_list(struct service *s, struct request *sync)
     if (!entries)
         return -ENOMEM;
     for (i = 0; i < n; i++, listed = TAILQ_NEXT(listed, link)) {
-        fill_entry(listed, &entries[i]);
+        const char *name = listed->queue ? listed->queue->record.name : listed->name;
+        uint32_t may = service_rights(s, sync, name);
+
+        if (may)
+            fill_entry(listed, &entries[n_shown++], may);
         if (sync->out.sync.more)
             sync->out.sync.until = listed->revision;
     }
     sync->out.sync.entries = entries;
-    sync->out.sync.n_entries = n;
+    sync->out.sync.n_entries = n_shown;
     sync->reply_memory = entries;
     sync->reply_free = sync_free;
     return 0;

@@ -69,7 +69,11 @@ static int open_store(const char *dir, const struct config *config, struct store
 static int start_service(struct main_service *main, const struct main_service_options *options)
 {
     struct service_options service = {
-        .clock = &clock_system, .fatal = options->fatal, .fatal_arg = options->fatal_arg};
+        .clock = &clock_system,
+        .access = options->config->access.n_rules > 0 ? &options->config->access : NULL,
+        .fatal = options->fatal,
+        .fatal_arg = options->fatal_arg,
+    };
     int result = open_store(main->datadir.path, options->config, &service.store);
 
     if (result < 0)

@@ -34,15 +34,17 @@ static inline struct batch_view view_of(const char *text)
     return view_of_bytes(text, strlen(text));
 }
 
-/* len bytes of pseudo-random lines of about 100 bytes. The caller frees them. */
+/* len bytes of pseudo-random lines of about 100 bytes, or longer where a batch has not as many. The
+ * caller frees them. */
 static inline uint8_t *lines_new(size_t len, uint32_t seed)
 {
+    size_t line = len / 101 < BATCH_ITEMS_MAX ? 101 : len / BATCH_ITEMS_MAX + 1;
     uint8_t *data = malloc(len);
 
     cr_assert_not_null(data);
     for (size_t i = 0; i < len; i++) {
         seed = seed * 1664525 + 1013904223;
-        data[i] = i + 1 == len || i % 101 == 100 ? '\n' : (uint8_t)('a' + (seed >> 24) % 26);
+        data[i] = i + 1 == len || i % line == line - 1 ? '\n' : (uint8_t)('a' + (seed >> 24) % 26);
     }
     return data;
 }
