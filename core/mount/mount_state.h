@@ -70,6 +70,7 @@ struct wanted_queue {
     bool asked; /* MAKE is on its way */
     bool made;  /* the service has it, or had it: it is not made twice */
     bool warned;
+    uint64_t denied; /* by this life of the service (mount.service): another one is asked again */
 };
 
 struct mount {

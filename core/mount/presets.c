@@ -5,7 +5,8 @@
  * it has the queue, or because it has made it. Their place in the listing, which the kernel knows
  * them by, stays.
  *
- * A queue that cannot be made is asked for again with each SYNC.
+ * A queue that cannot be made is asked for again with each SYNC, but for one that the service does
+ * not let this mount make.
  */
 #include "core/mount/mount_state.h"
 
@@ -83,13 +84,15 @@ static void made(struct mount *m, struct wanted_queue *wanted, int status)
     pthread_mutex_lock(&m->lock);
     wanted->asked = false;
     wanted->made |= status == 0;
+    wanted->denied = status == -EACCES ? m->service : 0;
     warn = status != 0 && status != -ESHUTDOWN && !wanted->warned;
     wanted->warned |= warn;
     pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
     if (warn)
-        log_warning("queue %s cannot be made: %s; it is tried again", wanted->queue.name,
-                    strerror(-status));
+        log_warning("queue %s cannot be made: %s; %s", wanted->queue.name, strerror(-status),
+                    status == -EACCES ? "`access` of the service does not allow it"
+                                      : "it is tried again");
 }
 
 static void warn_differences(const struct preset *configured, const struct queue_entry *entry)
@@ -151,7 +154,8 @@ void mount_make_missing(struct mount *m)
 
     for (i = 0; i < m->n_queues; i++) {
         pthread_mutex_lock(&m->lock);
-        ask = !m->queues[i].made && !m->queues[i].asked;
+        ask = !m->queues[i].made && !m->queues[i].asked &&
+              (m->queues[i].denied == 0 || m->queues[i].denied != m->service);
         m->queues[i].asked |= ask;
         pthread_mutex_unlock(&m->lock);
         if (ask)
