@@ -8,4 +8,11 @@
 /* The checksum of len bytes; crc32c("123456789", 9) is 0xe3069283. */
 uint32_t crc32c(const void *data, size_t len);
 
+/*
+ * The checksum of two pieces one behind the other, of which the second is len bytes, is
+ * crc32c_shift(first's, len) ^ second's. Looks at no bytes: about 20 ns for each bit of len, which
+ * is below 2^28.
+ */
+uint32_t crc32c_shift(uint32_t crc, size_t len);
+
 #endif

@@ -7,9 +7,10 @@
  * these four bytes is nobody's business (wire_refusal_encode()). So each side learns what the other
  * speaks.
  *
- *   request  magic 3, version 1, kind 1, zero 3, queue 8, session 16, number 8, answered_below 8,
- *            then the body of its kind
- *   answer   magic 3, version 1, kind 1, zero 3, number 8, status 4, zero 4, queue_state,
+ *   request  magic 3, version 1, kind 1, repeat 1, zero 2, queue 8, session 16, life 8, number 8,
+ *            answered_below 8, then the body of its kind
+ *   answer   magic 3, version 1, kind 1, zero 3, number 8, status 4, zero 4, position 8,
+ *            queue_state,
  *            then the body of its kind; where it failed, only that of ARM, PUT, SETTLE, PURGE
  *
  * A body has exactly the length that its counts say. The answers of GET and LIST have the items'
@@ -30,7 +31,7 @@
 #include "core/request.h"
 
 /* Another one with each setting and counter of a queue. */
-#define WIRE_VERSION (4 + (int)QUEUE_N_SETTINGS - 10 + QUEUE_N_COUNTERS - 6)
+#define WIRE_VERSION (5 + (int)QUEUE_N_SETTINGS - 10 + QUEUE_N_COUNTERS - 6)
 
 /* A struct queue_state. */
 #define WIRE_STATE (8 * (9 + QUEUE_N_COUNTERS))
@@ -39,7 +40,7 @@
 #define WIRE_FRAME_MAX (BATCH_BYTES_MAX + ((size_t)1 << 20))
 
 /* Where out.get.data and out.list.data lie in an answer. */
-#define WIRE_REPLY_DATA (24 + WIRE_STATE + 16)
+#define WIRE_REPLY_DATA (32 + WIRE_STATE + 16)
 
 /* What each grant, or each item of a LIST, takes behind them. */
 #define WIRE_GRANT 64

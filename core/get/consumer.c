@@ -364,6 +364,34 @@ void consumer_changed(struct consumer *c, bool rearm, int64_t now_us, struct eff
     step(c, now_us, effects);
 }
 
+void consumer_retry(struct consumer *c, int64_t now_us, struct effects *effects)
+{
+    fetch_retry(c);
+    ack_queue_retry(&c->acks);
+    if (c->claims)
+        claims_retry(c->claims);
+    step(c, now_us, effects);
+}
+
+void consumer_begin_anew(struct consumer *c, int64_t now_us, struct effects *effects)
+{
+    struct reader *r;
+
+    if (c->ended == -ENOENT)
+        return;
+    TAILQ_FOREACH (r, &c->readers, link)
+        c->counters.acks_late += reader_forget(r);
+    pool_fini(&c->pool);
+    pool_init(&c->pool);
+    if (c->claims)
+        claims_forget(c->claims);
+    c->counters.acks_late += ack_queue_forget(&c->acks);
+    c->returning = c->streaming = c->armed = false;
+    c->look = true;
+    c->changes++;
+    step(c, now_us, effects);
+}
+
 void consumer_tick(struct consumer *c, int64_t now_us, struct effects *effects)
 {
     step(c, now_us, effects);

@@ -48,7 +48,7 @@ struct consumer;
 
 struct consumer_options {
     enum get_kind kind;
-    struct producer_id session; /* of every request, whose `queue` the caller fills in */
+    struct producer_id session; /* of every request, which the caller addresses when it leaves */
     struct producer
         *producer; /* of the same queue: what it has buffered is sent before an end of file */
     const struct all_settings *settings;           /* live */
@@ -124,6 +124,13 @@ void consumer_request_done(struct consumer *c, struct request *request, int64_t 
 /* EVENT_READY came, or the state changed, or the producer's puts were acknowledged, or the service
  * is another one (`rearm`): waiting readers look again. */
 void consumer_changed(struct consumer *c, bool rearm, int64_t now_us, struct effects *effects);
+
+/* What was refused may go again now. */
+void consumer_retry(struct consumer *c, int64_t now_us, struct effects *effects);
+
+/* Session and store are others from now on: nothing is lent any more. What was given stays given
+ * and is not acknowledged (counted in acks_late), what was not is dropped, nothing is held. */
+void consumer_begin_anew(struct consumer *c, int64_t now_us, struct effects *effects);
 
 /* Whether reads or polls are parked: the producer then sends at once (producer_set_awaited by
  * mount_queue.c). */

@@ -242,6 +242,15 @@ int64_t fetch_deadline(const struct consumer *c)
     return time_min(c->get_retry_us, c->arm_retry_us);
 }
 
+void fetch_retry(struct consumer *c)
+{
+    if (c->get_retry_us != TIME_FOREVER)
+        c->get_retry_us = 0;
+    if (c->arm_retry_us != TIME_FOREVER)
+        c->arm_retry_us = 0;
+    backoff_reset(&c->backoff);
+}
+
 void fetch_drop(struct consumer *c)
 {
     if (c->get && c->get_retry_us != TIME_FOREVER) {

@@ -188,24 +188,51 @@ void reader_acknowledge(struct reader *r, int64_t now_us)
         ack_queue_add(&r->consumer->acks, &portion->ranges[i], now_us);
 }
 
+static void drop_partial(struct reader *r)
+{
+    chunk_unref(r->partial.chunk);
+    r->partial.chunk = NULL;
+    reader_hold_less(r);
+    if (r->left != READER_UNLIMITED)
+        r->left++;
+}
+
 void reader_return_partial(struct reader *r, int64_t now_us)
 {
     struct consumer *c = r->consumer;
 
     if (!r->partial.chunk)
         return;
-    r->partial.range.verb = SETTLE_RETURN;
-    ack_queue_add(&c->acks, &r->partial.range, now_us);
-    c->given_back = ack_queue_mark(&c->acks);
-    if (r->leaving && c->peer)
-        c->peer->peers_mark = c->given_back;
-    c->discard = true;
-    c->armed = false;
-    chunk_unref(r->partial.chunk);
-    r->partial.chunk = NULL;
-    reader_hold_less(r);
-    if (r->left != READER_UNLIMITED)
-        r->left++;
+    if (!r->partial.is_void) {
+        r->partial.range.verb = SETTLE_RETURN;
+        ack_queue_add(&c->acks, &r->partial.range, now_us);
+        c->given_back = ack_queue_mark(&c->acks);
+        if (r->leaving && c->peer)
+            c->peer->peers_mark = c->given_back;
+        c->discard = true;
+        c->armed = false;
+    }
+    drop_partial(r);
+}
+
+uint64_t reader_forget(struct reader *r)
+{
+    struct portion *portion = r->last;
+    uint64_t n = 0;
+
+    if (r->partial.chunk && !r->partial.is_void) {
+        ack_queue_unreserve(&r->consumer->acks, 1);
+        r->partial.is_void = true;
+        if (!r->partial.begun)
+            drop_partial(r);
+    }
+    if (!portion || portion->settled)
+        return 0;
+    portion->settled = true;
+    ack_queue_unreserve(&r->consumer->acks, portion->n_ranges);
+    for (size_t i = 0; i < portion->n_ranges; i++)
+        n += portion->ranges[i].to - portion->ranges[i].from;
+    return n;
 }
 
 /* What was given goes back instead, uncounted. */
@@ -323,6 +350,7 @@ static void give_partial(struct reader *r, struct op *op, struct effects *effect
     r->partial.begun = true;
     if (whole) {
         portion->ranges[0] = r->partial.range;
+        portion->settled = r->partial.is_void;
         chunk_unref(r->partial.chunk);
         r->partial.chunk = NULL;
         r->ended = r->ended || r->partial.file;
@@ -341,7 +369,7 @@ static void begin_partial(struct reader *r, const struct cut *cut)
     r->partial.data = piece->data;
     r->partial.len = piece->len;
     r->partial.file = cut->file;
-    r->partial.begun = false;
+    r->partial.begun = r->partial.is_void = false;
     r->partial.range = piece_range(piece, 0, SETTLE_ACK);
     if (r->left != READER_UNLIMITED)
         r->left--;

@@ -9,7 +9,7 @@
 static void made(struct service_call *call)
 {
     if (call->request.status == 0)
-        mount_apply_entry(call->mount, &call->request.out.make.entry);
+        mount_apply_entry(call->mount, &call->request.out.make.entry, call->request.life);
     service_call_end(call, call->request.status);
 }
 
@@ -54,7 +54,7 @@ static void removed(struct service_call *call)
     struct queue_entry gone = {.number = call->request.queue, .gone = true};
 
     if (call->request.status == 0)
-        mount_apply_entry(call->mount, &gone);
+        mount_apply_entry(call->mount, &gone, call->request.life);
     service_call_end(call, call->request.status);
 }
 
@@ -97,7 +97,7 @@ void mount_queue_purge(struct mount_queue *mq, struct op *op)
 static void set(struct service_call *call)
 {
     if (call->request.status == 0) {
-        mount_apply_entry(call->mount, &call->request.out.make.entry);
+        mount_apply_entry(call->mount, &call->request.out.make.entry, call->request.life);
         mount_queue_apply(call->mq, &call->settings, call->fields);
     }
     service_call_end(call, call->request.status);

@@ -19,7 +19,7 @@ int mount_new(const struct mount_options *options, struct mount **mount)
         return -ENOMEM;
     m->backend = options->backend;
     m->clock = options->clock;
-    m->id = options->id;
+    m->standing = (struct standing){.id = options->id, .term = 1};
     m->timeout_us = options->timeout_us;
     m->silence_us = options->silence_us ? options->silence_us : SILENCE_US;
     m->started_us = mount_now(m);
@@ -32,6 +32,7 @@ int mount_new(const struct mount_options *options, struct mount **mount)
     if (ticker_new(m->clock, &m->ticker))
         goto free_mount;
     budget_init(&m->budget, options->buffer_total, options->by_uid, options->owner);
+    mount_history_init(m);
     mount_lists_init(m);
     op_list_init(&m->ops);
     pthread_mutex_init(&m->lock, NULL);
@@ -62,6 +63,7 @@ void mount_free(struct mount *m)
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);
     budget_fini(&m->budget);
+    mount_history_fini(m);
     free(m->queues);
     free(m);
 }
@@ -84,7 +86,6 @@ int mount_start(struct mount *m, int64_t wait_us)
     if (error)
         return error;
     mount_sync(m);
-    mount_watch(m);
     pthread_mutex_lock(&m->lock);
     while (!(m->synced && mount_all_tried_locked(m)) &&
            cond_wait_until(&m->changed, &m->lock, until_us))

@@ -68,6 +68,16 @@ void mount_provide(struct mount *m)
         provide(m, &m->queues[i].queue, PROVIDED_PLACE + i);
 }
 
+void mount_want_again(struct mount *m)
+{
+    size_t i;
+
+    pthread_mutex_lock(&m->lock);
+    for (i = 0; i < m->n_queues; i++)
+        m->queues[i].made = m->queues[i].warned = false;
+    pthread_mutex_unlock(&m->lock);
+}
+
 /* ---- with it ---- */
 
 /* A MAKE on its way. */
@@ -85,7 +95,7 @@ static void made(struct mount *m, struct wanted_queue *wanted, int status)
     wanted->asked = false;
     wanted->made |= status == 0;
     wanted->denied = status == -EACCES ? m->service : 0;
-    warn = status != 0 && status != -ESHUTDOWN && !wanted->warned;
+    warn = status != 0 && status != -ESHUTDOWN && !is_refused(status) && !wanted->warned;
     wanted->warned |= warn;
     pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
@@ -116,9 +126,13 @@ static void make_done(struct request *request)
 {
     struct make *make = (struct make *)request;
 
-    mount_heard(make->mount, request->status);
+    mount_heard(make->mount, request);
+    if (request->term != mount_standing(make->mount).term)
+        request->status = -EREMCHG; /* made in another store, if it was */
+    else if (is_refused(request->status))
+        mount_refused(make->mount, request);
     if (request->status == 0) {
-        mount_apply_entry(make->mount, &request->out.make.entry);
+        mount_apply_entry(make->mount, &request->out.make.entry, request->life);
         warn_differences(&make->wanted->queue, &request->out.make.entry);
     }
     made(make->mount, make->wanted, request->status);
@@ -138,12 +152,14 @@ static void make_wanted(struct mount *m, struct wanted_queue *wanted)
     make->wanted = wanted;
     make->request = (struct request){
         .kind = REQUEST_MAKE,
-        .session = m->id,
         .in.make = {.name = wanted->queue.name,
                     .settings = &wanted->queue.settings.own,
                     .may_exist = true},
         .done = make_done,
     };
+    pthread_mutex_lock(&m->lock);
+    mount_address_locked(m, &make->request);
+    pthread_mutex_unlock(&m->lock);
     m->backend->submit(m->backend, &make->request);
 }
 

@@ -188,8 +188,20 @@ static void print_service_part(FILE *out, struct mount *m, const struct stats *s
     QUEUE_COUNTERS(PRINT)
 }
 
+/* Empty while none was heard of. */
+static void print_store(FILE *out, struct mount *m)
+{
+    char text[STORE_ID_DIGITS + 1] = "";
+
+    pthread_mutex_lock(&m->history.lock);
+    if (m->history.life != 0)
+        store_id_format(&m->history.store, text);
+    pthread_mutex_unlock(&m->history.lock);
+    print_text(out, "store_id", text);
+}
+
 /* The connection's last error, else what the service last refused. */
-static void print_link_part(FILE *out, struct mount *m, const struct stats *stats)
+static void print_link_part(FILE *out, struct mount *m, const struct stats *stats, bool root)
 {
     struct link_info info = {.connected = true};
 
@@ -200,6 +212,8 @@ static void print_link_part(FILE *out, struct mount *m, const struct stats *stat
     if (!info.last_error[0] && stats->last_error)
         snprintf(info.last_error, sizeof(info.last_error), "%s", strerror(-stats->last_error));
     print_text(out, "last_error", info.last_error);
+    if (root)
+        print_store(out, m);
     print_count(out, "uptime_s", (uint64_t)(mount_now(m) - m->started_us) / 1000000);
     print_text(out, "version", QUEUEFS_VERSION);
 }
@@ -235,7 +249,7 @@ static char *print_stats(struct mount *m, const struct stats *stats, bool root)
     if (!out)
         return NULL;
     print_mount_part(out, stats);
-    print_link_part(out, m, stats);
+    print_link_part(out, m, stats, root);
     if (root)
         print_root_part(out, m, stats);
     print_service_part(out, m, stats);

@@ -258,6 +258,28 @@ void producer_put_done(struct producer *p, struct request *request, int64_t now_
     go(p, now_us, effects);
 }
 
+bool producer_is_doubled(const struct producer *p)
+{
+    return p->doubled;
+}
+
+void producer_begin_anew(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    p->doubled = false;
+    p->epoch_wanted = true;
+    producer_room_changed(p);
+    producer_probe(p, now_us);
+    go(p, now_us, effects);
+}
+
+void producer_retry(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    if (p->hold_us > now_us && !p->failing)
+        p->hold_us = now_us;
+    backoff_reset(&p->backoff);
+    go(p, now_us, effects);
+}
+
 void producer_changed(struct producer *p, int64_t now_us, struct effects *effects)
 {
     producer_room_changed(p);

@@ -52,9 +52,9 @@ struct producer_counters {
 struct producer; /* its fields are in producer_state.h, for producer.c and its tests */
 
 struct producer_options {
-    struct producer_id id;               /* of every request, whose `queue` the caller fills in */
-    const struct all_settings *settings; /* live: the caller changes them under the lock */
-    const struct queue_state *state;     /* live, as last heard of the service */
+    struct producer_id id; /* of every request, which the caller addresses when it leaves */
+    const struct all_settings *settings;       /* live: the caller changes them under the lock */
+    const struct queue_state *state;           /* live, as last heard of the service */
     void (*put_done)(struct request *request); /* `done` of every PUT and ARM */
     void *put_owner;                           /* and as `owner` */
     int64_t timeout_us; /* how long an O_SYNC write and a syncing close wait; 0: 30 s */
@@ -118,6 +118,17 @@ void producer_poll(struct producer *p, struct writer *w, struct op *op, struct e
  * Whether the service was away meanwhile is the backend's affair: it answers when it can. */
 void producer_put_done(struct producer *p, struct request *request, int64_t now_us,
                        struct effects *effects);
+
+/* Somebody else puts under the session's id, as an answer has shown: nothing is sent any more until
+ * producer_begin_anew() says that there is another. */
+bool producer_is_doubled(const struct producer *p);
+
+/* Session and store may be others from now on: once nothing is in flight, what is not acknowledged
+ * goes out as from a producer that has just begun. */
+void producer_begin_anew(struct producer *p, int64_t now_us, struct effects *effects);
+
+/* What was refused may go again now. */
+void producer_retry(struct producer *p, int64_t now_us, struct effects *effects);
 
 /* Settings or state changed, or EVENT_ROOM came: parked writers may go on, puts be sent again. */
 void producer_changed(struct producer *p, int64_t now_us, struct effects *effects);

@@ -35,6 +35,7 @@ struct put {
     TAILQ_ENTRY(put) link;
     struct slice slice;
     enum put_state state;
+    uint64_t chain;  /* of the epoch's items before it */
     uint64_t stored; /* of an answer that was short: up to here it is stored */
     uint64_t end;    /* number of the last item */
     uint32_t n_tries;
@@ -80,7 +81,10 @@ struct producer {
     bool shut; /* the backend takes nothing more */
 
     uint64_t epoch;
-    bool epoch_fresh;  /* nothing of it is acknowledged: its first put travels alone */
+    uint64_t chain;      /* of the epoch's items that were cut */
+    uint64_t known_last; /* the highest number that an answer called stored */
+    bool doubled;     /* somebody else puts under this id: nothing is sent until there is another */
+    bool epoch_fresh; /* nothing of it is acknowledged: its first put travels alone */
     bool epoch_wanted; /* begin the next once nothing is in flight */
 
     int64_t hold_us; /* nothing is sent before; 0: no hold */

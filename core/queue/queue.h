@@ -73,6 +73,7 @@ struct damage {
 struct queue_shared {
     struct store *store;
     int64_t now_us, wall_us;   /* of the round; set by the service */
+    int64_t ran_us;            /* the same: how long services have run on this store */
     struct siphash_key secret; /* tokens are made with it */
     uint64_t n_tokens;         /* so far */
     struct tracked_by_timer timers;

@@ -100,6 +100,8 @@ int reply_begin(struct session *s, struct request *request, struct answers *answ
     if (request->number > 0)
         known = RB_FIND(reply_tree, &s->replies, &wanted);
     *news = REPLY_NEW;
+    if (request->number > 0 && !request->repeat && (known || request->number < s->answered_below))
+        return -ENOTUNIQ;
     if (!known && request->number > 0 && request->number < s->answered_below)
         return -ETIMEDOUT;
     if (!known)

@@ -103,12 +103,17 @@ static void take(struct service *s, struct request *request)
 
     memset(&request->out, 0, sizeof(request->out));
     memset(&request->state, 0, sizeof(request->state));
-    rc = service_admit(s, request);
+    request->position = 0;
+    /* First: it is another life's queue that it names. */
+    rc = request->kind == REQUEST_SYNC || request->life == s->options.id ? 0 : -EREMCHG;
+    if (rc == 0)
+        rc = service_admit(s, request);
     if (rc < 0) {
         answers_add(&s->answers, request, rc);
         return;
     }
-    session = s->failed ? NULL : sessions_touch(&s->sessions, request, s->shared.now_us, &s->answers);
+    session =
+        s->failed ? NULL : sessions_touch(&s->sessions, request, s->shared.now_us, &s->answers);
     if (!session) {
         answers_add(&s->answers, request, s->failed ? -EIO : -ENOMEM);
         return;
@@ -307,6 +312,7 @@ void service_round(struct service *s)
 
     s->shared.now_us = s->options.clock->mono_us(s->options.clock);
     s->shared.wall_us = s->options.clock->wall_us(s->options.clock);
+    s->shared.ran_us = s->ran_before_us + (s->shared.now_us - s->started_us);
     s->space_known = false;
     tick(s);
     service_settle_on(s);

@@ -130,6 +130,24 @@ static int load_queues(struct service *s)
     }
 }
 
+/* Where the store's running time goes on: it may have been kept some time before the last end. */
+static void start_clock(struct service *s)
+{
+    struct sequence *seq;
+    struct queue *q;
+
+    s->ran_before_us = s->lineage.ran_us;
+    RB_FOREACH (q, queue_by_number, &s->by_number) {
+        RB_FOREACH (seq, sequence_tree, &q->sequences) {
+            if (seq->record.last_used_us > s->ran_before_us)
+                s->ran_before_us = seq->record.last_used_us;
+        }
+    }
+    s->started_us = s->shared.now_us;
+    s->shared.ran_us = s->ran_before_us;
+    s->sweep_us = time_after(s->shared.now_us, SERVICE_SWEEP_US);
+}
+
 static int load(struct service *s)
 {
     struct store *store = s->options.store;
@@ -188,10 +206,12 @@ int service_new(const struct service_options *options, struct service **service)
     rc = init_locks(s);
     if (rc < 0)
         goto free_service;
-    rc = load(s);
+    rc = lineage_begin(&s->lineage, options->store, options->id);
+    if (rc == 0)
+        rc = load(s);
     if (rc < 0)
         goto destroy_locks;
-    service_sweep(s);
+    start_clock(s);
     *service = s;
     return 0;
 
@@ -273,7 +293,8 @@ static void end(struct service *s)
         if (q->counters_dirty)
             queue_unsaved(q);
     }
-    service_commit(s);
+    if (service_commit(s) == 0)
+        service_keep_time(s);
     service_answer_all(s, s->failed ? -EIO : -ESHUTDOWN);
     answers_run(&s->answers);
 }

@@ -16,11 +16,13 @@
 
 #include "core/queue/queue.h"
 #include "core/queue/producers.h"
+#include "core/service/lineage.h"
 #include "core/service/service.h"
 #include "core/service/session.h"
 
-#define SERVICE_RETRY_US       INT64_C(1000000)          /* of a commit that found no space */
-#define SERVICE_SWEEP_US       (INT64_C(3600) * 1000000) /* of old producers */
+#define SERVICE_RETRY_US       INT64_C(1000000)              /* of a commit that found no space */
+#define SERVICE_SWEEP_US       (INT64_C(3600) * 1000000)     /* of old producers */
+#define SERVICE_AMNESTY_US     (INT64_C(4) * 3600 * 1000000) /* none is old after a start */
 #define SERVICE_SLICE_US       INT64_C(2000) /* a round spends so long on each kind of long work */
 #define SERVICE_GROUP_BYTES    ((size_t)64 << 20) /* a group with more is committed at once */
 #define SERVICE_FILLED_MAX     ((size_t)4 << 20)  /* answers with more are given at once */
@@ -43,6 +45,8 @@ struct service {
     struct backend backend; /* first: the backend is the service */
     struct service_options options;
 
+    struct lineage lineage;
+    int64_t started_us, ran_before_us; /* see queue_shared.ran_us */
     struct queue_shared shared;
     struct sessions sessions;
     struct queue_by_number by_number;
@@ -139,7 +143,9 @@ const struct store_space *service_space(struct service *s);
 int service_commit(struct service *s);
 /* The staged puts will not be: their requests are answered with status. */
 void service_drop_puts(struct service *s, int status);
-/* Forget producers that were not heard of for a day. */
+/* Keep how long the store has been served. */
+void service_keep_time(struct service *s);
+/* Forget producers that were not heard of for a day of that time. */
 void service_sweep(struct service *s);
 
 /* ---- put.c ---- */

@@ -183,7 +183,8 @@ enum reply_news {
     REPLY_WORKED_ON, /* took the place of the one before */
 };
 
-/* 0 and *news, *reply; -EPROTO, -ENOMEM, -ETIMEDOUT: it was answered, and forgotten since. */
+/* 0 and *news, *reply; -EPROTO, -ENOMEM, -ETIMEDOUT: it was answered, and forgotten since;
+ * -ENOTUNIQ: it is said not to be sent again, and its number was used. */
 int reply_begin(struct session *s, struct request *request, struct answers *answers,
                 enum reply_news *news, struct reply **reply);
 /*

@@ -140,6 +140,9 @@ int service_sync(struct service *s, struct request *sync)
     uint64_t since = sync->in.sync.since;
 
     sync->out.sync.service = session ? session->service : s->options.id;
+    sync->out.sync.store = s->lineage.store;
+    sync->out.sync.life = s->options.id;
+    sync->out.sync.reached = lineage_reached(&s->lineage, store, sync->life);
     sync->out.sync.n_mounts = sessions_count_mounts(&s->sessions, s->shared.now_us);
     sync->out.sync.n_refused = refused_count();
     if (store->ops->space(store, &sync->out.sync.space) < 0)

@@ -120,6 +120,9 @@ static const struct store_ops lmdb_ops = {
     .sequence_put = lmdb_sequence_put,
     .sequence_remove = lmdb_sequence_remove,
     .sequence_next = lmdb_sequence_next,
+    .identity_put = lmdb_identity_put,
+    .identity_get = lmdb_identity_get,
+    .position = lmdb_position,
     .space = lmdb_space,
     .close = lmdb_close,
 };

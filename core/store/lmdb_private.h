@@ -103,6 +103,11 @@ int lmdb_unseal(enum lmdb_table table, const MDB_val *key, MDB_val *value);
 int lmdb_meta_get(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint64_t *value);
 int lmdb_meta_put(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint64_t value);
 
+/* store_ops of lmdb_txn.c */
+int lmdb_identity_put(struct store *store, const void *data, size_t len);
+int lmdb_identity_get(struct store *store, const void **data, size_t *len);
+uint64_t lmdb_position(struct store *store);
+
 /* store_ops of lmdb_rows.c */
 int lmdb_queue_put(struct store *store, const struct queue_record *record);
 int lmdb_queue_remove(struct store *store, uint64_t queue);

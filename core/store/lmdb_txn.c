@@ -128,6 +128,46 @@ int lmdb_meta_put(struct lmdb_store *lmdb, MDB_txn *txn, const char *name, uint6
     return lmdb_error(lmdb_sealed_put(lmdb, txn, LMDB_META, &key, bytes, sizeof(bytes)));
 }
 
+#define IDENTITY "identity"
+
+int lmdb_identity_put(struct store *store, const void *data, size_t len)
+{
+    struct lmdb_store *lmdb = lmdb_of(store);
+    MDB_val key = {.mv_size = strlen(IDENTITY), .mv_data = IDENTITY};
+    MDB_val value = {.mv_size = len, .mv_data = (void *)(uintptr_t)data};
+    int rc = lmdb_writer(lmdb);
+
+    if (rc < 0)
+        return rc;
+    rc = mdb_put(lmdb->write, lmdb->tables[LMDB_META], &key, &value, 0);
+    return rc == 0 ? 0 : lmdb_fail(lmdb, rc);
+}
+
+int lmdb_identity_get(struct store *store, const void **data, size_t *len)
+{
+    struct lmdb_store *lmdb = lmdb_of(store);
+    MDB_val key = {.mv_size = strlen(IDENTITY), .mv_data = IDENTITY}, value;
+    MDB_txn *txn;
+    int rc = lmdb_reader(lmdb, &txn);
+
+    if (rc == 0)
+        rc = lmdb_error(mdb_get(txn, lmdb->tables[LMDB_META], &key, &value));
+    if (rc < 0)
+        return rc;
+    *data = value.mv_data;
+    *len = value.mv_size;
+    return 0;
+}
+
+/* LMDB numbers its commits, in the file; one that changes nothing has no number. */
+uint64_t lmdb_position(struct store *store)
+{
+    MDB_envinfo info;
+
+    mdb_env_info(lmdb_of(store)->env, &info);
+    return info.me_last_txnid;
+}
+
 /* It only grows. Written on, it would have holes, which read as zeros. */
 static void see_size(struct lmdb_store *lmdb, uint64_t size)
 {

@@ -48,6 +48,7 @@ struct memory_store {
     enum transaction transaction;
     int error; /* why it failed */
     uint64_t used_bytes, max_bytes;
+    uint64_t position; /* commits */
 };
 
 static int key_compare(const struct key *a, const struct key *b)
@@ -166,6 +167,7 @@ static int memory_commit(struct store *store)
     int rc = transaction_check(memory);
 
     memory->transaction = TRANSACTION_NONE;
+    memory->position += rc == 0 && !SLIST_EMPTY(&memory->changes);
     while ((change = SLIST_FIRST(&memory->changes)) != NULL) {
         SLIST_REMOVE_HEAD(&memory->changes, link);
         free(change->removed);
@@ -398,6 +400,33 @@ static int memory_sequence_next(struct store *store, uint64_t queue,
     return 0;
 }
 
+/* Beside the last number, which is the other row of this table. */
+static struct key key_of_identity(void)
+{
+    return (struct key){.table = TABLE_META, .queue = 1};
+}
+
+static int memory_identity_put(struct store *store, const void *data, size_t len)
+{
+    return row_put(memory_of(store), key_of_identity(), NULL, data, len);
+}
+
+static int memory_identity_get(struct store *store, const void **data, size_t *len)
+{
+    struct row *row = row_find(memory_of(store), key_of_identity());
+
+    if (!row)
+        return -ENOENT;
+    *data = row->data;
+    *len = row->len;
+    return 0;
+}
+
+static uint64_t memory_position(struct store *store)
+{
+    return memory_of(store)->position;
+}
+
 static int memory_space(struct store *store, struct store_space *space)
 {
     const struct memory_store *memory = memory_of(store);
@@ -441,6 +470,9 @@ static const struct store_ops memory_ops = {
     .sequence_put = memory_sequence_put,
     .sequence_remove = memory_sequence_remove,
     .sequence_next = memory_sequence_next,
+    .identity_put = memory_identity_put,
+    .identity_get = memory_identity_get,
+    .position = memory_position,
     .space = memory_space,
     .close = memory_close,
 };

@@ -111,6 +111,7 @@ void record_sequence_encode(const struct sequence_record *record,
     put_le64(row + 1, record->epoch);
     put_le64(row + 9, record->last);
     put_le64(row + 17, (uint64_t)record->last_used_us);
+    put_le64(row + 25, record->chain);
 }
 
 int record_sequence_decode(struct sequence_record *record, const void *row, size_t len)
@@ -122,6 +123,7 @@ int record_sequence_decode(struct sequence_record *record, const void *row, size
     record->epoch = get_le64(bytes + 1);
     record->last = get_le64(bytes + 9);
     record->last_used_us = (int64_t)get_le64(bytes + 17);
+    record->chain = get_le64(bytes + 25);
     return 0;
 }
 

@@ -23,8 +23,8 @@
  * each), settings, next batch, items, bytes, time of making and counters as 64-bit numbers */
 #define RECORD_QUEUE_BYTES (2 + QUEUE_NAME_MAX + 2 + 8 * (QUEUE_N_SETTINGS + 4 + QUEUE_N_COUNTERS))
 
-/* version, epoch, last, last use; the producer is in the key */
-#define RECORD_SEQUENCE_BYTES (1 + 8 * 3)
+/* version, epoch, last, last use, chain; the producer is in the key */
+#define RECORD_SEQUENCE_BYTES (1 + 8 * 4)
 
 /* version, framing, 2 bytes 0, n_items, length, crc of the data, time of put, 4 bytes 0, seal; the
  * data follows, on a multiple of 8 */

@@ -7,6 +7,8 @@
  *   marks      (queue, batch) -> opaque bytes: which of its items are not plainly ready
  *   sequences  (queue, producer) -> the last item number stored, for exactly-once puts
  *
+ * and one row of its own: opaque bytes that say which store this is.
+ *
  * All calls come from one thread, the service's. Changes are made between begin and commit only;
  * commit returns 0 when they are on disk (fdatasync done), all of them, or changes nothing.
  * Reads may come at any time, in or out of a transaction, and see the changes of an open one.
@@ -48,7 +50,8 @@ struct sequence_record {
     struct producer_id producer;
     uint64_t epoch;
     uint64_t last;        /* number of the last item stored */
-    int64_t last_used_us; /* wall clock */
+    uint64_t chain;       /* of the items up to that one: core/chain.h */
+    int64_t last_used_us; /* on the store's own clock, which stands while no service runs */
 };
 
 struct store;
@@ -90,6 +93,14 @@ struct store_ops {
     int (*sequence_remove)(struct store *store, uint64_t queue, const struct producer_id *producer);
     int (*sequence_next)(struct store *store, uint64_t queue, const struct producer_id *after,
                          struct sequence_record *record);
+
+    /* Which store this is. get: -ENOENT where nothing was ever put. */
+    int (*identity_put)(struct store *store, const void *data, size_t len);
+    int (*identity_get)(struct store *store, const void **data, size_t *len);
+
+    /* How far it has come: rises with each commit that changes something, survives the process, and
+     * goes with the bytes: a copy has the position that it was made at. Opening changes nothing. */
+    uint64_t (*position)(struct store *store);
 
     int (*space)(struct store *store, struct store_space *space);
     void (*close)(struct store *store); /* aborts an open transaction; frees the store */

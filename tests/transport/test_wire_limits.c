@@ -14,10 +14,10 @@ TestSuite(wire_limits, .timeout = 60);
 #define POWER(n) (UINT64_C(1) << (n))
 
 /* Where fields lie in a request. */
-#define AT_BODY      48
+#define AT_BODY      56
 #define AT_PUT_BASE  (AT_BODY + 8)
-#define AT_PUT_ITEMS (AT_BODY + 20)
-#define AT_PUT_LEN   (AT_BODY + 32)
+#define AT_PUT_ITEMS (AT_BODY + 28)
+#define AT_PUT_LEN   (AT_BODY + 40)
 
 Test(wire_limits, put_lengths_that_lie_are_refused)
 {
@@ -344,8 +344,10 @@ Test(wire_limits, choices_have_limits)
         {REQUEST_GET, AT_BODY + 1, 2},
         {REQUEST_GET, AT_BODY + 2, 1},
         {REQUEST_GET, AT_BODY + 15, 1},
-        {REQUEST_PUT, AT_BODY + 16, FRAMING_FILE + 1},
-        {REQUEST_PUT, AT_BODY + 17, 1},
+        {REQUEST_PUT, AT_BODY + 24, FRAMING_FILE + 1},
+        {REQUEST_PUT, AT_BODY + 25, 2},
+        {REQUEST_PUT, AT_BODY + 26, 1},
+        {REQUEST_PUT, 5, 2},
         {REQUEST_SETTLE, AT_BODY + 4 + 24, SETTLE_FORGET + 1},
         {REQUEST_LIST, AT_BODY + 24, 2},
         {REQUEST_LIST, AT_BODY + 25, 1},
@@ -355,7 +357,7 @@ Test(wire_limits, choices_have_limits)
         {REQUEST_ARM, AT_BODY, EVENT_QUEUES},
         {REQUEST_ARM, AT_BODY + 3, 1},
         {REQUEST_WATCH, AT_BODY + 15, 0x80},
-        {REQUEST_PURGE, 5, 1},
+        {REQUEST_PURGE, 6, 1},
     };
 
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {

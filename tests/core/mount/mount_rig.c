@@ -35,7 +35,7 @@ static void answer_sync(struct request *request)
 {
     struct queue_entry entry = jobs();
 
-    request->out.sync.service = 42;
+    request->out.sync.service = request->out.sync.life = request->out.sync.reached = 42;
     request->out.sync.until = 1;
     request->out.sync.entries = &entry;
     request->out.sync.n_entries = 1;

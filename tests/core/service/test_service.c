@@ -75,8 +75,8 @@ Test(service, puts_out_of_order_are_stored_in_order)
 {
     struct call puts[3];
 
-    call_put(&puts[2], queue, 1, 4, "d\n");
-    call_put(&puts[1], queue, 1, 3, "c\n");
+    call_put_after(&puts[2], queue, 1, 4, "a\nb\nc\n", "d\n");
+    call_put_after(&puts[1], queue, 1, 3, "a\nb\n", "c\n");
     call_put(&puts[0], queue, 1, 1, "a\nb\n");
     call_submit(&rig, &puts[2]);
     service_round(rig.service);
@@ -207,7 +207,7 @@ Test(service, puts_of_a_round_share_one_commit)
     cr_assert_eq(rig_state(&rig, queue).depth, 20);
 }
 
-Test(service, producers_unused_for_a_day_are_forgotten)
+Test(service, producers_unused_for_a_day_of_service_are_forgotten)
 {
     struct queue *q = service_find(rig.service, queue);
 
@@ -217,10 +217,58 @@ Test(service, producers_unused_for_a_day_are_forgotten)
     cr_assert_not(RB_EMPTY(&q->sequences));
     rig_advance(&rig, 2 * SECOND + SERVICE_SWEEP_US);
     cr_assert(RB_EMPTY(&q->sequences));
-    rig_put(&rig, queue, 2, 1, "b\n");
-    rig_restart(&rig, SEQUENCE_KEEP_US + SECOND);
-    cr_assert(RB_EMPTY(&service_find(rig.service, queue)->sequences));
+    drain_expect("a\n");
+}
+
+/* A clock that is set forward, or a service that was down, makes nobody old. */
+Test(service, retry_after_three_days_on_the_clock_is_stored_once)
+{
+    struct call put;
+
+    rig_put(&rig, queue, 1, 1, "a\nb\n");
+    rig_restart(&rig, 3 * SEQUENCE_KEEP_US);
+    call_put(&put, queue, 1, 1, "a\nb\n");
+    cr_assert_eq(call_run(&rig, &put), 0);
+    cr_assert_eq(put.request.out.put.n_repeats, 2);
+    rig.wall_us += 3 * SEQUENCE_KEEP_US;
+    rig_advance(&rig, 2 * SERVICE_SWEEP_US);
+    call_put(&put, queue, 1, 1, "a\nb\n");
+    cr_assert_eq(call_run(&rig, &put), 0);
+    cr_assert_eq(put.request.out.put.n_repeats, 2);
     drain_expect("a\nb\n");
+}
+
+Test(service, nobody_is_forgotten_for_hours_after_a_start)
+{
+    struct queue *q;
+
+    rig_put(&rig, queue, 1, 1, "a\n");
+    for (int i = 0; i < 23; i++)
+        rig_advance(&rig, SERVICE_SWEEP_US);
+    rig_restart(&rig, SECOND);
+    q = service_find(rig.service, queue);
+    rig_advance(&rig, 3 * SERVICE_SWEEP_US);
+    cr_assert_not(RB_EMPTY(&q->sequences));
+    rig_advance(&rig, SERVICE_AMNESTY_US);
+    rig_advance(&rig, SERVICE_SWEEP_US);
+    cr_assert(RB_EMPTY(&q->sequences), "what has run before a start counts");
+    drain_expect("a\n");
+}
+
+/* A full store has what it has. */
+Test(service, retry_of_what_a_full_store_has_is_answered)
+{
+    struct call put;
+
+    rig_put(&rig, queue, 1, 1, "a\nb\n");
+    rig.faulty.full = true;
+    call_put(&put, queue, 1, 1, "a\nb\n");
+    cr_assert_eq(call_run(&rig, &put), 0);
+    cr_assert_eq(put.request.out.put.last, 2);
+    cr_assert_eq(rig_put(&rig, queue, 1, 2, "b\nc\n"), -ENOSPC);
+    rig.faulty.full = false;
+    cr_assert_eq(rig_put(&rig, queue, 1, 2, "b\nc\n"), 0);
+    drain_expect("a\nb\nc\n");
 }
 
 /* ---- queues ---- */
@@ -481,6 +529,7 @@ static void *client_run(void *arg)
     static const char text[] = "a\nb\n";
     struct backend *backend = service_backend(rig.service);
     struct call *calls = arg;
+    uint64_t chain = 0;
 
     for (uint64_t i = 0; i < 500; i++) {
         struct call *call = &calls[i];
@@ -489,6 +538,11 @@ static void *client_run(void *arg)
             call_put(call, queue, calls[0].request.session.bytes[0], i + 1, text);
         else
             call_get(call, GET_STREAM, queue, 9, 3);
+        call->request.life = rig.service->options.id;
+        if (i % 2 == 0) {
+            call->request.in.put.chain = chain;
+            chain = chain_append(chain, &call->request.in.put.batch);
+        }
         call->request.done = threaded_done;
         backend->submit(backend, &call->request);
     }

@@ -50,7 +50,9 @@ static size_t print_item(char *out, unsigned serial)
     return (size_t)sprintf(out, "%0*u", (int)(5 + serial % 7), serial);
 }
 
-/* Some of the text may be a repeat of what was put before: then its bytes do not matter. */
+/* By session and number, the latest ones: some of the text may be a repeat of them. */
+static unsigned serials[SESSIONS][64];
+
 static void step_put(void)
 {
     uint8_t session = (uint8_t)rnd(SESSIONS);
@@ -61,7 +63,11 @@ static void step_put(void)
     if (repeats > last_of[session])
         repeats = (unsigned)last_of[session];
     for (unsigned i = 0; i < n; i++) {
-        at += print_item(at, i < repeats ? 0 : n_serials + i - repeats);
+        uint64_t at_number = (last_of[session] + 1 - repeats + i) % 64;
+
+        if (i >= repeats)
+            serials[session][at_number] = n_serials + i - repeats;
+        at += print_item(at, serials[session][at_number]);
         *at++ = '\n';
     }
     *at = '\0';
