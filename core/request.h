@@ -195,10 +195,10 @@ struct request {
     /*
      * 0 or negative errno. Of all: -EACCES no rule of `access` allows it, -ENOENT no such queue,
      * -ETIMEDOUT, -ESHUTDOWN the backend is ending, -ENOMEM, -EPROTO nonsense, -EIO the store
-     * failed, -EPERM the session is somebody else's, -EREMCHG another life, -ENOTUNIQ somebody
-     * else has this id too. Of PUT, MAKE, REMOVE and SET: -ENOSPC store full. Of PUT: -EMSGSIZE an
-     * item over max_item_size, -EBADMSG checksum, -ESTALE older epoch. Of MAKE: -EEXIST, -EINVAL.
-     * Of REMOVE: -ENOTEMPTY. Of SET: -EINVAL.
+     * failed, -EPERM the session is somebody else's, -EREMCHG another life, -ENOTUNIQ somebody else
+     * has this id too. Of PUT, MAKE, REMOVE and SET: -ENOSPC store full. Of PUT: -EMSGSIZE an item
+     * over max_item_size, -EBADMSG checksum, -ESTALE older epoch. Of MAKE: -EEXIST, -EINVAL. Of
+     * REMOVE: -ENOTEMPTY. Of SET: -EINVAL.
      */
     int status;
     struct queue_state state; /* of `queue`, after this request; revision 0 where not known */

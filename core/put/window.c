@@ -6,12 +6,12 @@
  *   short, full     the queue is at maxsize: hold until there may be room
  *   short           the items before it did not come in time: again, in order
  *   short of acked  the service has forgotten this producer: a new epoch
- *   other bytes     somebody else puts under this id, as the answer says or its chain shows:
- * nothing more until there is another id, which begins a new epoch too store full      told to
- * whoever wrote, kept, tried again; so is a fault of the service not allowed     the same, at once:
- * `access` of the service does not let this mount put refused         never as it is: the items at
- * fault are dropped, told and counted, and the rest goes on in a new epoch, which begins at its
- * first put's number: a gap is none
+ *   not these bytes somebody else puts under this id, as the answer says or its chain shows:
+ *                   nothing more until there is another id, which begins a new epoch too
+ *   store full      told to whoever wrote, kept, tried again; so is a fault of the service
+ *   not allowed     the same, at once: `access` of the service does not let this mount put
+ *   refused         never as it is: the items at fault are dropped, told and counted, and the rest
+ *                   goes on in a new epoch, which begins at its first put's number: a gap is none
  */
 #include <errno.h>
 #include <stdlib.h>

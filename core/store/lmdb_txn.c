@@ -134,12 +134,11 @@ int lmdb_identity_put(struct store *store, const void *data, size_t len)
 {
     struct lmdb_store *lmdb = lmdb_of(store);
     MDB_val key = {.mv_size = strlen(IDENTITY), .mv_data = IDENTITY};
-    MDB_val value = {.mv_size = len, .mv_data = (void *)(uintptr_t)data};
     int rc = lmdb_writer(lmdb);
 
     if (rc < 0)
         return rc;
-    rc = mdb_put(lmdb->write, lmdb->tables[LMDB_META], &key, &value, 0);
+    rc = lmdb_sealed_put(lmdb, lmdb->write, LMDB_META, &key, data, len);
     return rc == 0 ? 0 : lmdb_fail(lmdb, rc);
 }
 
@@ -152,6 +151,8 @@ int lmdb_identity_get(struct store *store, const void **data, size_t *len)
 
     if (rc == 0)
         rc = lmdb_error(mdb_get(txn, lmdb->tables[LMDB_META], &key, &value));
+    if (rc == 0)
+        rc = lmdb_unseal(LMDB_META, &key, &value);
     if (rc < 0)
         return rc;
     *data = value.mv_data;

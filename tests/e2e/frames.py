@@ -8,9 +8,9 @@ HELLO = b"\0SP\0\0\x30\0\0"
 HELLO_OF_SERVICE = b"\0SP\0\0\x31\0\0"
 MIB = 1 << 20
 SYNC, WATCH, ARM, PUT, GET, SETTLE, MAKE, REMOVE, SET, PURGE, LIST = range(11)
-VERSION = 4  # of the frames
-REQUEST_HEAD = 48
-REPLY_HEAD = 24 + 8 * 15  # before the body of an answer: with a queue_state
+VERSION = 6  # of the frames
+REQUEST_HEAD = 56
+REPLY_HEAD = 32 + 8 * 16  # before the body of an answer: with a queue_state
 STREAM, CLAIM = 0, 1
 ACK, RETURN = 0, 1
 
@@ -24,9 +24,10 @@ def framed(local, body, number=1):
     return head(local, len(body) + 4) + struct.pack(">I", number | 1 << 31) + body
 
 
-def request(kind, queue=0, body=b"", session=b"s" * 16, number=0, version=VERSION, magic=b"qfs"):
-    return (magic + bytes([version, kind, 0, 0, 0]) + struct.pack("<Q", queue) + session +
-            struct.pack("<QQ", number, 0) + body)
+def request(kind, queue=0, body=b"", session=b"s" * 16, number=0, version=VERSION, magic=b"qfs",
+            life=0, repeat=False):
+    return (magic + bytes([version, kind, repeat, 0, 0]) + struct.pack("<Q", queue) + session +
+            struct.pack("<QQQ", life, number, 0) + body)
 
 
 def get_of(n_items, kind=STREAM):
@@ -47,8 +48,8 @@ def crc32c(data):
 
 
 def put_of(n_items, data, base=1, epoch=1):
-    """The body of a PUT of lines."""
-    return struct.pack("<QQBHBIIIQ", epoch, base, 0, 0, 0, n_items, crc32c(data), 0,
+    """The body of a PUT of lines, the first of its epoch."""
+    return struct.pack("<QQQBBHIIIQ", epoch, base, 0, 0, 1, 0, n_items, crc32c(data), 0,
                        len(data)) + data
 
 
@@ -83,7 +84,7 @@ class Peer:
         self.session = session or random.randbytes(16)
         self.local = address.startswith("ipc://")
         self.sock = socket.socket(socket.AF_UNIX if self.local else socket.AF_INET)
-        self.number = 0
+        self.number = self.life = 0
         if self.local:
             self.sock.connect(address[len("ipc://"):])
         else:
@@ -92,11 +93,12 @@ class Peer:
         self.sock.settimeout(timeout)
         self.sock.sendall(HELLO)
         assert receive(self.sock, 8) == HELLO_OF_SERVICE
+        self.life = struct.unpack_from("<Q", self.call(SYNC, 0, bytes(8))[1], 24)[0]
 
     def send(self, kind, queue=0, body=b"", session=None):
         self.number += 1
         self.sock.sendall(framed(self.local, request(kind, queue, body, session or self.session,
-                                                     self.number), self.number))
+                                                     self.number, life=self.life), self.number))
 
     def receive(self):
         """(status, body) of the next answer."""

@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from frames import GET, HELLO, MIB, PUT, VERSION, framed, get_of, head, request  # noqa: E402
+from frames import GET, HELLO, MIB, PUT, VERSION, Peer, framed, get_of, head, request  # noqa: E402
 from harness import SLOW, Fd, equal, eventually, free_port, main, timeout  # noqa: E402
 
 KIB_MAX = 900 * 1024 * (2 if SLOW > 1 else 1)  # what floods may take; the sanitizer keeps a lot
@@ -234,10 +234,13 @@ def make_queue_of_large_items(service):
 def test_peers_that_never_read_their_answers(t):
     service = Service(t)
     queue = make_queue_of_large_items(service)
+    with Peer(service.tcp) as peer:
+        life = peer.life
 
     def frames(local):
         # The same request each time: its answer, of 16 MiB, is given each time.
-        return b"".join(framed(local, request(GET, queue, get_of(16), number=1), n)
+        return b"".join(framed(local, request(GET, queue, get_of(16), number=1, life=life,
+                                              repeat=True), n)
                         for n in range(200))
 
     flood_all(service, frames, 6, 6)
@@ -247,9 +250,11 @@ def test_peers_that_never_read_their_answers(t):
 @timeout(90)
 def test_a_flood_of_requests_whose_answers_are_not_read(t):
     service = Service(t)
+    with Peer(service.tcp) as peer:
+        life = peer.life
 
     def frames(local):
-        return b"".join(framed(local, request(kind, 1, b"\0" * 8), n)
+        return b"".join(framed(local, request(kind, 1, b"\0" * 8, life=life), n)
                         for n, kind in enumerate((0, 2, 4, 9) * 50))
 
     flood_all(service, frames, 4, 8)
@@ -259,7 +264,8 @@ def test_a_flood_of_requests_whose_answers_are_not_read(t):
 @timeout(90)
 def test_a_flood_of_large_frames(t):
     service = Service(t)
-    body = request(PUT, 1, b"\0" * (24 * MIB))
+    with Peer(service.tcp) as peer:
+        body = request(PUT, 1, b"\0" * (24 * MIB), life=peer.life)
     flood_all(service, lambda local: framed(local, body), 4, 6)
     service.serve()
 
@@ -276,9 +282,12 @@ def test_a_flood_of_sessions(t):
     """One connection that says to be twenty thousand mounts keeps no mount out."""
     service = Service(t)
     rng = random.Random(11)
+    with Peer(service.tcp) as peer:
+        life = peer.life
     with service.connect(True) as sock:
         for _ in range(100):
-            sock.sendall(b"".join(framed(True, request(GET, 99, get_of(1), rng.randbytes(16)), n)
+            sock.sendall(b"".join(framed(True, request(GET, 99, get_of(1), rng.randbytes(16),
+                                                       life=life), n)
                                   for n in range(200)))
             read_answers(sock, 200)
         service.serve()

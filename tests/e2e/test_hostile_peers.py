@@ -163,7 +163,7 @@ def test_answers_that_are_much_longer_than_their_requests(t):
     service.idle = service.p99()
 
     def frames(peer):
-        return b"".join(framed(peer.local, request(SYNC, 0, bytes(8), peer.session), n)
+        return b"".join(framed(peer.local, request(SYNC, 0, bytes(8), peer.session, life=peer.life), n)
                         for n in range(50))
 
     step, peers = flood(service.address, frames, 12)
