@@ -202,6 +202,7 @@ def test_restored_copy(t):
     shutil.copytree(service.data, service.data + "-copy")
     service.start()
     # Queues made since have other numbers in what comes after the copy.
+    eventually(lambda: mount.stats()["connected"] == 1, 5, "the service after its restart")
     mount.mkdir("late")
     writer.write(b"acknowledged and lost\n")
     writer.sync()
