@@ -146,11 +146,6 @@ bool batcher_empty(const struct batcher *b)
     return !b->head;
 }
 
-bool batcher_has_tiny(const struct batcher *b)
-{
-    return b->head && b->head->n_items >= ITEMS_SEAL && b->cut_items == 0;
-}
-
 /* The batch that items may be appended to, or NULL. */
 static struct batch *open_tail(const struct batcher *b, enum framing framing)
 {

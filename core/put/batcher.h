@@ -68,8 +68,6 @@ int batcher_append_item(struct batcher *b, enum framing framing, const uint8_t *
 size_t batcher_item_bytes(enum framing framing, size_t len);
 
 bool batcher_empty(const struct batcher *b);
-/* The next batch is full because of the number of its items. */
-bool batcher_has_tiny(const struct batcher *b);
 
 /*
  * When the first batch is due, apart from hurry: INT64_MIN at once, TIME_FOREVER nothing is there.

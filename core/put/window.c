@@ -23,9 +23,6 @@
 #define FULL_HOLD_US INT64_C(1000000)
 #define TRIM_US      INT64_C(1000000)
 
-/* So many batches of tiny items may be in flight where max_in_flight would say fewer. */
-#define TINY_IN_FLIGHT 64
-
 /* A put that the service calls damaged is sent so often before it is given up. */
 #define REFUSED_TRIES_MAX 5
 
@@ -284,13 +281,9 @@ static bool settle_front(struct producer *p, int64_t now_us, struct effects *eff
  * many bytes in flight. */
 static uint32_t window(const struct producer *p)
 {
-    uint32_t n = (uint32_t)p->options.settings->mount.max_in_flight;
-
     if (p->epoch_fresh || p->acked < p->probe_until)
         return 1;
-    if (n > 1 && n < TINY_IN_FLIGHT && batcher_has_tiny(&p->batcher))
-        n = TINY_IN_FLIGHT;
-    return n;
+    return (uint32_t)p->options.settings->mount.max_in_flight;
 }
 
 /* The front may always go: what else is in flight may be held by the service until it comes. */

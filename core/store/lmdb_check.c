@@ -33,7 +33,7 @@ static bool meta_right(const struct pages *p, const uint8_t *page)
     return page_flags(page) == META_FLAG && page_get32(page + 16) == META_MAGIC &&
            page_get32(page + 20) == 1 && page_get64(page + 24) == 0 &&
            page_get32(page + META_TABLES) == p->page_size &&
-           page_get16(page + META_TABLES + 4) == 8 &&
+           (page_get16(page + META_TABLES + 4) & ~MDB_NOSUBDIR) == MDB_INTEGERKEY &&
            page_get16(page + META_TABLES + TABLE_SIZE + 4) == 0;
 }
 

@@ -224,12 +224,15 @@ def with_few_files(service):
 
 class HalfOpen:
     """More connections than there are descriptors, that say `first` and then a byte now and then;
-    those that were closed are opened anew."""
+    those that were closed are opened anew, some at a time: whoever connects as fast as it can fills
+    the kernel's line before the service, whatever that does."""
 
     def __init__(self, connect, first, n):
         self.connect, self.first, self.socks = connect, first, [None] * n
+        self.most = n  # opened in a step
 
     def step(self):
+        n_opened = 0
         for i, sock in enumerate(self.socks):
             try:
                 if sock:
@@ -239,7 +242,11 @@ class HalfOpen:
                 continue
             except OSError:
                 sock.close()
-            self.socks[i] = self.open()
+                self.socks[i] = None
+            if n_opened < self.most:
+                self.socks[i] = self.open()
+                n_opened += 1
+        self.most = 8
         time.sleep(0.05)
 
     def open(self):
