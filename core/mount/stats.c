@@ -159,7 +159,6 @@ static void print_budget(FILE *out, const struct budget *budget)
 
     for (int kind = 0; kind < BUDGET_KINDS; kind++)
         print_count(out, names[kind], (uint64_t)atomic_load(&budget->used_bytes[kind]));
-    print_count(out, "refused_by_limit", atomic_load(&budget->n_refused));
 }
 
 #define PRINT(name, shown) print_count(out, shown, state->name);
@@ -237,6 +236,7 @@ static void print_refused(FILE *out, struct mount *m)
     pthread_mutex_lock(&m->lock);
     n_refused = refused_count() + (m->own_service ? 0 : m->n_refused);
     pthread_mutex_unlock(&m->lock);
+    n_refused += atomic_load(&m->budget.n_refused);
     print_count(out, "refused_by_limit", n_refused);
 }
 
