@@ -3,6 +3,7 @@
 each bit does is tests/stress/flips."""
 
 import os
+import shutil
 
 from harness import SLOW, eventually, equal, main, sh
 
@@ -58,6 +59,17 @@ def fill(m):
     m.flush("jobs")
 
 
+def start_again(program, data):
+    """Over what is left. Where that lacks the page that says where the tables are, the start is
+    refused, with a line that says what to do, and that is done."""
+    try:
+        program.start()
+    except AssertionError:
+        assert "move it away to begin with an empty one" in program.log(), program.log()
+        shutil.move(file_of(data), data + ".old")
+        program.start()
+
+
 def test_a_mount_whose_store_is_cut_under_it_ends_with_a_line_and_starts_again(t):
     m = t.mount()
     fill(m)
@@ -65,7 +77,7 @@ def test_a_mount_whose_store_is_cut_under_it_ends_with_a_line_and_starts_again(t
     sh(["timeout", str(20 * SLOW), "cat", m.at("jobs/out")], check=False, seconds=30 * SLOW)
     equal(m.ended(), 1, "status (a signal is negative)")
     assert "data.mdb" in m.log() and "backup" in m.log(), m.log()
-    m.start()
+    start_again(m, m.data)
     m.mkdir("again")
     m.put("again", b"works\n")
     equal(m.get("again"), b"works\n", "an item")
@@ -79,7 +91,7 @@ def test_a_service_whose_store_is_cut_under_it_ends_with_a_line_and_starts_again
     sh("echo more >> jobs/in", cwd=m.path, check=False)
     equal(service.ended(), 1, "status (a signal is negative)")
     assert "data.mdb" in service.log() and "backup" in service.log(), service.log()
-    service.start()
+    start_again(service, service.data)
 
 
 def test_what_others_may_write_to_is_refused(t):

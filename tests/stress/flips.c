@@ -24,6 +24,7 @@
 
 #include <lmdb.h>
 
+#include "core/chain.h"
 #include "core/crc32c.h"
 #include "core/log.h"
 #include "core/service/service_state.h"
@@ -35,6 +36,7 @@
 #define N_ITEMS  400 /* of a queue, at most */
 #define HANG_S   60
 #define WHOLE    -1 /* not a bit, but its page */
+#define LIFE     7  /* of the service */
 
 enum fate { NONE, GIVABLE, DEAD, DONE };
 
@@ -92,7 +94,7 @@ static struct service *service;
 static int start(void)
 {
     struct lmdb_options where = {.dir = dir, .max_bytes = UINT64_C(64) << 20};
-    struct service_options options = {.clock = &clock_of_ours, .id = 7};
+    struct service_options options = {.clock = &clock_of_ours, .id = LIFE};
     int rc = store_lmdb_open(&where, &options.store);
 
     return rc < 0 ? rc : service_new(&options, &service);
@@ -110,6 +112,7 @@ static int run(struct request *request, enum request_kind kind, uint64_t queue, 
 
     request->kind = kind;
     request->queue = queue;
+    request->life = LIFE;
     request->session = (struct producer_id){.bytes = {session}};
     request->done = done;
     request->owner = &is_done;
@@ -140,7 +143,9 @@ static size_t item_text(char *out, int queue, int n)
     return len;
 }
 
-static int put(int queue, uint8_t session, uint64_t base, int first, int n)
+static uint64_t chains[N_QUEUES][UINT8_MAX + 1]; /* of what each session has put */
+
+static int put(int queue, uint8_t session, uint64_t base, int first, int n, bool repeat)
 {
     char *text = malloc((size_t)n * 9100);
     struct request request = {0};
@@ -154,7 +159,11 @@ static int put(int queue, uint8_t session, uint64_t base, int first, int n)
     request.in.put.base = base;
     *batch = (struct batch_view){.n_items = (uint32_t)n, .data = (uint8_t *)text, .len = len};
     batch->crc = crc32c(text, len);
+    request.repeat = repeat;
+    request.in.put.begins = base == 1;
+    request.in.put.chain = base == 1 ? 0 : chains[queue][session];
     rc = run(&request, REQUEST_PUT, numbers[queue], session);
+    chains[queue][session] = chain_append(request.in.put.chain, batch);
     free(text);
     request_release(&request);
     return rc;
@@ -217,7 +226,8 @@ static void build(void)
     }
     for (int q = 0; q < N_QUEUES - 1; q++) {
         for (int i = 0; i < 20; i++) {
-            if (put(q, (uint8_t)(10 + i % 3), (uint64_t)(i / 3 * 20 + 1), i * 20 + 1, 20) < 0)
+            if (put(q, (uint8_t)(10 + i % 3), (uint64_t)(i / 3 * 20 + 1), i * 20 + 1, 20, false) <
+                0)
                 wrong("building: put");
         }
         for (int i = 1; i <= N_ITEMS; i++)
@@ -308,7 +318,7 @@ static void put_again(int queue, uint64_t number)
 
     numbers[queue] = number;
     for (uint8_t session = 10; session < 13 && queue < N_QUEUES - 1; session++) {
-        int rc = put(queue, session, 1, (session - 10) * 20 + 1, 20);
+        int rc = put(queue, session, 1, (session - 10) * 20 + 1, 20, true);
 
         if (rc < 0)
             wrong("a put into %s: %s", names[queue], strerror(-rc));
@@ -318,7 +328,7 @@ static void put_again(int queue, uint64_t number)
     if (request.out.get.n_grants > 0 && told == 0)
         wrong("%s stores again what it had", names[queue]);
     request_release(&request);
-    if (put(queue, 99, 1, 1, 1) < 0)
+    if (put(queue, 99, 1, 1, 1, false) < 0)
         wrong("%s takes nothing more", names[queue]);
 }
 
