@@ -1,7 +1,35 @@
 /* What the kernel asks of open files and directories, one function each: see ops.c. */
 #include "fs/ops.h"
 
+#include "fs/call.h"
+
 #include <errno.h>
+
+static void open_in_turn(struct tree *tree, fuse_req_t req);
+
+/* Its turn has come; or it has waited for a moment, and goes on if the others get on. */
+static void open_again(struct call *call, ssize_t result)
+{
+    struct nodes *nodes = &call->tree->nodes;
+
+    if (result == -EINTR && !fuse_req_interrupted(call->req) && node_is_crowded(nodes)) {
+        open_in_turn(call->tree, call->req);
+        return;
+    }
+    if (result < 0)
+        node_open_told(nodes, fuse_req_ctx(call->req)->pid);
+    fuse_reply_err(call->req, ESTALE);
+}
+
+static void open_in_turn(struct tree *tree, fuse_req_t req)
+{
+    struct call *call = call_new(tree, req, CALL_WAITS, open_again);
+
+    if (!call)
+        return;
+    limit_hurry(&tree->limit, &call->limited, LIMIT_MOMENT);
+    node_open_wait(&tree->nodes, fuse_req_ctx(req)->pid, &call->op);
+}
 
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -10,6 +38,10 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     int result = node_open(&tree->nodes, node, fuse_req_ctx(req)->pid);
     struct file *file;
 
+    if (result == NODE_CROWD) {
+        open_in_turn(tree, req);
+        return;
+    }
     if (result < 0) {
         fuse_reply_err(req, -result);
         return;

@@ -27,6 +27,7 @@ void tree_fini(struct tree *tree)
 
     while ((file = TAILQ_FIRST(&tree->files)) != NULL)
         file_release(file);
+    node_open_end(&tree->nodes);
     nodes_fini(&tree->nodes);
     closes_fini(&tree->closes);
     pthread_mutex_destroy(&tree->files_lock);
