@@ -11,31 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Its bytes are in memory while it is open, and whoever opens it may have so much of them. */
-static int reserve(struct file *file, uid_t uid, size_t len)
-{
-    struct budget_user *user = budget_user_get(mount_budget(file->tree->options.mount), uid);
-
-    if (!user)
-        return -ENOMEM;
-    if (!budget_take_all(user, BUDGET_FETCHED, len)) {
-        budget_refused(user);
-        budget_user_unref(user);
-        return -ENOMEM;
-    }
-    file->payer = user;
-    file->paid_bytes = len;
-    return 0;
-}
-
-static void item_release(struct file *file)
-{
-    if (file->payer)
-        budget_give_back(file->payer, BUDGET_FETCHED, file->paid_bytes);
-    budget_user_unref(file->payer);
-    file->payer = NULL;
-}
-
 static void item_fetched(struct call *call, ssize_t result)
 {
     const struct item_answer *answer = call->op.answer;
@@ -61,7 +36,7 @@ static void item_fetched(struct call *call, ssize_t result)
 static int fetch(struct file *file, fuse_req_t req, size_t size, uint32_t states)
 {
     struct call *call;
-    int result = reserve(file, fuse_req_ctx(req)->uid, size);
+    int result = file_pay(file, req, size);
 
     if (result < 0)
         return result;
@@ -168,7 +143,6 @@ static void item_listxattr(struct tree *tree, struct node *node, fuse_req_t req,
 
 const struct node_ops item_ops = {
     .open = item_open,
-    .release = item_release,
     .read = reply_text,
     .write = item_write,
     .touch = item_touch,

@@ -54,7 +54,9 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     file->tid = fuse_req_ctx(req)->pid;
-    result = file->ops->open ? file->ops->open(file, req) : 0;
+    result = file_pay(file, req, FILE_BYTES);
+    if (result == 0 && file->ops->open)
+        result = file->ops->open(file, req);
     if (result != OPEN_PARKED)
         reply_open(file, req, result);
 }
@@ -154,7 +156,9 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, ENOMEM);
         return;
     }
-    rc = file->ops->open ? file->ops->open(file, req) : 0;
+    rc = file_pay(file, req, FILE_BYTES);
+    if (rc == 0 && file->ops->open)
+        rc = file->ops->open(file, req);
     if (rc < 0) {
         fuse_reply_err(req, -rc);
         file_release(file);

@@ -83,9 +83,9 @@ struct file {
     struct lister *lister; /* the same; owned, NULL: not yet */
     char *text;            /* stats, config, an item: what a reader sees; owned */
     size_t text_len;
-    struct budget_user *payer; /* an item: whose budget its bytes are of; a reference */
-    size_t paid_bytes;
-    TAILQ_ENTRY(file) link; /* tree.files_lock */
+    struct budget_user *payer; /* who opened it; a reference, NULL: it has paid for nothing */
+    size_t paid_bytes;         /* of his budget */
+    TAILQ_ENTRY(file) link;    /* tree.files_lock */
 };
 
 /* Positive outcome of node_ops.open: it answers the request itself. */
@@ -181,6 +181,14 @@ void tree_look(struct tree *tree, const struct node *node);
 /* A file that is being opened, with one reference; NULL: no memory. */
 struct file *file_new(struct tree *tree, struct node *node, const struct node_ops *ops, int flags);
 struct file *file_of(const struct fuse_file_info *fi);
+
+/* So much memory more is the file's until it is freed, out of the budget of who makes this request,
+ * or made an earlier one. 0, -ENOMEM. One request at a time. */
+int file_pay(struct file *file, fuse_req_t req, size_t bytes);
+
+/* What any open file costs, about: also what its text or its last read may be. */
+#define FILE_BYTES ((size_t)4096)
+
 void file_ref(struct file *file);
 void file_unref(struct file *file);
 /* The open has ended: releases what it holds and takes back its reference. */

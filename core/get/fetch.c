@@ -186,6 +186,8 @@ static void send_get(struct consumer *c, int64_t now_us, struct effects *effects
         hold_off(c, now_us);
         return;
     }
+    if (c->fault == -ENOBUFS)
+        c->fault = 0;
     chunk->serial = ++c->serial;
     chunk->changes = c->changes;
     chunk->sent_us = chunk->request.sent_us = now_us;

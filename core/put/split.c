@@ -16,7 +16,7 @@
 #include "core/put/producer_state.h"
 
 #define PARTIAL_SMALLEST ((size_t)128)
-#define PARTIAL_KEPT     ((size_t)64 << 10) /* a buffer up to this size waits for the next item */
+#define PARTIAL_KEPT     ((size_t)4 << 10) /* a buffer up to this size waits for the next item */
 
 /* How long a write waits to learn whether queue or store are really full. */
 #define VERDICT_US INT64_C(1000000)

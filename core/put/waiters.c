@@ -116,11 +116,18 @@ void producer_poll(struct producer *p, struct writer *w, struct op *op, struct e
 
 void producer_wake_pollers(struct producer *p, struct effects *effects)
 {
+    const struct share *full = NULL;
     struct op *op, *next;
 
     TAILQ_FOREACH_SAFE (op, &p->pollers.ops, link, next) {
-        if (producer_writable(p, op->subject))
+        const struct writer *w = op->subject;
+
+        if (w->share == full && p->floor_writer != w)
+            continue; /* as the one before */
+        if (producer_writable(p, w))
             effects_finish_locked(effects, op, 0);
+        else
+            full = w->share;
     }
 }
 
