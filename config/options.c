@@ -150,7 +150,7 @@ const struct option options_table[] = {
     {"mount", "may_make", OPTION_VALUE, AT(may_make),
      .rule = {SETTING_CHOICE, CONFIG_MAKE_OWNER, CONFIG_MAKE_ALL, false, makers},
      .fallback = CONFIG_MAKE_OWNER,
-     .help = "who makes queues with mkdir, and removes his own: owner (who mounts, and root), all"},
+     .help = "who makes queues with mkdir: owner (who mounts, and root), all"},
 
     {"", "log", OPTION_SECTION, .inside = "log", .help = "the log"},
     {"log", "level", OPTION_VALUE, AT(log_level),

@@ -70,9 +70,9 @@ struct op {
     uint64_t confirm; /* consumer: the GET that has to come back empty before the end of file */
     uint64_t renewals, peers; /* consumer: as target, of a flush: the others that it waits for */
     size_t progress;          /* bytes already taken */
-    void *subject;  /* the struct writer or reader it belongs to */
-    void *context;  /* core's, of whoever parked it */
-    ssize_t result; /* while it stands in effects.finished */
+    void *subject;            /* the struct writer or reader it belongs to */
+    void *context;            /* core's, of whoever parked it */
+    ssize_t result;           /* while it stands in effects.finished */
 };
 
 /* Ops in order of arrival. Guarded by the lock of whoever owns the list. */

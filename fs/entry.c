@@ -41,8 +41,8 @@ static void stat_of_root(const struct tree *tree, const struct node *node, struc
         st->st_mode = S_IFREG | (all ? 0222 : 0200);
     } else {
         mount_space(tree->options.mount, &space, &n_queues);
-        /* Where everybody may make queues it is sticky, so that only their owners remove them. */
-        st->st_mode = S_IFDIR | (all && tree->options.all_make ? 01777 : 0755);
+        /* Sticky, as the owner of a queue may remove it; who may make one is mkdir's to say. */
+        st->st_mode = S_IFDIR | (all ? 01777 : 0755);
         st->st_nlink = 2 + n_queues;
     }
 }

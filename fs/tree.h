@@ -40,6 +40,7 @@ struct tree {
     struct nodes nodes;
     struct spin spin;
     struct closes closes;
+    struct aside *aside;        /* owned */
     struct limit limit;         /* on how long a request may wait */
     pthread_mutex_t files_lock; /* above what it guards */
     TAILQ_HEAD(, file) files;   /* all that are open */
@@ -147,7 +148,8 @@ NODES(NODE_OPS)
 /* ---- tree.c ---- */
 
 const struct node_ops *node_ops_of(enum node_kind kind);
-void tree_init(struct tree *tree, const struct tree_options *options);
+/* 0 or -ENOMEM; tree_fini() is due either way. */
+int tree_init(struct tree *tree, const struct tree_options *options);
 /* Releases what is still open, after mount_stop() and the end of the session's loop. */
 void tree_fini(struct tree *tree);
 

@@ -430,11 +430,16 @@ int server_new(struct backend *backend, struct server **made)
     rc = error_from_nng(nng_rep0_open(&server->socket));
     if (rc < 0)
         goto sync;
-    rc = listeners_watch(server);
+    rc = memory_init(server);
     if (rc < 0)
         goto socket;
+    rc = listeners_watch(server);
+    if (rc < 0)
+        goto memory_aio;
     *made = server;
     return 0;
+memory_aio:
+    memory_fini(server);
 socket:
     socket_close(server->socket);
 sync:
@@ -512,6 +517,7 @@ void server_free(struct server *server)
     if (!server)
         return;
     tls_unwatch(server->tls);
+    memory_stop(server);
     stop_contexts(server);
     await_quiet(server);
     for (context = server->contexts; context; context = context->next)
@@ -523,6 +529,7 @@ void server_free(struct server *server)
         context_free(context);
     }
     peers_free(server);
+    memory_fini(server);
     listeners_free(server);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);

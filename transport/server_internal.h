@@ -38,6 +38,7 @@
 #define SERVER_HELD_MAX      ((size_t)256 << 20) /* requests being worked on */
 #define SERVER_PEER_UNSENT   ((size_t)96 << 20)  /* answers that one connection does not read */
 #define SERVER_UNSENT_MAX    ((size_t)288 << 20) /* and all of them */
+#define SERVER_PARTS_MAX     ((size_t)512 << 20) /* requests that have come in part */
 #define SERVER_STUCK_US      INT64_C(2000000) /* whose answers did not move for so long is stuck */
 
 struct server_peer {
@@ -97,6 +98,11 @@ struct server {
     size_t n_peers;                    /* of these */
     size_t held_bytes, unsent_bytes;   /* of all contexts */
     int64_t told_us;                   /* when it said that a connection is refused; 0: never */
+    /* server_memory.c: */
+    nng_aio *memory_aio;
+    bool measures;       /* lock */
+    int64_t usual_bytes; /* lock; the least that there was, or what closing did not help against */
+    int64_t closed_us;   /* when it said that connections are closed; 0: never */
     bool stopping, closing;
     struct server_listener listeners[SERVER_LISTENERS];
     size_t n_listeners;
@@ -108,8 +114,7 @@ struct server {
  * False: refuse it. Where there are as many as there may be, or of its owner as many as are left
  * for all others, one that never spoke, or was silent for long, gives way.
  */
-bool peer_came(struct server *server, int pipe, const struct identity *who,
-               uint64_t owner);
+bool peer_came(struct server *server, int pipe, const struct identity *who, uint64_t owner);
 void peer_gone(struct server *server, int pipe);
 void peers_free(struct server *server);
 enum peer_verdict {
@@ -131,6 +136,12 @@ void peer_moved(struct server_context *context);
 void peer_end(struct server_context *context); /* harmless without a peer */
 /* See to it that there is memory, and contexts, for others. No lock held. */
 void peers_relieve(struct server *server);
+
+/* server_memory.c */
+int memory_init(struct server *server);
+void memory_watch(struct server *server); /* a connection came; no lock held */
+void memory_stop(struct server *server);  /* nothing of it runs any more */
+void memory_fini(struct server *server);
 
 /* server_listen.c */
 int listeners_watch(struct server *server);

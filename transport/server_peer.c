@@ -126,6 +126,8 @@ bool peer_came(struct server *server, int pipe, const struct identity *who, uint
         free(peer);
     if (!may)
         tell_full(pipe, first);
+    else
+        memory_watch(server);
     if (silent) {
         refused_add();
         nng_pipe_close(away);

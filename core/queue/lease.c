@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/random.h"
 
 /* Positive outcome of lease_span(): the next item does not fit. */
 enum { LEASE_FULL = 1 };
@@ -236,14 +237,6 @@ static int lease_lowest(struct leasing *l)
     return rc;
 }
 
-/* That nobody can guess, whatever other tokens they were told. */
-static uint64_t new_token(struct queue_shared *shared)
-{
-    uint64_t n = ++shared->n_tokens;
-
-    return siphash(&shared->secret, &n, sizeof(n));
-}
-
 int queue_lease(struct queue *q, const struct request *get, struct lessee *lessee,
                 struct lease *lease)
 {
@@ -254,8 +247,10 @@ int queue_lease(struct queue *q, const struct request *get, struct lessee *lesse
                         .bytes_left = get->in.get.max_bytes};
     int rc;
 
-    *lease = (struct lease){
-        .kind = get->in.get.kind, .token = new_token(q->shared), .seal = lessee->seal};
+    *lease = (struct lease){.kind = get->in.get.kind, .seal = lessee->seal};
+    rc = random_bytes(&lease->token, sizeof(lease->token)); /* nobody shall guess it */
+    if (rc < 0)
+        return rc;
     rc = get->in.get.item ? lease_item(&l, get->in.get.item) : lease_lowest(&l);
     if (l.n_grants == 0) {
         lease_fini(lease);

@@ -12,10 +12,9 @@
 /* A batch with more spans is looked at once in so many microseconds, as it has spans. */
 #define TICK_SPANS 1024
 
-void queue_shared_init(struct queue_shared *shared, struct store *store,
-                       const struct siphash_key *secret)
+void queue_shared_init(struct queue_shared *shared, struct store *store)
 {
-    *shared = (struct queue_shared){.store = store, .secret = *secret};
+    *shared = (struct queue_shared){.store = store};
     RB_INIT(&shared->timers);
     TAILQ_INIT(&shared->dirty);
     TAILQ_INIT(&shared->unsaved);

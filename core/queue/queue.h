@@ -21,7 +21,6 @@
 
 #include "core/request.h"
 #include "core/queue/item_states.h"
-#include "core/siphash.h"
 #include "core/store/store.h"
 
 struct interest;
@@ -72,10 +71,8 @@ struct damage {
 /* What the queues of one service share. */
 struct queue_shared {
     struct store *store;
-    int64_t now_us, wall_us;   /* of the round; set by the service */
-    int64_t ran_us;            /* the same: how long services have run on this store */
-    struct siphash_key secret; /* tokens are made with it */
-    uint64_t n_tokens;         /* so far */
+    int64_t now_us, wall_us; /* of the round; set by the service */
+    int64_t ran_us;          /* the same: how long services have run on this store */
     struct tracked_by_timer timers;
     TAILQ_HEAD(, tracked_batch) dirty;
     TAILQ_HEAD(, queue) unsaved;    /* whose record must be written */
@@ -147,8 +144,7 @@ struct queue {
     RB_ENTRY(queue) by_number, by_name;
 };
 
-void queue_shared_init(struct queue_shared *shared, struct store *store,
-                       const struct siphash_key *secret);
+void queue_shared_init(struct queue_shared *shared, struct store *store);
 
 /* a - b, where a damaged store might have made b larger. */
 static inline uint64_t sub_floor(uint64_t a, uint64_t b)

@@ -196,7 +196,7 @@ int service_new(const struct service_options *options, struct service **service)
     s->backend.submit = service_submit;
     s->options = *options;
     init_lists(s);
-    queue_shared_init(&s->shared, options->store, &options->secret);
+    queue_shared_init(&s->shared, options->store);
     sessions_init(&s->sessions, options->id);
     s->shared.now_us = options->clock->mono_us(options->clock);
     s->shared.wall_us = options->clock->wall_us(options->clock);

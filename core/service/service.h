@@ -10,7 +10,6 @@
 #include "core/access.h"
 #include "core/request.h"
 #include "core/clock.h"
-#include "core/siphash.h"
 #include "core/store/store.h"
 
 struct service;
@@ -19,7 +18,6 @@ struct service_options {
     struct store *store; /* taken: service_free() closes it, service_new() too where it fails */
     const struct clock *clock;
     uint64_t id;                 /* random, of this life of the service */
-    struct siphash_key secret;   /* random too, and told to nobody */
     const struct access *access; /* who may what; borrowed; NULL: whoever asks may all */
     /* The store failed for good (already logged): nothing more will be acknowledged, requests are
      * answered -EIO. Called once, on the service's thread; must not call the service. */

@@ -372,7 +372,10 @@ int lmdb_rebuild(struct lmdb_store *lmdb, struct pages *p, uint64_t *n_lost)
                   "missing",
                   lmdb->file, (unsigned long long)r->n_lost, lmdb->file);
     else if (rc == -EINVAL)
-        log_error("%s: this is another program's file", lmdb->file);
+        log_error(
+            "%s: the page with its tables is damaged, or this is another program's file: bring "
+            "it back from a backup",
+            lmdb->file);
     else if (rc != -EBADMSG)
         log_error("%s is damaged and cannot be made anew: %s; there must be room for it twice",
                   lmdb->file, strerror(-rc));

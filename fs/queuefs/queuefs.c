@@ -176,7 +176,7 @@ static void set_limit(struct program *program)
     limit_set_kernel(&program->tree.limit, kernel_us);
 }
 
-static void make_tree(struct program *program)
+static int make_tree(struct program *program)
 {
     const struct config *config = &program->options.config;
     struct tree_options options = {
@@ -191,9 +191,12 @@ static void make_tree(struct program *program)
         .config_print = config_queue_print,
         .config_parse = config_queue_parse,
     };
+    int rc = tree_init(&program->tree, &options);
 
-    tree_init(&program->tree, &options);
     program->tree.session = program->session;
+    if (rc < 0)
+        log_error("%s", strerror(-rc));
+    return rc;
 }
 
 static int mount_session(struct program *program)
@@ -315,15 +318,15 @@ static int run(struct program *program)
         .fatal_arg = program,
     };
     struct mount_rest rest;
-    int status = STATUS_FAILED;
+    int status = STATUS_FAILED, rc;
 
     if (backing_start(&program->backing, &backing) < 0)
         return status;
     if (start_mount(program) < 0)
         goto stop_backing;
-    make_tree(program);
+    rc = make_tree(program);
     set_limit(program);
-    if (mount_session(program) == 0) {
+    if (rc == 0 && mount_session(program) == 0) {
         status = serve(program) == 0 ? last_words(program) : STATUS_FAILED;
     } else {
         mount_stop(program->mount, 0, &rest);

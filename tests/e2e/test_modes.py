@@ -71,7 +71,7 @@ def test_a_new_queue_is_its_makers_and_nobody_elses(t):
             fails(errno.EACCES, os.listdir, m.at("jobs", name))
         for name in ("in", "purge", "config", "flush"):
             fails(errno.EACCES, writes, m.at("jobs", name))
-        fails(errno.EACCES, os.rmdir, m.at("jobs"))
+        fails(errno.EPERM, os.rmdir, m.at("jobs"))
         fails(errno.EPERM, os.chmod, m.at("jobs"), 0o666)
 
     as_user(user, body)
@@ -153,8 +153,21 @@ def test_another_user_gets_to_no_item(t):
 
 def test_only_who_mounts_makes_queues(t):
     m, user = shared(t)
-    equal(stat.S_IMODE(os.stat(m.path).st_mode), 0o755, "mode")
     as_user(user, lambda: fails(errno.EACCES, os.mkdir, m.at("theirs")))
+    equal("theirs" in os.listdir(m.path), False, "whether it is there")
+
+
+def test_who_has_been_given_a_queue_removes_it(t):
+    m, user = shared(t)
+    m.mkdir("theirs")
+    os.chown(m.at("theirs"), user.pw_uid, user.pw_gid)
+
+    def body():
+        fails(errno.EPERM, os.rmdir, m.at("jobs"))
+        os.rmdir(m.at("theirs"))
+        fails(errno.EACCES, os.mkdir, m.at("theirs"))
+
+    as_user(user, body)
     equal("theirs" in os.listdir(m.path), False, "whether it is there")
 
 

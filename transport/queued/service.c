@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/random.h"
 #include "transport/queued/listen.h"
 
 bool local_user_address(char address[LOCAL_ADDRESS_MAX])
@@ -78,9 +78,7 @@ static int start_service(struct main_service *main, const struct main_service_op
 
     if (result < 0)
         return result;
-    if (getrandom(&service.id, sizeof(service.id), 0) != sizeof(service.id) ||
-        getrandom(&service.secret, sizeof(service.secret), 0) != sizeof(service.secret))
-        result = -EIO;
+    result = random_bytes(&service.id, sizeof(service.id));
     if (result == 0)
         result = service_new(&service, &main->service);
     else

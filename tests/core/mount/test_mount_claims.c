@@ -269,5 +269,6 @@ Test(mount_claims, of_a_removed_queue_nothing_is_held)
     mount_remove_queue(world.mount, mq, &call->op);
     cr_assert_eq(call_end(call), 0);
     cr_assert_eq(mount_queue_claim_settle(mq, id, SETTLE_ACK), -ENOENT);
-    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_CLAIM, 1, 0, &(struct reader *){NULL}), -ENOENT);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_CLAIM, 1, 0, &(struct reader *){NULL}),
+                 -ENOENT);
 }

@@ -23,7 +23,8 @@ static void begin_wait(enum get_kind kind)
 {
     struct request *get;
 
-    cr_assert_eq(mount_queue_reader_open(rig.mq, 0, kind, READER_UNLIMITED, TIME_FOREVER, &reader), 0);
+    cr_assert_eq(mount_queue_reader_open(rig.mq, 0, kind, READER_UNLIMITED, TIME_FOREVER, &reader),
+                 0);
     call.op.len = 4096;
     mount_queue_read(rig.mq, reader, &call.op);
     get = rig_take(&rig, REQUEST_GET);

@@ -17,7 +17,7 @@ static void setup(void)
     struct queue_record record = {.number = 1, .name = "q", .next_batch = 1};
     struct producer_id producer = {.bytes = {1}};
 
-    queue_shared_init(&shared, NULL, &(struct siphash_key){0});
+    queue_shared_init(&shared, NULL);
     shared.now_us = 1000;
     cr_assert_eq(queue_new(&shared, &record, &queue), 0);
     seq = sequence_get(queue, &producer);

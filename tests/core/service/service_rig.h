@@ -262,7 +262,6 @@ static void rig_start(struct rig *rig)
                                       .fatal_arg = rig};
 
     /* As the random one it stands for: no two lives make the same tokens. */
-    memcpy(options.secret.bytes, &options.id, sizeof(options.id));
     cr_assert_eq(service_new(&options, &rig->service), 0);
 }
 
