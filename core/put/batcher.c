@@ -13,9 +13,7 @@
 #define BUFFER_SMALLEST ((size_t)4 << 10)
 #define LENGTH_BYTES    4
 
-/* A run has at most as many items as bytes, so it may have as many bytes as the batch may have
- * further items. With so many of them no run is worth while any more. */
-#define ITEMS_SEAL (BATCH_ITEMS_MAX / 16 * 15)
+#define COUNT_BLOCK ((size_t)4 << 10)
 
 /* Smaller buffers are cheap to malloc. */
 #define SPARE_SMALLEST  ((size_t)64 << 10)
@@ -151,7 +149,7 @@ static struct batch *open_tail(const struct batcher *b, enum framing framing)
 {
     struct batch *tail = b->tail;
 
-    if (!tail || tail->framing != framing || tail->n_items >= ITEMS_SEAL)
+    if (!tail || tail->framing != framing || tail->n_items >= BATCH_ITEMS_MAX)
         return NULL;
     return tail == b->head && b->cut_items > 0 ? NULL : tail;
 }
@@ -180,74 +178,88 @@ static size_t room_in(const struct batch *batch, size_t batch_bytes)
     return batch_bytes > batch->len ? batch_bytes - batch->len : 0;
 }
 
-/* How many bytes of whole items the batch takes: 0 where the first would pass the cap. */
-static size_t run_len(const struct batch *batch, const uint8_t *data, size_t len,
-                      size_t batch_bytes)
+/* Whole items at the beginning of a write. */
+struct run {
+    size_t len;
+    uint32_t n_items;
+};
+
+/* As many of these bytes as are whole items, `most` at most. */
+static struct run whole_items(const uint8_t *data, size_t len, uint8_t separator, uint32_t most)
+{
+    struct run run = {0};
+    const uint8_t *end;
+    size_t at, n;
+
+    for (at = 0; at < len; at += n) {
+        n = size_min(len - at, COUNT_BLOCK);
+        uint32_t n_items = (uint32_t)count_byte(data + at, n, separator);
+
+        if (n_items > most - run.n_items)
+            break;
+        run.n_items += n_items;
+    }
+    while (at < len && run.n_items < most) {
+        at = (size_t)((const uint8_t *)memchr(data + at, separator, len - at) - data) + 1;
+        run.n_items++;
+    }
+    end = memrchr(data, separator, at);
+    run.len = end ? (size_t)(end - data) + 1 : 0;
+    return run;
+}
+
+/* What the batch takes of whole items: nothing where the first would pass the cap. */
+static struct run run_for(const struct batch *batch, const uint8_t *data, size_t len,
+                          size_t batch_bytes)
 {
     uint8_t separator = framing_separator(batch->framing);
-    size_t room = room_in(batch, batch_bytes),
-           run = size_min(room, BATCH_ITEMS_MAX - batch->n_items);
-    const uint8_t *end;
+    struct run run = whole_items(data, size_min(len, room_in(batch, batch_bytes)), separator,
+                                 BATCH_ITEMS_MAX - batch->n_items);
 
-    if (len <= run)
-        return len;
-    end = memrchr(data, separator, run);
-    if (end)
-        return (size_t)(end - data) + 1;
-    end = memchr(data + run, separator, len - run); /* one item, a large one */
-    assert(end);
-    len = (size_t)(end - data) + 1;
-    return len > room && batch->n_items > 0 ? 0 : len;
+    if (run.len > 0 || batch->n_items > 0)
+        return run;
+    /* A large one has a batch to itself. */
+    run.len = (size_t)((const uint8_t *)memchr(data, separator, len) - data) + 1;
+    run.n_items = 1;
+    return run;
 }
 
-/* `more`: bytes that the batch will have room for besides, as they are about to follow. */
-static int add_run(struct batcher *b, struct batch *batch, const uint8_t *data, size_t len,
-                   size_t more)
+static int add_run(struct batcher *b, struct batch *batch, const uint8_t *data, struct run run)
 {
-    uint32_t n_items;
-
-    if (batch_reserve(batch, len + more) < 0)
+    if (batch_reserve(batch, run.len) < 0)
         return -ENOMEM;
-    memcpy(batch->data + batch->len, data, len);
-    n_items = (uint32_t)count_byte(data, len, framing_separator(batch->framing));
-    batch->len += len;
-    batch->n_items += n_items;
-    b->last += n_items;
+    memcpy(batch->data + batch->len, data, run.len);
+    batch->len += run.len;
+    batch->n_items += run.n_items;
+    b->last += run.n_items;
     return 0;
-}
-
-/* What comes behind the run and has room in the batch. */
-static size_t rest_of(const struct batch *batch, size_t len, size_t run, size_t batch_bytes)
-{
-    size_t room = room_in(batch, batch_bytes);
-
-    return run < room ? size_min(len, room) - run : 0;
 }
 
 size_t batcher_append(struct batcher *b, enum framing framing, const uint8_t *data, size_t len,
                       size_t batch_bytes, int64_t now_us)
 {
     struct batch *batch;
-    size_t taken = 0, run;
+    struct run run = {0};
+    size_t taken = 0;
 
     while (taken < len) {
         batch = open_tail(b, framing);
-        run = batch ? run_len(batch, data + taken, len - taken, batch_bytes) : 0;
-        if (run == 0) {
+        if (batch)
+            run = run_for(batch, data + taken, len - taken, batch_bytes);
+        if (!batch || run.len == 0) {
             batch = begin(b, framing, now_us);
             if (!batch)
                 break;
-            run = run_len(batch, data + taken, len - taken, batch_bytes);
+            run = run_for(batch, data + taken, len - taken, batch_bytes);
         }
-        if (add_run(b, batch, data + taken, run, rest_of(batch, len - taken, run, batch_bytes)) <
-            0) {
+        if (add_run(b, batch, data + taken, run) < 0) {
             if (batch->n_items == 0)
                 batch_drop(b, batch);
             break;
         }
         if (batch != b->tail)
             link_tail(b, batch);
-        taken += run;
+        taken += run.len;
     }
     return taken;
 }
