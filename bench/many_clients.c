@@ -59,6 +59,8 @@ static _Atomic bool ending;
 static uint8_t *taken; /* by item: how often */
 static size_t n_items;
 
+static uint64_t life; /* of the service's store */
+
 static int64_t now_us(void)
 {
     struct timespec at;
@@ -70,7 +72,7 @@ static int64_t now_us(void)
 static struct request request_of(enum request_kind kind, const struct producer_id *id,
                                  uint64_t queue)
 {
-    struct request request = {.kind = kind, .session = *id, .queue = queue};
+    struct request request = {.kind = kind, .session = *id, .queue = queue, .life = life};
 
     return request;
 }
@@ -252,6 +254,8 @@ static void await(_Atomic size_t *count, size_t wanted, const char *what)
 
 static struct raw caller;
 static struct producer_id caller_id;
+#define CHAINS 4096 /* more than there are queues */
+static uint64_t chains[CHAINS];
 
 static void call(struct request *request)
 {
@@ -276,6 +280,14 @@ static uint64_t make_queue(const char *name)
     return make.out.make.entry.number;
 }
 
+static void learn_life(void)
+{
+    struct request sync = request_of(REQUEST_SYNC, &caller_id, 0);
+
+    call(&sync);
+    life = sync.out.sync.life;
+}
+
 static void put(uint64_t queue, uint64_t base, size_t item)
 {
     struct request request = request_of(REQUEST_PUT, &caller_id, queue);
@@ -285,12 +297,14 @@ static void put(uint64_t queue, uint64_t base, size_t item)
     snprintf(text, sizeof(text), "%099zu\n", item);
     request.in.put.epoch = 1;
     request.in.put.base = base;
+    request.in.put.chain = chains[queue % CHAINS];
     *batch = (struct batch_view){
         .framing = FRAMING_LINE, .n_items = 1, .data = (uint8_t *)text, .len = 100};
     batch->crc = crc32c(batch->data, batch->len);
     call(&request);
     if (request.out.put.last != base)
         errx(1, "a put was not stored");
+    chains[queue % CHAINS] = request.out.put.chain;
 }
 
 static int compare(const void *a, const void *b)
@@ -374,6 +388,7 @@ static void set_up(void)
     if (getrandom(&caller_id, sizeof(caller_id), 0) != sizeof(caller_id))
         err(1, "getrandom");
     raw_open(&caller, options.address);
+    learn_life();
     n_queues = (options.n_waiting + options.n_clients - 1) / options.n_clients;
     if (n_queues > QUEUES_MAX)
         errx(2, "--waiting: at most %d a client", QUEUES_MAX);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "config/access_rules.h"
 #include "config/options.h"
 
 /* The tables' accessors are for filling in; nothing is written through them here. */
@@ -64,6 +65,8 @@ static bool is_same(const struct option *row, const struct config *one, const st
     case OPTION_TEXT:
     case OPTION_LIST:
         return same_texts(row, one, other);
+    case OPTION_ACCESS:
+        return access_rules_same(&one->access, &other->access);
     case OPTION_DEFAULTS:
         return one->defaults_given == other->defaults_given &&
                same_settings(&one->defaults, &other->defaults);

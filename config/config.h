@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "core/access.h"
 #include "core/name.h"
 #include "core/settings.h"
 
@@ -30,7 +31,7 @@ struct config_tls {
 struct config_queue {
     char name[QUEUE_NAME_MAX + 1];
     struct all_settings settings;
-    uint64_t given; /* bit i: row i of settings_table stands in the file for it or in defaults */
+    uint64_t given; /* setting_bit() of those that stand in the file for it or in defaults */
 };
 
 struct config {
@@ -46,7 +47,9 @@ struct config {
     int64_t socket_mode, socket_owner, socket_group; /* of ipc:// listeners; CONFIG_NOBODY */
     struct config_tls tls;
 
-    int64_t engine; /* index into lmdb, memory, nats */
+    struct access access; /* no rules: whoever gets in may all */
+
+    int64_t engine; /* index into local, memory, nats */
     char *store_path;
     int64_t max_bytes, min_free;
     char *nats_servers[CONFIG_ADDRESSES_MAX];
@@ -57,6 +60,7 @@ struct config {
     char *mount_path;
     int64_t allow_other, foreground, buffer_total;
     int64_t list;      /* enum config_list */
+    int64_t may_make;  /* enum config_make */
     int64_t log_level; /* enum log_level */
 
     struct all_settings defaults;
@@ -67,7 +71,8 @@ struct config {
 
 enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 enum config_list { CONFIG_LIST_SAFE, CONFIG_LIST_ALL };
-enum config_engine { CONFIG_ENGINE_LMDB, CONFIG_ENGINE_MEMORY, CONFIG_ENGINE_NATS };
+enum config_make { CONFIG_MAKE_OWNER, CONFIG_MAKE_ALL };
+enum config_engine { CONFIG_ENGINE_LOCAL, CONFIG_ENGINE_MEMORY, CONFIG_ENGINE_NATS };
 
 /* Defaults; config_fini() gives back what it holds. 0, or -ENOMEM: nothing is held. */
 int config_init(struct config *config);
@@ -95,11 +100,13 @@ int config_print(const struct config *config, FILE *out);
 char *config_queue_print(const struct all_settings *settings);
 
 /*
- * Apply `key: value` lines over *settings: all or nothing. 0, -EINVAL or -ENOMEM; then *error is
- * one line naming line, column, key and what is allowed (malloc'ed; NULL: out of memory). An owner
- * given by name asks the name service, which may block.
+ * Apply `key: value` lines over *settings: all or nothing; *fields: setting_bit() of those that
+ * stand there. 0, -EINVAL or -ENOMEM; then *error is one line naming line, column, key and what is
+ * allowed (malloc'ed; NULL: out of memory). An owner given by name asks the name service, which may
+ * block.
  */
-int config_queue_parse(const char *text, size_t len, struct all_settings *settings, char **error);
+int config_queue_parse(const char *text, size_t len, struct all_settings *settings,
+                       uint64_t *fields, char **error);
 
 /* An address from the command line. NULL: good; else what is wrong and what is allowed (static). */
 const char *config_service_address_check(const char *address);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config/access_rules.h"
 #include "config/options.h"
 #include "config/settings_map.h"
 #include "config/tree.h"
@@ -109,6 +110,8 @@ static int option_load(struct loader *l, const struct node *node, const struct o
         return text_load(l, node, row);
     case OPTION_LIST:
         return list_load(l, node, row);
+    case OPTION_ACCESS:
+        return access_rules_load(l->source, node, &l->config->access);
     case OPTION_DEFAULTS:
         return settings_map_load(l->source, node, &l->config->defaults, &l->config->defaults_given);
     case OPTION_QUEUES:

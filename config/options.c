@@ -26,9 +26,11 @@
     .kind = OPTION_LIST, .offset = offsetof(struct config, field),                                 \
     .count_offset = offsetof(struct config, n_##field)
 
-static const char *const engines[] = {"lmdb", "memory", "nats", NULL};
+static const char *const engines[] = {"local", "memory", "nats", NULL};
 static const char *const tls_versions[] = {"1.2", "1.3", NULL};
 static const char *const lists[] = {[CONFIG_LIST_SAFE] = "safe", [CONFIG_LIST_ALL] = "all", NULL};
+static const char *const makers[] = {
+    [CONFIG_MAKE_OWNER] = "owner", [CONFIG_MAKE_ALL] = "all", NULL};
 static const char *const levels[] = {[LOG_LEVEL_ERROR] = "error",
                                      [LOG_LEVEL_WARNING] = "warning",
                                      [LOG_LEVEL_INFO] = "info",
@@ -94,12 +96,18 @@ const struct option options_table[] = {
      .allowed = "names of OpenSSL, with colons between",
      .help = "the only ciphers that are used; absent: those with forward secrecy and AEAD"},
 
+    {"", "access", OPTION_ACCESS,
+     .allowed = "a list of {cn: or uid: whom, queues: [names], may: [put, get, manage]}; * in cn "
+                "and queues is for any text",
+     .help = "who may do what with which queues, by certificate or, on ipc://, by user; what no "
+             "rule allows is refused; absent: whoever gets in may all"},
+
     {"", "store", OPTION_SECTION, .inside = "store",
      .help = "where the service keeps its queues"},
     {"store", "engine", OPTION_VALUE, AT(engine),
-     .rule = {SETTING_CHOICE, CONFIG_ENGINE_LMDB, CONFIG_ENGINE_NATS, false, engines},
-     .fallback = CONFIG_ENGINE_LMDB,
-     .help = "what keeps them: lmdb on this disk, memory until the end, nats on a NATS cluster"},
+     .rule = {SETTING_CHOICE, CONFIG_ENGINE_LOCAL, CONFIG_ENGINE_NATS, false, engines},
+     .fallback = CONFIG_ENGINE_LOCAL,
+     .help = "what keeps them: local on this disk, memory until the end, nats on a NATS cluster"},
     {"store", "path", OPTION_TEXT, AT(store_path), .check = path_check, .allowed = "a path",
      .help = "the directory of the queues; absent: the user's or the system's place for data"},
     {"store", "max_bytes", OPTION_VALUE, AT(max_bytes),
@@ -133,11 +141,16 @@ const struct option options_table[] = {
      .help = "whether queuefs stays in the foreground and logs to stderr"},
     {"mount", "buffer_total", OPTION_VALUE, AT(buffer_total),
      .rule = {SETTING_SIZE, 4 * KIB, TIB, false, NULL}, .fallback = 256 * MIB,
-     .help = "bytes of all queues not yet acknowledged at which writers wait"},
+     .help = "bytes of all queues, written and not yet acknowledged, at which writers wait; of other "
+             "users each leaves half, and what readers hold is limited to 4 times as much"},
     {"mount", "list", OPTION_VALUE, AT(list),
      .rule = {SETTING_CHOICE, CONFIG_LIST_SAFE, CONFIG_LIST_ALL, false, lists},
      .fallback = CONFIG_LIST_SAFE,
      .help = "whether out, next and claim are listed; safe: no, so that globs take nothing"},
+    {"mount", "may_make", OPTION_VALUE, AT(may_make),
+     .rule = {SETTING_CHOICE, CONFIG_MAKE_OWNER, CONFIG_MAKE_ALL, false, makers},
+     .fallback = CONFIG_MAKE_OWNER,
+     .help = "who makes queues with mkdir: owner (who mounts, and root), all"},
 
     {"", "log", OPTION_SECTION, .inside = "log", .help = "the log"},
     {"log", "level", OPTION_VALUE, AT(log_level),
@@ -221,6 +234,7 @@ void config_fini(struct config *config)
         for (size_t i = 0; i < n; i++)
             free(texts[i]);
     }
+    access_fini(&config->access);
     free(config->queues);
     free(config->file);
     memset(config, 0, sizeof *config);

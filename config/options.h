@@ -16,6 +16,7 @@ enum option_kind {
     OPTION_VALUE,    /* int64_t at `offset`, by `rule` */
     OPTION_TEXT,     /* char * at `offset` */
     OPTION_LIST,     /* char *[CONFIG_ADDRESSES_MAX] at `offset`, size_t at `count_offset` */
+    OPTION_ACCESS,   /* a list of rules, access_rules.h */
     OPTION_DEFAULTS, /* a map of a queue's settings, for every queue */
     OPTION_QUEUES,   /* a map of queues by name, each a map of settings */
 };

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "config/access_rules.h"
 #include "config/options.h"
 #include "config/text.h"
 
@@ -54,7 +55,7 @@ static void texts_print(const struct config *config, const struct option *row, i
 static bool has_value(const struct setting *row, uint64_t given)
 {
     bool who = row->type == SETTING_USER || row->type == SETTING_GROUP;
-    return !who || (given >> (row - settings_table) & 1);
+    return !who || (given & setting_bit(row)) != 0;
 }
 
 static void settings_print(const struct all_settings *settings, uint64_t given, int indent,
@@ -99,7 +100,7 @@ static void option_print(const struct config *config, const struct option *row, 
         texts_print(config, row, indent, out);
         return;
     }
-    if (is_nobody(config, row)) {
+    if (is_nobody(config, row) || (row->kind == OPTION_ACCESS && config->access.n_rules == 0)) {
         absent_print(indent, row->key, out);
         return;
     }
@@ -111,6 +112,8 @@ static void option_print(const struct config *config, const struct option *row, 
     fputc('\n', out);
     if (row->kind == OPTION_SECTION)
         section_print(config, row->inside, indent + INDENT, out);
+    else if (row->kind == OPTION_ACCESS)
+        access_rules_print(&config->access, indent + INDENT, out);
     else if (row->kind == OPTION_DEFAULTS)
         settings_print(&config->defaults, config->defaults_given, indent + INDENT, out);
     else if (row->kind == OPTION_QUEUES)

@@ -53,16 +53,16 @@ char *config_queue_print(const struct all_settings *settings)
     return text;
 }
 
-int config_queue_parse(const char *text, size_t len, struct all_settings *settings, char **error)
+int config_queue_parse(const char *text, size_t len, struct all_settings *settings,
+                       uint64_t *fields, char **error)
 {
     *error = NULL;
     struct source source = {NULL, error};
     struct node *root = NULL;
-    uint64_t given;
     int result = tree_read(&source, text, len, &root);
     if (result)
         return result;
-    result = settings_map_load(&source, root, settings, &given);
+    result = settings_map_load(&source, root, settings, fields);
     tree_free(root);
     return result;
 }

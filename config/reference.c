@@ -82,7 +82,7 @@ static void option_entry_print(const struct option *row, FILE *out)
         value_entry_print(key, &row->rule, row->fallback, row->help, out);
         return;
     }
-    bool text = row->kind == OPTION_TEXT || row->kind == OPTION_LIST;
+    bool text = row->kind == OPTION_TEXT || row->kind == OPTION_LIST || row->kind == OPTION_ACCESS;
     entry_print(key, text ? row->allowed : "a map", row->help, out);
     if (text)
         default_print(row->fallback_text ? row->fallback_text : "absent", out);

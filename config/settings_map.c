@@ -54,7 +54,7 @@ static int rows_load(const struct source *source, const struct node *map, struct
         int error = setting_load(source, node, row, all);
         if (error)
             return error;
-        *given |= UINT64_C(1) << (row - settings_table);
+        *given |= setting_bit(row);
     }
     return check_leases(source, map, all);
 }

@@ -15,7 +15,8 @@
     COUNTER(batch_puts, "service_batch_puts")                                                      \
     COUNTER(batch_gets, "service_batch_gets")                                                      \
     COUNTER(redelivered, "redelivered")                                                            \
-    COUNTER(expired, "expired")
+    COUNTER(expired, "expired")                                                                    \
+    COUNTER(refused_by_access, "refused_by_access")
 
 #define QUEUE_COUNTER_FIELD(name, shown) uint64_t name;
 #define QUEUE_COUNTER_ONE(name, shown)   +1

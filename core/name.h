@@ -22,8 +22,13 @@ bool queue_name_may_be_made(const char *name);
  * Batch numbers start at 1, so 0 is no item.
  */
 #define ITEM_INDEX_BITS  24
-#define BATCH_ITEMS_MAX  (UINT32_C(1) << ITEM_INDEX_BITS)
 #define BATCH_NUMBER_MAX ((UINT64_C(1) << (63 - ITEM_INDEX_BITS)) - 1)
+
+/*
+ * A batch has no more items, far fewer than the id has room for: whatever happens to one of them
+ * means going through what is known of the batch, and that must not take long.
+ */
+#define BATCH_ITEMS_MAX (UINT32_C(1) << 15)
 
 static inline uint64_t item_id(uint64_t batch, uint32_t index)
 {
@@ -37,7 +42,7 @@ static inline uint64_t item_batch(uint64_t id)
 
 static inline uint32_t item_index(uint64_t id)
 {
-    return (uint32_t)(id & (BATCH_ITEMS_MAX - 1));
+    return (uint32_t)(id & ((UINT32_C(1) << ITEM_INDEX_BITS) - 1));
 }
 
 static inline bool item_id_valid(uint64_t id)

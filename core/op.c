@@ -56,8 +56,6 @@ void op_finish(struct op *op, ssize_t result)
     void (*unhold)(void *hold) = op->unhold;
     void *hold = op->hold;
 
-    free(op->kept);
-    op->kept = NULL;
     op->done(op, result);
     if (unhold)
         unhold(hold);

@@ -49,7 +49,8 @@ struct op {
     int n_iov;
     const struct item_answer
         *answer; /* of mount_queue_list(), mount_queue_look(): valid during done() */
-    /* What lends those bytes: op_finish() calls unhold(hold), where set, after done(). */
+    /* What lends those bytes, or of a parked write has the copy of its own: op_finish() calls
+     * unhold(hold), where set, after done(). */
     void (*unhold)(void *hold);
     void *hold;
 
@@ -69,11 +70,9 @@ struct op {
     uint64_t confirm; /* consumer: the GET that has to come back empty before the end of file */
     uint64_t renewals, peers; /* consumer: as target, of a flush: the others that it waits for */
     size_t progress;          /* bytes already taken */
-    uint8_t *kept; /* parked write: its own copy of the rest; owned, freed by op_finish */
-    size_t kept_len;
-    void *subject;  /* the struct writer or reader it belongs to */
-    void *context;  /* core's, of whoever parked it */
-    ssize_t result; /* while it stands in effects.finished */
+    void *subject;            /* the struct writer or reader it belongs to */
+    void *context;            /* core's, of whoever parked it */
+    ssize_t result;           /* while it stands in effects.finished */
 };
 
 /* Ops in order of arrival. Guarded by the lock of whoever owns the list. */
@@ -96,8 +95,8 @@ bool op_take_locked(struct op *op);
  * been acknowledged (`sync`), else -EINTR. */
 ssize_t op_interrupted(const struct op *op);
 
-/* Core only, no lock held, op in no list: frees `kept`, calls done(), then lets go of what `hold`
- * lends (both fields are read before done(), which may free the op). */
+/* Core only, no lock held, op in no list: calls done(), then lets go of what `hold` lends (both
+ * fields are read before done(), which may free the op). */
 void op_finish(struct op *op, ssize_t result);
 
 /* Interrupt: if the op is parked it ends now, with op_interrupted(); if its call has not parked it

@@ -12,6 +12,16 @@
  * their item numbers, everything else that changes something by (session, number): the service
  * keeps the answer of each request of a session until `answered_below` of a later one has passed
  * its number. So a number that was answered is not used again: it would be refused for ever.
+ *
+ * Queues, items and tokens are numbers of one store. So each request says by `life` which one it
+ * means: each start of a service on a store begins a life of it, and SYNC tells which one it is now
+ * and how far the one that the mount knew has come there. A service of another life does nothing
+ * and answers -EREMCHG; then it takes a SYNC.
+ *
+ * What was sent again says so (`repeat`). A request that does not and yet finds itself done, or
+ * other bytes under its items' numbers, is somebody else's under the same id (a machine that was
+ * started twice from one snapshot): nothing is done, the answer is -ENOTUNIQ, and it takes another
+ * id.
  */
 #ifndef QUEUEFS_CORE_REQUEST_H
 #define QUEUEFS_CORE_REQUEST_H
@@ -20,6 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/access.h"
 #include "core/batch.h"
 #include "core/counters.h"
 #include "core/item.h"
@@ -27,6 +38,7 @@
 #include "core/producer_id.h"
 #include "core/settings.h"
 #include "core/space.h"
+#include "core/store_id.h"
 
 enum request_kind {
     REQUEST_SYNC,   /* which queues there are, and how they are */
@@ -37,7 +49,7 @@ enum request_kind {
     REQUEST_SETTLE, /* end or prolong leases */
     REQUEST_MAKE,   /* make a queue */
     REQUEST_REMOVE, /* remove an empty queue */
-    REQUEST_SET,    /* replace a queue's own settings */
+    REQUEST_SET,    /* change some of a queue's own settings */
     REQUEST_PURGE,  /* remove all ready items */
     REQUEST_LIST,   /* look at items */
     REQUEST_KINDS
@@ -48,7 +60,9 @@ struct queue_state {
     uint64_t revision;
     uint64_t depth, depth_bytes; /* ready */
     uint64_t leased, delayed, dead;
-    int64_t oldest_put_us; /* wall clock; of the lowest ready item's batch; 0: none ready */
+    uint64_t damaged_batches; /* that the store has and cannot be given */
+    uint64_t damaged_items;   /* of these, and missing ones; as far as known */
+    int64_t oldest_put_us;    /* wall clock; of the lowest ready item's batch; 0: none ready */
     QUEUE_COUNTER_FIELDS
 };
 
@@ -58,6 +72,7 @@ struct queue_entry {
     char name[QUEUE_NAME_MAX + 1];
     bool gone; /* removed; only number and name count */
     int64_t made_us;
+    uint32_t may; /* what the asker may do with it: ACCESS_*, or'ed */
     struct queue_settings settings;
     struct queue_state state;
 };
@@ -120,11 +135,16 @@ struct request {
     enum request_kind kind;
     uint64_t queue;             /* number; 0 for SYNC, WATCH, MAKE */
     struct producer_id session; /* which life of which mount asks; the mount's producer id */
-    uint64_t number;            /* set by the client's submit, each time; 0: is never sent again */
-    uint64_t answered_below;    /* set by the client's submit */
-    uint32_t n_retries;         /* by the client: how often it was sent again, of this submit */
-    int64_t give_up_us;         /* monotonic: not sent any more, but -ETIMEDOUT; 0: never */
-    int64_t sent_us;            /* by the client: monotonic, when it was last sent */
+    const struct identity
+        *asker;              /* set by the server, as long as the request; NULL: this program */
+    uint64_t life;           /* of the store; of SYNC: the last one known; 0: none */
+    bool repeat;             /* by the owner: something of it may have been sent before */
+    uint32_t term;           /* the owner's */
+    uint64_t number;         /* set by the client's submit, each time; 0: is never sent again */
+    uint64_t answered_below; /* set by the client's submit */
+    uint32_t n_retries;      /* by the client: how often it was sent again, of this submit */
+    int64_t give_up_us;      /* monotonic: not sent any more, but -ETIMEDOUT; 0: never */
+    int64_t sent_us;         /* by the client: monotonic, when it was last sent */
 
     union {
         struct {
@@ -140,6 +160,8 @@ struct request {
         struct {
             uint64_t epoch; /* the first put of a newer epoch travels alone: `base` starts it */
             uint64_t base;  /* number of the first item; a producer's first item of a queue is 1 */
+            bool begins;    /* nothing of this epoch was acknowledged: it starts at `base` */
+            uint64_t chain; /* of the epoch's items below `base`: core/chain.h */
             struct batch_view batch; /* put_time_us unused */
         } put;
         struct {
@@ -160,6 +182,7 @@ struct request {
         } make;
         struct {
             const struct queue_settings *settings;
+            uint64_t fields; /* which of them are to be set, of SETTINGS_OWN; the rest stays */
         } set;
         struct {
             uint32_t states;    /* of what items: 1 << enum item_state, or'ed; DONE is none */
@@ -170,23 +193,30 @@ struct request {
     } in;
 
     /*
-     * 0 or negative errno. Of all: -ENOENT no such queue, -ETIMEDOUT, -ESHUTDOWN the backend is
-     * ending, -ENOMEM, -EPROTO nonsense, -EIO the store failed. Of PUT, MAKE, REMOVE and SET:
-     * -ENOSPC store full. Of PUT: -EMSGSIZE an item over max_item_size, -EBADMSG checksum, -ESTALE
-     * older epoch. Of MAKE: -EEXIST, -EINVAL. Of REMOVE: -ENOTEMPTY. Of SET: -EINVAL.
+     * 0 or negative errno. Of all: -EACCES no rule of `access` allows it, -ENOENT no such queue,
+     * -ETIMEDOUT, -ESHUTDOWN the backend is ending, -ENOMEM, -EPROTO nonsense, -EIO the store
+     * failed, -EPERM the session is somebody else's, -EREMCHG another life, -ENOTUNIQ somebody else
+     * has this id too. Of PUT, MAKE, REMOVE and SET: -ENOSPC store full. Of PUT: -EMSGSIZE an item
+     * over max_item_size, -EBADMSG checksum, -ESTALE older epoch. Of MAKE: -EEXIST, -EINVAL. Of
+     * REMOVE: -ENOTEMPTY. Of SET: -EINVAL.
      */
     int status;
     struct queue_state state; /* of `queue`, after this request; revision 0 where not known */
+    uint64_t position;        /* that the life has reached, where it serves; else 0 */
 
     union {
         struct {
             /* Random, of one life of the service and of what it keeps for the session: another
              * one means that nothing is armed or lent any more. */
             uint64_t service;
-            uint64_t until; /* the `since` of the next SYNC */
-            bool more;      /* there are further entries: SYNC again at once */
+            struct store_id store;
+            uint64_t life;    /* the one that serves now */
+            uint64_t reached; /* how far the life asked with has come here; 0: it is not known */
+            uint64_t until;   /* the `since` of the next SYNC */
+            bool more;        /* there are further entries: SYNC again at once */
             bool full; /* `since` was not 0 and is not remembered: nothing is listed, ask from 0 */
             uint32_t n_mounts;
+            uint64_t n_refused; /* by the service, because of a limit: core/refused.h */
             struct store_space space;
             const struct queue_entry *entries;
             size_t n_entries;
@@ -208,6 +238,7 @@ struct request {
              * acknowledged under a newer epoch.
              */
             uint64_t last;
+            uint64_t chain;     /* of the items up to that one */
             uint32_t n_repeats; /* items of this put that were stored before it came */
             bool full;          /* last is short of this put because of maxsize; EVENT_ROOM armed */
         } put;
@@ -244,6 +275,12 @@ struct request {
      * that out.get.data needs at most, and lays them there (the server answers from the message).
      */
     uint8_t *(*reply_buffer)(struct request *request, size_t size);
+
+    /*
+     * Asked before a long answer is made, of about `size` bytes: whether there is room for it.
+     * NULL: there is. Where not, the request has no answer now: -ETIMEDOUT.
+     */
+    bool (*reply_room)(struct request *request, size_t size);
 
     /* The backend's: frees what out points to; NULL where nothing is to be freed. */
     void (*reply_free)(struct request *request);

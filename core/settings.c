@@ -93,6 +93,16 @@ int64_t *setting_value(const struct setting *row, struct all_settings *all)
     return (int64_t *)(void *)((char *)all + row->offset);
 }
 
+void settings_merge(struct all_settings *to, const struct all_settings *from, uint64_t fields)
+{
+    struct all_settings source = *from;
+
+    for (const struct setting *row = settings_table; row->key; row++) {
+        if (fields & setting_bit(row))
+            *setting_value(row, to) = *setting_value(row, &source);
+    }
+}
+
 void settings_default(struct all_settings *all)
 {
     for (const struct setting *row = settings_table; row->key; row++)

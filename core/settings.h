@@ -85,6 +85,18 @@ const struct setting *setting_find(const char *key);
 /* The value that `row` describes in `all`. */
 int64_t *setting_value(const struct setting *row, struct all_settings *all);
 
+/* Which settings are meant: a bit for each row of the table, those of the queue's own first, as
+ * they stand in struct queue_settings. */
+static inline uint64_t setting_bit(const struct setting *row)
+{
+    return UINT64_C(1) << (row - settings_table);
+}
+
+#define SETTINGS_OWN ((UINT64_C(1) << QUEUE_N_SETTINGS) - 1)
+
+/* Put those of `fields` in the place of what `to` has. */
+void settings_merge(struct all_settings *to, const struct all_settings *from, uint64_t fields);
+
 /* Fill with the defaults; owner and group 0. */
 void settings_default(struct all_settings *all);
 

@@ -35,6 +35,7 @@ struct reading {
     int64_t since_us;
 };
 
+struct aside_work;
 struct move;
 
 enum call_kind {
@@ -56,6 +57,7 @@ struct call {
     size_t size;
     uint64_t id; /* of an item */
     const struct move *move;
+    struct aside_work *work; /* there until `reply` has returned, unless the op was interrupted */
     struct reading reading;
     uint64_t begins; /* of a write that may be a piece of a longer one: see in.c */
     char name[QUEUE_NAME_MAX + 1];

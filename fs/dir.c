@@ -2,6 +2,7 @@
 #include "fs/attr.h"
 #include "fs/call.h"
 #include "fs/listing.h"
+#include "fs/owner.h"
 
 #include "core/get/consumer.h"
 
@@ -54,28 +55,44 @@ static void dir_changed(struct call *call, ssize_t result)
     reply_attr(call->tree, call->req, call->node);
 }
 
+static void set(struct all_settings *settings, const char *key, int64_t value, uint64_t *fields)
+{
+    const struct setting *row = setting_find(key);
+
+    *setting_value(row, settings) = value;
+    *fields |= setting_bit(row);
+}
+
 static void dir_setattr(struct tree *tree, struct node *dir, fuse_req_t req, const struct stat *to,
                         int to_set)
 {
+    struct all_settings settings = {0};
     struct mount_queue_info info;
+    uint64_t fields = 0;
     struct call *call;
+    int rc;
 
     if (!(to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))) {
         reply_attr(tree, req, dir);
+        return;
+    }
+    if (to_set & FUSE_SET_ATTR_MODE)
+        set(&settings, "mode", attr_queue_mode(to->st_mode), &fields);
+    if (to_set & FUSE_SET_ATTR_UID)
+        set(&settings, "owner", to->st_uid, &fields);
+    if (to_set & FUSE_SET_ATTR_GID)
+        set(&settings, "group", to->st_gid, &fields);
+    mount_queue_info(dir->mq, &info);
+    rc = owner_check(req, &info.settings.own, &settings.own, &fields);
+    if (rc < 0) {
+        fuse_reply_err(req, -rc);
         return;
     }
     call = call_new(tree, req, CALL_ASKS, dir_changed);
     if (!call)
         return;
     call->node = dir;
-    mount_queue_info(dir->mq, &info);
-    if (to_set & FUSE_SET_ATTR_MODE)
-        info.settings.own.mode = attr_queue_mode(to->st_mode);
-    if (to_set & FUSE_SET_ATTR_UID)
-        info.settings.own.owner = to->st_uid;
-    if (to_set & FUSE_SET_ATTR_GID)
-        info.settings.own.group = to->st_gid;
-    mount_queue_set(dir->mq, &info.settings, &call->op);
+    mount_queue_set(dir->mq, &settings, fields, &call->op);
 }
 
 const struct node_ops dir_ops = {

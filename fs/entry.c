@@ -41,7 +41,7 @@ static void stat_of_root(const struct tree *tree, const struct node *node, struc
         st->st_mode = S_IFREG | (all ? 0222 : 0200);
     } else {
         mount_space(tree->options.mount, &space, &n_queues);
-        /* Everybody may make queues; sticky, so that only their owners remove them. */
+        /* Sticky, as the owner of a queue may remove it; who may make one is mkdir's to say. */
         st->st_mode = S_IFDIR | (all ? 01777 : 0755);
         st->st_nlink = 2 + n_queues;
     }

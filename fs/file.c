@@ -53,7 +53,25 @@ void file_unref(struct file *file)
     lister_close(file->lister);
     page_fini(&file->page);
     free(file->text);
+    if (file->payer)
+        budget_give_back(file->payer, BUDGET_FETCHED, file->paid_bytes);
+    budget_user_unref(file->payer);
     free(file);
+}
+
+int file_pay(struct file *file, fuse_req_t req, size_t bytes)
+{
+    if (!file->payer)
+        file->payer =
+            budget_user_get(mount_budget(file->tree->options.mount), fuse_req_ctx(req)->uid);
+    if (!file->payer)
+        return -ENOMEM;
+    if (!budget_take_all(file->payer, BUDGET_FETCHED, bytes)) {
+        budget_refused(file->payer);
+        return -ENOMEM;
+    }
+    file->paid_bytes += bytes;
+    return 0;
 }
 
 /* ---- poll ---- */

@@ -25,9 +25,14 @@
 
 static int in_open(struct file *file, fuse_req_t req)
 {
+    int rc;
+
     if ((file->flags & O_ACCMODE) == O_RDONLY)
         return -EACCES;
-    return mount_queue_writer_open(file->node->mq, &file->writer);
+    rc = mount_queue_may(file->node->mq, ACCESS_PUT);
+    if (rc < 0)
+        return rc;
+    return mount_queue_writer_open(file->node->mq, fuse_req_ctx(req)->uid, &file->writer);
 }
 
 static void in_release(struct file *file)

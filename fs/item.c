@@ -11,26 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* So many bytes are fetched for all opens together: more would end the mount, not just the open. */
-#define FETCHED_MAX ((size_t)1 << 30)
-
-static bool reserve(struct file *file, size_t len)
-{
-    atomic_size_t *fetched = &file->tree->fetched;
-
-    if (atomic_fetch_add(fetched, len) + len > FETCHED_MAX) {
-        atomic_fetch_sub(fetched, len);
-        return false;
-    }
-    file->fetched = len;
-    return true;
-}
-
-static void item_release(struct file *file)
-{
-    atomic_fetch_sub(&file->tree->fetched, file->fetched);
-}
-
 static void item_fetched(struct call *call, ssize_t result)
 {
     const struct item_answer *answer = call->op.answer;
@@ -56,9 +36,10 @@ static void item_fetched(struct call *call, ssize_t result)
 static int fetch(struct file *file, fuse_req_t req, size_t size, uint32_t states)
 {
     struct call *call;
+    int result = file_pay(file, req, size);
 
-    if (!reserve(file, size))
-        return -ENOMEM;
+    if (result < 0)
+        return result;
     call = call_new(file->tree, req, CALL_ASKS, item_fetched);
     if (!call) {
         file_release(file);
@@ -162,7 +143,6 @@ static void item_listxattr(struct tree *tree, struct node *node, fuse_req_t req,
 
 const struct node_ops item_ops = {
     .open = item_open,
-    .release = item_release,
     .read = reply_text,
     .write = item_write,
     .touch = item_touch,

@@ -214,6 +214,9 @@ static void proceed(struct reading *reading)
         fuse_reply_err(reading->req, -result);
 }
 
+/* What an open listing holds. */
+#define PAGE_BYTES (PAGE_ITEMS * sizeof(struct item_info))
+
 static void items_readdir(struct file *dir, fuse_req_t req, size_t size, off_t offset, bool plus)
 {
     struct reading reading = {
@@ -226,6 +229,10 @@ static void items_readdir(struct file *dir, fuse_req_t req, size_t size, off_t o
         .since_us = clock_system.mono_us(&clock_system),
     };
 
+    if (dir->paid_bytes < PAGE_BYTES && file_pay(dir, req, PAGE_BYTES) < 0) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
     if (!dir->lister)
         dir->lister = lister_new(); /* without it names are listed, and attributes asked for */
     tree_look(dir->tree, dir->node);
@@ -234,7 +241,13 @@ static void items_readdir(struct file *dir, fuse_req_t req, size_t size, off_t o
     proceed(&reading);
 }
 
+static int items_open(struct file *dir, fuse_req_t req)
+{
+    return mount_queue_may(dir->node->mq, ACCESS_GET);
+}
+
 const struct node_ops items_ops = {
+    .open = items_open,
     .lookup = items_lookup,
     .readdir = items_readdir,
     .create = items_create,

@@ -47,6 +47,7 @@ void nodes_init(struct nodes *nodes, const struct clock *clock)
     nodes->next_generation = 1;
     nodes->clock = clock;
     told_init(&nodes->told);
+    op_list_init(&nodes->opening);
     nodes->root = (struct node){
         .child = {.kind = NODE_ROOT, .limit = READER_UNLIMITED, .timeout_us = -1},
         .n_lookups = 1,
@@ -344,33 +345,126 @@ static void set_busy_locked(struct nodes *nodes, struct node *node, bool busy)
     RB_INSERT(node_set, &nodes->set, node);
 }
 
-/* Whether this open shall be told ESTALE. A thread that cannot be known again is told nothing, nor
- * one that has looked the name up just now. */
-static bool refuse_locked(struct nodes *nodes, struct node *node, pid_t tid)
+/* So many look a name up again at a time. */
+#define RETRYING_MAX 2
+
+/* Who has not come again by then was killed in between. */
+#define RETRYING_US INT64_C(20000)
+
+/* Whether one more thread may be told ESTALE now. */
+static bool may_retry_locked(struct nodes *nodes)
+{
+    if (nodes->clock->mono_us(nodes->clock) - nodes->retrying_us > RETRYING_US)
+        nodes->n_retrying = 0;
+    return nodes->n_retrying < RETRYING_MAX;
+}
+
+static void tell_locked(struct nodes *nodes, pid_t tid)
+{
+    told_add(&nodes->told, tid);
+    nodes->n_retrying++;
+    nodes->retrying_us = nodes->clock->mono_us(nodes->clock);
+}
+
+/* 0, or what the open is to be told. A thread that cannot be known again is told nothing, nor one
+ * that has looked the name up just now. */
+static int refuse_locked(struct nodes *nodes, struct node *node, pid_t tid)
 {
     if (!one_open_each(node) || child_gives_one(&node->child) || tid <= 0)
-        return false;
-    if (told_take(&nodes->told, tid) || !node->busy)
-        return false;
-    told_add(&nodes->told, tid);
-    return true;
+        return 0;
+    if (told_take(&nodes->told, tid)) {
+        nodes->n_retrying -= nodes->n_retrying > 0;
+        return 0;
+    }
+    if (!node->busy)
+        return 0;
+    if (!may_retry_locked(nodes))
+        return NODE_CROWD;
+    tell_locked(nodes, tid);
+    return -ESTALE;
+}
+
+/* Whose turn it is among those who wait; NULL: nobody's. */
+static struct op *next_opening_locked(struct nodes *nodes)
+{
+    struct op *op = TAILQ_FIRST(&nodes->opening.ops);
+
+    if (!op || !may_retry_locked(nodes))
+        return NULL;
+    op_take_locked(op);
+    tell_locked(nodes, (pid_t)(intptr_t)op->context);
+    return op;
 }
 
 int node_open(struct nodes *nodes, struct node *node, pid_t tid)
 {
-    int result = -ESTALE;
+    struct op *next;
+    int result;
 
     pthread_mutex_lock(&nodes->lock);
-    if (!refuse_locked(nodes, node, tid)) {
+    result = refuse_locked(nodes, node, tid);
+    if (result == 0) {
         node->n_opens++;
         node->n_files++;
         node->looker = -1;
         if (one_open_each(node))
             set_busy_locked(nodes, node, true);
-        result = 0;
     }
+    next = next_opening_locked(nodes);
     pthread_mutex_unlock(&nodes->lock);
+    if (next)
+        op_finish(next, 0);
     return result;
+}
+
+void node_open_wait(struct nodes *nodes, pid_t tid, struct op *op)
+{
+    struct op *next;
+    bool parked;
+
+    op->context = (void *)(intptr_t)tid;
+    atomic_store(&op->lock, &nodes->lock);
+    pthread_mutex_lock(&nodes->lock);
+    parked = !nodes->ended && op_park_locked(op, &nodes->opening);
+    next = next_opening_locked(nodes);
+    pthread_mutex_unlock(&nodes->lock);
+    if (!parked)
+        op_finish(op, -ESHUTDOWN); /* or cancelled: it is answered at once */
+    if (next)
+        op_finish(next, 0);
+}
+
+bool node_is_crowded(struct nodes *nodes)
+{
+    bool crowded;
+
+    pthread_mutex_lock(&nodes->lock);
+    crowded = !may_retry_locked(nodes);
+    pthread_mutex_unlock(&nodes->lock);
+    return crowded;
+}
+
+void node_open_told(struct nodes *nodes, pid_t tid)
+{
+    pthread_mutex_lock(&nodes->lock);
+    tell_locked(nodes, tid);
+    pthread_mutex_unlock(&nodes->lock);
+}
+
+void node_open_end(struct nodes *nodes)
+{
+    struct op *op;
+
+    do {
+        pthread_mutex_lock(&nodes->lock);
+        nodes->ended = true;
+        op = TAILQ_FIRST(&nodes->opening.ops);
+        if (op)
+            op_take_locked(op);
+        pthread_mutex_unlock(&nodes->lock);
+        if (op)
+            op_finish(op, -ESHUTDOWN);
+    } while (op);
 }
 
 bool node_is_alone(struct nodes *nodes, const struct node *node)

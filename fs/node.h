@@ -5,7 +5,9 @@
  * `in` and `flush` have a node for each open, all showing one st_ino, because the kernel
  * lets the callers of one inode wait for each other, unkillably. LOOKUP hands out a node that is
  * not open; OPEN of one that is answers ESTALE, upon which the kernel looks the name up again. A
- * thread is told so once: its next open succeeds, sharing the node if it must.
+ * thread is told so once: its next open succeeds, sharing the node if it must. The kernel throws
+ * away what others have just looked up with each of these, and they begin anew; so they go a few at
+ * a time, and the others wait in OPEN.
  *
  * So have `next` and what else gives one item, because the kernel has one size for each inode, and
  * the size of an item is that of one open. Their names are looked up for each open; LOOKUP hands
@@ -26,6 +28,7 @@
 #include "fs/told.h"
 
 #include "core/mount/mount.h"
+#include "core/op.h"
 
 #include <bsd/sys/tree.h>
 #include <stdatomic.h>
@@ -64,6 +67,10 @@ struct nodes {
     RB_HEAD(node_set, node) set;
     uint64_t next_serial, next_generation;
     struct told told;
+    unsigned n_retrying;    /* threads that were told ESTALE and have not come again */
+    int64_t retrying_us;    /* when the last of them was told */
+    bool ended;             /* none of these waits any more */
+    struct op_list opening; /* opens that wait to be told so; op->context: their thread */
     const struct clock *clock;
     struct node root; /* in no set, never freed */
 };
@@ -115,8 +122,21 @@ void lister_close(struct lister *lister); /* takes NULL */
 
 void node_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups);
 
-/* 0, or -ESTALE where thread `tid` (0: unknown) shall look the name up again. */
+/* Positive outcome of node_open(). */
+#define NODE_CROWD 1
+
+/* 0; -ESTALE where thread `tid` (0: unknown) shall look the name up again; NODE_CROWD: it shall,
+ * but in its turn, which is what node_open_wait() waits for. */
 int node_open(struct nodes *nodes, struct node *node, pid_t tid);
+
+/* The op ends with 0 when the thread's open is to be answered ESTALE. It may be cancelled at any
+ * time; where it is to be answered so all the same, node_open_told() notes that. */
+void node_open_wait(struct nodes *nodes, pid_t tid, struct op *op);
+void node_open_told(struct nodes *nodes, pid_t tid);
+/* Whether others look names up again just now, as many as may. */
+bool node_is_crowded(struct nodes *nodes);
+/* All those that wait end, and none waits any more. */
+void node_open_end(struct nodes *nodes);
 
 /* Whether it is open once. */
 bool node_is_alone(struct nodes *nodes, const struct node *node);

@@ -1,7 +1,35 @@
 /* What the kernel asks of open files and directories, one function each: see ops.c. */
 #include "fs/ops.h"
 
+#include "fs/call.h"
+
 #include <errno.h>
+
+static void open_in_turn(struct tree *tree, fuse_req_t req);
+
+/* Its turn has come; or it has waited for a moment, and goes on if the others get on. */
+static void open_again(struct call *call, ssize_t result)
+{
+    struct nodes *nodes = &call->tree->nodes;
+
+    if (result == -EINTR && !fuse_req_interrupted(call->req) && node_is_crowded(nodes)) {
+        open_in_turn(call->tree, call->req);
+        return;
+    }
+    if (result < 0)
+        node_open_told(nodes, fuse_req_ctx(call->req)->pid);
+    fuse_reply_err(call->req, ESTALE);
+}
+
+static void open_in_turn(struct tree *tree, fuse_req_t req)
+{
+    struct call *call = call_new(tree, req, CALL_WAITS, open_again);
+
+    if (!call)
+        return;
+    limit_hurry(&tree->limit, &call->limited, LIMIT_MOMENT);
+    node_open_wait(&tree->nodes, fuse_req_ctx(req)->pid, &call->op);
+}
 
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -10,6 +38,10 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     int result = node_open(&tree->nodes, node, fuse_req_ctx(req)->pid);
     struct file *file;
 
+    if (result == NODE_CROWD) {
+        open_in_turn(tree, req);
+        return;
+    }
     if (result < 0) {
         fuse_reply_err(req, -result);
         return;
@@ -22,7 +54,9 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     file->tid = fuse_req_ctx(req)->pid;
-    result = file->ops->open ? file->ops->open(file, req) : 0;
+    result = file_pay(file, req, FILE_BYTES);
+    if (result == 0 && file->ops->open)
+        result = file->ops->open(file, req);
     if (result != OPEN_PARKED)
         reply_open(file, req, result);
 }
@@ -112,6 +146,7 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct tree *tree = fuse_req_userdata(req);
     struct node *dir = node_of(&tree->nodes, ino);
     struct file *file;
+    int rc;
 
     node_open(&tree->nodes, dir, 0);
     file = file_new(tree, dir, node_ops_of(dir->child.kind), fi->flags);
@@ -119,6 +154,14 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         node_close(&tree->nodes, dir);
         node_unref(&tree->nodes, dir);
         fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    rc = file_pay(file, req, FILE_BYTES);
+    if (rc == 0 && file->ops->open)
+        rc = file->ops->open(file, req);
+    if (rc < 0) {
+        fuse_reply_err(req, -rc);
+        file_release(file);
         return;
     }
     *fi = (struct fuse_file_info){.fh = (uintptr_t)file};

@@ -8,13 +8,17 @@
 static int out_open(struct file *file, fuse_req_t req)
 {
     const struct child *child = &file->node->child;
+    int rc;
 
     if ((file->flags & O_ACCMODE) != O_RDONLY)
         return -EACCES;
     /* So grep -r, cp -r and backups open what they find; they must not empty a queue. */
     if (file->flags & O_NOFOLLOW)
         return -EPERM;
-    return mount_queue_reader_open(file->node->mq,
+    rc = mount_queue_may(file->node->mq, ACCESS_GET);
+    if (rc < 0)
+        return rc;
+    return mount_queue_reader_open(file->node->mq, fuse_req_ctx(req)->uid,
                                    child->kind == NODE_CLAIM ? GET_CLAIM : GET_STREAM, child->limit,
                                    child->timeout_us, &file->reader);
 }

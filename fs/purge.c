@@ -2,6 +2,7 @@
 #include "fs/call.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 static void purge_written(struct call *call, ssize_t result)
@@ -29,10 +30,17 @@ static void purge_write(struct file *file, fuse_req_t req, const char *data, siz
     mount_queue_purge(file->node->mq, &call->op);
 }
 
+static int purge_open(struct file *file, fuse_req_t req)
+{
+    bool writes = (file->flags & O_ACCMODE) != O_RDONLY;
+
+    return writes ? mount_queue_may(file->node->mq, ACCESS_MANAGE) : 0;
+}
+
 /* A shell's `>` truncates. */
 static void purge_touch(struct tree *tree, struct node *node, fuse_req_t req)
 {
     reply_attr(tree, req, node);
 }
 
-const struct node_ops purge_ops = {.write = purge_write, .touch = purge_touch};
+const struct node_ops purge_ops = {.open = purge_open, .write = purge_write, .touch = purge_touch};

@@ -103,6 +103,12 @@ static void root_made(struct call *call, ssize_t result)
         reply_queue(call->tree, call->req, mount_find(call->tree->options.mount, call->name));
 }
 
+/* The kernel lets everybody into the root, for the sake of rmdir. */
+static bool may_make(const struct tree *tree, uid_t uid)
+{
+    return tree->options.all_make || uid == 0 || uid == tree->options.uid;
+}
+
 /* The mode is the default: mkdir(1) asks for 0777 less the umask, which nobody chose for a queue,
  * and where somebody does, by -m, a chmod follows. */
 static void root_mkdir(struct tree *tree, struct node *root, fuse_req_t req, const char *name)
@@ -112,6 +118,10 @@ static void root_mkdir(struct tree *tree, struct node *root, fuse_req_t req, con
 
     if (!queue_name_may_be_made(name)) {
         fuse_reply_err(req, EINVAL);
+        return;
+    }
+    if (!may_make(tree, ctx->uid)) {
+        fuse_reply_err(req, EACCES);
         return;
     }
     call = call_new(tree, req, CALL_ASKS, root_made);

@@ -25,10 +25,13 @@ struct tree_options {
     int64_t queue_mode; /* of the queues that mkdir makes */
     int64_t made_us;    /* wall clock, the root's times */
     bool list_all;      /* list out, next and claim too */
+    bool all_make;      /* of allow_other: they make queues too */
     /* The text of a `config` file, malloc'ed; NULL: no memory. */
     char *(*config_print)(const struct all_settings *settings);
-    /* Lines written to it: all or nothing; -EINVAL, then *error (malloc'ed) says what is wrong. */
-    int (*config_parse)(const char *text, size_t len, struct all_settings *settings, char **error);
+    /* Lines written to it, over what is there: all or nothing; *fields: which ones. -EINVAL, then
+     * *error (malloc'ed) says what is wrong. */
+    int (*config_parse)(const char *text, size_t len, struct all_settings *settings,
+                        uint64_t *fields, char **error);
 };
 
 struct tree {
@@ -37,8 +40,8 @@ struct tree {
     struct nodes nodes;
     struct spin spin;
     struct closes closes;
+    struct aside *aside;        /* owned */
     struct limit limit;         /* on how long a request may wait */
-    atomic_size_t fetched;      /* bytes of items that are open, see item.c */
     pthread_mutex_t files_lock; /* above what it guards */
     TAILQ_HEAD(, file) files;   /* all that are open */
 };
@@ -81,8 +84,9 @@ struct file {
     struct lister *lister; /* the same; owned, NULL: not yet */
     char *text;            /* stats, config, an item: what a reader sees; owned */
     size_t text_len;
-    size_t fetched;         /* an item: what it has of tree.fetched */
-    TAILQ_ENTRY(file) link; /* tree.files_lock */
+    struct budget_user *payer; /* who opened it; a reference, NULL: it has paid for nothing */
+    size_t paid_bytes;         /* of his budget */
+    TAILQ_ENTRY(file) link;    /* tree.files_lock */
 };
 
 /* Positive outcome of node_ops.open: it answers the request itself. */
@@ -144,7 +148,8 @@ NODES(NODE_OPS)
 /* ---- tree.c ---- */
 
 const struct node_ops *node_ops_of(enum node_kind kind);
-void tree_init(struct tree *tree, const struct tree_options *options);
+/* 0 or -ENOMEM; tree_fini() is due either way. */
+int tree_init(struct tree *tree, const struct tree_options *options);
 /* Releases what is still open, after mount_stop() and the end of the session's loop. */
 void tree_fini(struct tree *tree);
 
@@ -178,6 +183,14 @@ void tree_look(struct tree *tree, const struct node *node);
 /* A file that is being opened, with one reference; NULL: no memory. */
 struct file *file_new(struct tree *tree, struct node *node, const struct node_ops *ops, int flags);
 struct file *file_of(const struct fuse_file_info *fi);
+
+/* So much memory more is the file's until it is freed, out of the budget of who makes this request,
+ * or made an earlier one. 0, -ENOMEM. One request at a time. */
+int file_pay(struct file *file, fuse_req_t req, size_t bytes);
+
+/* What any open file costs, about: also what its text or its last read may be. */
+#define FILE_BYTES ((size_t)4096)
+
 void file_ref(struct file *file);
 void file_unref(struct file *file);
 /* The open has ended: releases what it holds and takes back its reference. */

@@ -44,9 +44,9 @@ outside store ''
 forbid "get knows the producer only" 'core/put/([^p]|p[^r]|producer_)' core/get/*.[ch]
 for file in core/*.[ch] core/*/*.[ch]; do
     case $file in
-    core/store/lmdb*) forbid "lmdb knows lmdb" 'nats' "$file" ;;
+    core/store/index*) forbid "the index knows lmdb" 'nats' "$file" ;;
     core/store/nats*) forbid "nats knows nats" 'lmdb' "$file" ;;
-    *) forbid "only lmdb*.c and nats*.c of core/store know these" 'lmdb|nats' "$file" ;;
+    *) forbid "only index*.c and nats*.c of core/store know these" 'lmdb|nats' "$file" ;;
     esac
 done
 forbid "transport uses core only" 'fuse|yaml|lmdb|nats|config/|fs/|transport/queued/' transport/*.[ch]

@@ -62,7 +62,8 @@ struct target {
     struct address address;
     nng_tls_config *config;    /* NULL: no TLS */
     struct tls_report *report; /* why its handshakes fail; NULL: no TLS */
-    char said[TLS_WHY_MAX];    /* in the log, since it last worked; the link's thread only */
+    int foreign; /* the version that the log was told of, or -1: nothing of ours; 0: none */
+    char said[TLS_WHY_MAX]; /* in the log, since it last worked; the link's thread only */
 };
 
 struct client {
@@ -131,6 +132,9 @@ void link_heard(struct client *client);
 int64_t link_since(struct client *client, int pipe);
 /* No answer came over the connection in use: try another. */
 void link_suspect(struct client *client);
+/* What is there speaks this version of the wire, another one than ours; 0: nothing of ours. Try
+ * another address, and this one again later. */
+void link_foreign(struct client *client, uint8_t version);
 /* The service there is ending: use another if there is one. */
 void link_ending(struct client *client);
 /* Keep what went wrong for `stats`. */

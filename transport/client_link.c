@@ -42,6 +42,7 @@ static const char *rise_locked(struct client *client)
         return NULL;
     client->lost = false;
     client->up = true;
+    client->targets[client->target].foreign = 0;
     return url;
 }
 
@@ -99,6 +100,40 @@ void link_suspect(struct client *client)
     pthread_mutex_unlock(&client->lock);
     if (lost)
         log_lost(client);
+}
+
+static void explain_version(uint8_t version, char why[TLS_WHY_MAX])
+{
+    if (version == 0)
+        snprintf(why, TLS_WHY_MAX, "its answers are none of a queue service");
+    else
+        snprintf(why, TLS_WHY_MAX,
+                 "the service speaks version %u of the protocol, this mount version %d: upgrade %s",
+                 version, WIRE_VERSION, version < WIRE_VERSION ? "the service" : "this mount");
+}
+
+void link_foreign(struct client *client, uint8_t version)
+{
+    char why[TLS_WHY_MAX];
+    struct target *target;
+    bool news = false;
+
+    explain_version(version, why);
+    pthread_mutex_lock(&client->lock);
+    target = &client->targets[client->target];
+    if (client->pipe && !client->suspect) {
+        note_locked(client, why);
+        client->suspect = true;
+        fall_locked(client);
+        news = !client->leaving && target->foreign != (version ? version : -1);
+        target->foreign = version ? version : -1;
+        client->lost |= news;
+        pthread_cond_broadcast(&client->changed);
+    }
+    pthread_mutex_unlock(&client->lock);
+    if (news)
+        log_warning("queue service %s: %s; what is put is kept and sent when that is done",
+                    target->url, why);
 }
 
 void link_ending(struct client *client)

@@ -43,16 +43,15 @@ struct request *client_pop_locked(struct lane *lane)
     return request;
 }
 
-/* The lowest number that has no answer yet. */
+/* The lowest number that has no answer yet, watches apart: the service keeps no answers to these,
+ * and one that is parked would make it keep those to all that come after it. */
 static uint64_t lowest_locked(const struct client *client)
 {
-    uint64_t lowest = UINT64_MAX;
+    const struct request *waiting = client->lanes[0].first;
+    uint64_t lowest = waiting ? waiting->number : client->last_number + 1;
 
-    for (size_t i = 0; i < CLIENT_ALL_SLOTS; i++)
+    for (size_t i = 0; i < CLIENT_SLOTS; i++)
         lowest = client->busy[i] < lowest ? client->busy[i] : lowest;
-    for (size_t i = 0; i < 2; i++)
-        if (client->lanes[i].first && client->lanes[i].first->number < lowest)
-            lowest = client->lanes[i].first->number;
     return lowest;
 }
 
@@ -356,20 +355,24 @@ static void note_sent(struct slot *slot, nng_msg *answer)
         slot->request->sent_us = since_us;
 }
 
-/* An answer that can't be understood stays one: sending again would change nothing. */
-static void answer_refused(struct slot *slot, int rc, nng_msg *msg)
+/* An answer of this version that can't be understood stays one: sending again would change nothing.
+ */
+static void answer_refused(struct slot *slot, nng_msg *msg)
 {
-    char why[64] = "the answer makes no sense";
-
-    if (rc == WIRE_OTHER_VERSION)
-        snprintf(why, sizeof(why), "the service speaks version %u of the protocol, this is %u",
-                 wire_version(nng_msg_body(msg)), WIRE_VERSION);
-    link_note(slot->client, why);
+    link_note(slot->client, "the answer makes no sense");
     nng_msg_free(msg);
     slot->request->status = -EPROTO;
     slot->request->reply_free = NULL;
     slot->request->reply_memory = NULL;
     client_finish(slot);
+}
+
+/* Whoever is there does not speak this version, or anything of ours: the service is away. */
+static void answer_foreign(struct slot *slot, int rc, nng_msg *msg)
+{
+    link_foreign(slot->client, rc == WIRE_OTHER_VERSION ? wire_version(nng_msg_body(msg)) : 0);
+    nng_msg_free(msg);
+    slot_retry_later(slot);
 }
 
 /* The service ends, or works on the same request, sent before or since: the answer comes later. */
@@ -385,11 +388,15 @@ static void slot_answered(struct slot *slot, nng_msg *msg)
     void *array;
     int rc = wire_reply_decode(nng_msg_body(msg), nng_msg_len(msg), request, &array);
 
+    if (rc > 0) {
+        answer_foreign(slot, rc, msg);
+        return;
+    }
     atomic_store(&client->heard_us, client->clock->mono_us(client->clock));
     link_heard(client);
     note_sent(slot, msg);
-    if (rc > 0 || rc == -EPROTO) {
-        answer_refused(slot, rc, msg);
+    if (rc == -EPROTO) {
+        answer_refused(slot, msg);
         return;
     }
     if (rc == 0 && is_no_answer(request->status)) {

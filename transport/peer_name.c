@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <nng/transport/ipc/ipc.h>
 
 bool address_text(const uint8_t *bytes, size_t len, char text[ADDRESS_TEXT_MAX])
@@ -49,4 +50,22 @@ void peer_name(int pipe_id, char name[PEER_NAME_MAX])
         return;
     if (!peer_name_of(&at, name) && at.s_family == NNG_AF_IPC)
         name_process(pipe, name);
+}
+
+/* Users are told from addresses by their high bits. */
+uint64_t peer_owner(int pipe_id)
+{
+    const nng_pipe pipe = {.id = (uint32_t)pipe_id};
+    uint64_t owner = 0;
+    nng_sockaddr at;
+
+    if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &at) != 0)
+        return 0;
+    if (at.s_family == NNG_AF_INET)
+        owner = UINT64_C(2) << 32 | at.s_in.sa_addr;
+    else if (at.s_family == NNG_AF_INET6)
+        memcpy(&owner, at.s_in6.sa_addr, sizeof(owner));
+    else if (nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &owner) == 0)
+        owner = UINT64_C(1) << 32 | (uint32_t)owner;
+    return owner;
 }

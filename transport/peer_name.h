@@ -20,4 +20,8 @@ bool peer_name_of(const nng_sockaddr *at, char name[PEER_NAME_MAX]);
 /* Four or sixteen bytes as an IP address; false: other lengths. */
 bool address_text(const uint8_t *bytes, size_t len, char text[ADDRESS_TEXT_MAX]);
 
+/* A number of whose connection it is: of the user on a local socket, else of the address, of IPv6
+ * of its first 64 bits; 0: unknown. */
+uint64_t peer_owner(int pipe_id);
+
 #endif

@@ -127,20 +127,14 @@ static nng_msg *context_encode(struct server_context *context)
     return msg;
 }
 
-/* Without memory for an answer, or for a peer that reads none, there is none: a client asks again.
- */
-static void context_answer(struct server_context *context)
+/* Give the peer `msg`. Without memory for an answer (NULL), or for a peer that reads none, there is
+ * none: a client asks again. */
+static void context_send(struct server_context *context, nng_msg *msg)
 {
     struct server *server = context->server;
-    nng_msg *msg = context_encode(context);
 
-    request_release(&context->decoded.request);
     context_clear(context);
     peer_worked(context);
-    if (msg && !peer_reserve(context, nng_msg_len(msg))) {
-        nng_msg_free(msg);
-        msg = NULL;
-    }
     if (!msg) {
         peer_end(context);
         context_again(context);
@@ -158,6 +152,26 @@ static void context_answer(struct server_context *context)
     nng_aio_set_msg(context->aio, msg);
     nng_ctx_send(context->ctx, context->aio);
     server_end(server);
+}
+
+static void context_answer(struct server_context *context)
+{
+    nng_msg *msg = NULL;
+
+    if (peer_reserve(context, wire_reply_size(&context->decoded.request)))
+        msg = context_encode(context);
+    request_release(&context->decoded.request);
+    context_send(context, msg);
+}
+
+/* Say which version this is. */
+static void context_disown(struct server_context *context)
+{
+    nng_msg *msg = NULL;
+
+    if (peer_reserve(context, WIRE_REFUSAL) && nng_msg_alloc(&msg, WIRE_REFUSAL) == 0)
+        wire_refusal_encode(nng_msg_body(msg));
+    context_send(context, msg);
 }
 
 static void context_refuse(struct server_context *context, int status)
@@ -203,6 +217,11 @@ static uint8_t *context_reply_buffer(struct request *request, size_t size)
     return reply_place(context->reply);
 }
 
+static bool context_reply_room(struct request *request, size_t size)
+{
+    return peer_reserve(request->owner, size);
+}
+
 static void context_submit(struct server_context *context)
 {
     struct server *server = context->server;
@@ -219,8 +238,10 @@ static void context_submit(struct server_context *context)
         return;
     }
     request->owner = context;
+    request->asker = &context->peer->who;
     request->done = context_done;
     request->reply_buffer = context_reply_buffer;
+    request->reply_room = context_reply_room;
     server->backend->submit(server->backend, request);
 }
 
@@ -250,8 +271,10 @@ static void context_received(struct server_context *context)
         peer_end(context);
         context_clear(context);
         context_again(context);
+    } else if (rc == WIRE_OTHER_VERSION) {
+        context_disown(context);
     } else if (rc) {
-        context_refuse(context, rc == WIRE_OTHER_VERSION ? -EPROTO : rc);
+        context_refuse(context, rc);
     } else {
         context_submit(context);
     }
@@ -400,17 +423,23 @@ int server_new(struct backend *backend, struct server **made)
         return -ENOMEM;
     server->backend = backend;
     RB_INIT(&server->peers);
+    TAILQ_INIT(&server->present);
     rc = sync_init(server);
     if (rc < 0)
         goto memory;
     rc = error_from_nng(nng_rep0_open(&server->socket));
     if (rc < 0)
         goto sync;
-    rc = listeners_watch(server);
+    rc = memory_init(server);
     if (rc < 0)
         goto socket;
+    rc = listeners_watch(server);
+    if (rc < 0)
+        goto memory_aio;
     *made = server;
     return 0;
+memory_aio:
+    memory_fini(server);
 socket:
     socket_close(server->socket);
 sync:
@@ -488,6 +517,7 @@ void server_free(struct server *server)
     if (!server)
         return;
     tls_unwatch(server->tls);
+    memory_stop(server);
     stop_contexts(server);
     await_quiet(server);
     for (context = server->contexts; context; context = context->next)
@@ -499,6 +529,7 @@ void server_free(struct server *server)
         context_free(context);
     }
     peers_free(server);
+    memory_fini(server);
     listeners_free(server);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);

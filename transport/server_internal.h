@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <bsd/sys/queue.h>
 #include <bsd/sys/tree.h>
 #include <nng/nng.h>
 
@@ -29,18 +30,25 @@
 #define SERVER_SETTLE_MS    200  /* connections have so long to become quiet */
 
 /* Connections, and what they may use. */
-#define SERVER_PEERS_MAX     4096
+#define SERVER_PEERS_MAX     4096              /* or half of the descriptors */
+#define SERVER_SILENT_US     INT64_C(10000000) /* who sent no whole frame for so long gives way */
 #define SERVER_PEER_SESSIONS 4   /* a mount has one; those of all peers fit into a service */
 #define SERVER_PEER_REQUESTS 512 /* being worked on, or answers not read; clients have 272 */
 #define SERVER_SMALL         ((size_t)64 << 10)  /* frames of this size are always taken */
-#define SERVER_HELD_MAX      ((size_t)512 << 20) /* requests being worked on */
-#define SERVER_PEER_UNSENT   ((size_t)128 << 20) /* answers that one connection does not read */
-#define SERVER_UNSENT_MAX    ((size_t)512 << 20) /* and all of them */
+#define SERVER_HELD_MAX      ((size_t)256 << 20) /* requests being worked on */
+#define SERVER_PEER_UNSENT   ((size_t)96 << 20)  /* answers that one connection does not read */
+#define SERVER_UNSENT_MAX    ((size_t)288 << 20) /* and all of them */
+#define SERVER_PARTS_MAX     ((size_t)512 << 20) /* requests that have come in part */
 #define SERVER_STUCK_US      INT64_C(2000000) /* whose answers did not move for so long is stuck */
 
 struct server_peer {
     RB_ENTRY(server_peer) by_pipe;
+    TAILQ_ENTRY(server_peer) link; /* of those that are not gone, the longest silent first */
     int pipe;
+    struct identity who;
+    uint64_t owner;      /* see peer_owner() */
+    int64_t heard_us;    /* when its last whole frame came, or it */
+    bool spoke;          /* a whole frame came */
     size_t n_requests;   /* of contexts that have it as their peer */
     size_t unsent_bytes; /* answers being made, or on their way */
     int64_t moved_us;    /* when the last answer went out, or the first was made */
@@ -86,9 +94,15 @@ struct server {
     size_t n_sending;  /* answers on their way */
     size_t n_starting; /* between server_begin() and server_end() */
     struct server_peers peers;
-    size_t n_peers;                  /* that are not gone */
-    size_t held_bytes, unsent_bytes; /* of all contexts */
-    bool refusing;                   /* connections, and has said so */
+    TAILQ_HEAD(, server_peer) present; /* those that are not gone */
+    size_t n_peers;                    /* of these */
+    size_t held_bytes, unsent_bytes;   /* of all contexts */
+    int64_t told_us;                   /* when it said that a connection is refused; 0: never */
+    /* server_memory.c: */
+    nng_aio *memory_aio;
+    bool measures;       /* lock */
+    int64_t usual_bytes; /* lock; the least that there was, or what closing did not help against */
+    int64_t closed_us;   /* when it said that connections are closed; 0: never */
     bool stopping, closing;
     struct server_listener listeners[SERVER_LISTENERS];
     size_t n_listeners;
@@ -96,7 +110,11 @@ struct server {
 };
 
 /* server_peer.c */
-bool peer_came(struct server *server, int pipe); /* false: refuse it */
+/*
+ * False: refuse it. Where there are as many as there may be, or of its owner as many as are left
+ * for all others, one that never spoke, or was silent for long, gives way.
+ */
+bool peer_came(struct server *server, int pipe, const struct identity *who, uint64_t owner);
 void peer_gone(struct server *server, int pipe);
 void peers_free(struct server *server);
 enum peer_verdict {
@@ -118,6 +136,12 @@ void peer_moved(struct server_context *context);
 void peer_end(struct server_context *context); /* harmless without a peer */
 /* See to it that there is memory, and contexts, for others. No lock held. */
 void peers_relieve(struct server *server);
+
+/* server_memory.c */
+int memory_init(struct server *server);
+void memory_watch(struct server *server); /* a connection came; no lock held */
+void memory_stop(struct server *server);  /* nothing of it runs any more */
+void memory_fini(struct server *server);
 
 /* server_listen.c */
 int listeners_watch(struct server *server);

@@ -14,6 +14,7 @@
 
 #include "transport/address.h"
 #include "transport/error.h"
+#include "transport/peer_name.h"
 #include "transport/tls_engine.h"
 
 static bool is_tls(struct server *server, nng_listener id)
@@ -28,15 +29,33 @@ static bool is_tls(struct server *server, nng_listener id)
     return tls;
 }
 
+/* Who is at the other end of a pipe without TLS, as far as it can be told. */
+static void identify(nng_pipe pipe, struct identity *who)
+{
+    nng_sockaddr at;
+    uint64_t uid;
+
+    who->kind = IDENTITY_ANYBODY;
+    if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &at) != 0)
+        return;
+    if (at.s_family == NNG_AF_INPROC) {
+        who->kind = IDENTITY_INSIDE;
+    } else if (at.s_family == NNG_AF_IPC) {
+        who->kind = IDENTITY_USER;
+        who->uid = nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) == 0 ? (int64_t)uid : -1;
+    }
+}
+
 /* The handshake is to have refused those without a certificate; this makes sure. */
 static bool is_welcome(struct server *server, nng_pipe pipe)
 {
-    bool verified = false;
+    struct identity who = {.kind = IDENTITY_CERTIFICATE};
 
-    if (is_tls(server, nng_pipe_listener(pipe)) &&
-        (nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &verified) != 0 || !verified))
+    if (!is_tls(server, nng_pipe_listener(pipe)))
+        identify(pipe, &who);
+    else if (!tls_engine_verified(pipe, who.cn))
         return false;
-    return peer_came(server, nng_pipe_id(pipe));
+    return peer_came(server, nng_pipe_id(pipe), &who, peer_owner(nng_pipe_id(pipe)));
 }
 
 static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
@@ -135,13 +154,10 @@ static int set_tls(struct server *server, nng_listener id, const char *url,
 }
 
 static int set_options(struct server *server, nng_listener id, const char *url,
-                       const struct address *address, mode_t ipc_mode, const struct tls_files *tls,
-                       char **error)
+                       const struct address *address, const struct tls_files *tls, char **error)
 {
     int rv = nng_listener_set_size(id, NNG_OPT_RECVMAXSZ, WIRE_FRAME_MAX);
 
-    if (rv == 0 && address->kind == ADDRESS_IPC)
-        rv = nng_listener_set_int(id, NNG_OPT_IPC_PERMISSIONS, (int)(ipc_mode & 0777));
     if (rv)
         return fail(error, url, nng_strerror(rv), error_from_nng(rv));
     return address->kind == ADDRESS_TLS ? set_tls(server, id, url, tls, error) : 0;
@@ -181,6 +197,21 @@ static void listener_drop(struct server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+/* The socket has its mode from its beginning: NNG would set it by name, of whatever is there by
+ * then. */
+static int start(nng_listener id, const struct address *address, mode_t ipc_mode)
+{
+    mode_t before = 0;
+    int rv;
+
+    if (address->kind == ADDRESS_IPC)
+        before = umask(~ipc_mode & 0777);
+    rv = nng_listener_start(id, 0);
+    if (address->kind == ADDRESS_IPC)
+        umask(before);
+    return error_from_nng(rv);
+}
+
 int server_listen(struct server *server, const char *url, mode_t ipc_mode,
                   const struct tls_files *tls, char **error)
 {
@@ -200,13 +231,13 @@ int server_listen(struct server *server, const char *url, mode_t ipc_mode,
     rc = error_from_nng(nng_listener_create(&id, server->socket, url));
     if (rc < 0)
         return fail(error, url, strerror(-rc), rc);
-    rc = set_options(server, id, url, &address, ipc_mode, tls, error);
+    rc = set_options(server, id, url, &address, tls, error);
     if (rc < 0) {
         nng_listener_close(id);
         return rc;
     }
     listener = listener_add(server, id, &address);
-    rc = error_from_nng(nng_listener_start(id, 0));
+    rc = start(id, &address, ipc_mode);
     if (rc < 0) {
         fail(error, url, strerror(-rc), rc);
         nng_listener_close(id);

@@ -13,7 +13,11 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/refused.h"
+#include "transport/descriptors.h"
 #include "transport/peer_name.h"
+
+#define TELL_US INT64_C(60000000) /* between two lines in the log that somebody is refused */
 
 static int peer_compare(const struct server_peer *a, const struct server_peer *b)
 {
@@ -30,31 +34,105 @@ static struct server_peer *peer_find_locked(struct server *server, int pipe)
     return RB_FIND(server_peers, &server->peers, &wanted);
 }
 
-bool peer_came(struct server *server, int pipe)
+/* ---- a place for a new one ---- */
+
+static size_t count_of_locked(const struct server *server, uint64_t owner)
 {
-    struct server_peer *peer = calloc(1, sizeof(*peer));
+    const struct server_peer *peer;
+    size_t n = 0;
+
+    TAILQ_FOREACH (peer, &server->present, link)
+        n += peer->owner == owner;
+    return n;
+}
+
+/* The one that gives way: the oldest that never sent a whole frame (a client does so at once), else
+ * the longest silent, if that was long. Of this owner where it is not 0; NULL: none. */
+static struct server_peer *silent_locked(struct server *server, uint64_t owner, int64_t now_us)
+{
+    struct server_peer *peer, *silent = NULL;
+
+    TAILQ_FOREACH (peer, &server->present, link) {
+        if (peer->closing || (owner != 0 && peer->owner != owner))
+            continue;
+        if (!peer->spoke)
+            return peer;
+        if (!silent && now_us - peer->heard_us >= SERVER_SILENT_US)
+            silent = peer;
+    }
+    return silent;
+}
+
+/* Whether there is a place for one more of this owner; *silent is the one that gives way for it. */
+static bool place_locked(struct server *server, uint64_t owner, int64_t now_us,
+                         struct server_peer **silent)
+{
+    const size_t most = descriptors_for(SERVER_PEERS_MAX, 1, 2);
+    bool full = server->n_peers >= most;
+    bool greedy = owner != 0 && 2 * server->n_peers >= most &&
+                  count_of_locked(server, owner) + server->n_peers >= most;
+
+    *silent = NULL;
+    if (full || greedy)
+        *silent = silent_locked(server, full ? 0 : owner, now_us);
+    if (*silent)
+        (*silent)->closing = true;
+    return (!full && !greedy) || *silent;
+}
+
+static void peer_add_locked(struct server *server, struct server_peer *peer)
+{
+    if (RB_INSERT(server_peers, &server->peers, peer))
+        return;
+    TAILQ_INSERT_TAIL(&server->present, peer, link);
+    server->n_peers++;
+}
+
+/* Told now and then. */
+static void tell_full(int pipe, bool first)
+{
     char name[PEER_NAME_MAX];
-    bool full, first;
+
+    refused_add();
+    if (!first)
+        return;
+    peer_name(pipe, name);
+    log_warning("no further connection is taken: that of %s is refused, and others are", name);
+}
+
+bool peer_came(struct server *server, int pipe, const struct identity *who, uint64_t owner)
+{
+    struct server_peer *peer = calloc(1, sizeof(*peer)), *silent;
+    nng_pipe away = NNG_PIPE_INITIALIZER;
+    bool may, first;
 
     if (!peer)
         return false;
     peer->pipe = pipe;
+    peer->who = *who;
+    peer->owner = owner;
+    peer->heard_us = clock_system.mono_us(&clock_system);
     pthread_mutex_lock(&server->lock);
-    full = server->n_peers >= SERVER_PEERS_MAX;
-    first = full && !server->refusing;
-    server->refusing = full;
-    if (!full && !RB_INSERT(server_peers, &server->peers, peer)) {
-        server->n_peers++;
-        peer = NULL;
-    }
+    may = place_locked(server, owner, peer->heard_us, &silent);
+    first = !may && (server->told_us == 0 || peer->heard_us - server->told_us > TELL_US);
+    if (first)
+        server->told_us = peer->heard_us;
+    if (silent)
+        away.id = (uint32_t)silent->pipe;
+    if (may)
+        peer_add_locked(server, peer);
     pthread_mutex_unlock(&server->lock);
-    free(peer);
-    if (first) {
-        peer_name(pipe, name);
-        log_warning("%d connections: that of %s is refused, and others are", SERVER_PEERS_MAX,
-                    name);
+    if (!may)
+        free(peer);
+    if (!may)
+        tell_full(pipe, first);
+    else
+        memory_watch(server);
+    if (silent) {
+        refused_add();
+        nng_pipe_close(away);
     }
-    return !full;
+    return may;
 }
 
 static void peer_free_locked(struct server *server, struct server_peer *peer)
@@ -70,8 +148,8 @@ void peer_gone(struct server *server, int pipe)
     pthread_mutex_lock(&server->lock);
     peer = peer_find_locked(server, pipe);
     if (peer) {
+        TAILQ_REMOVE(&server->present, peer, link);
         server->n_peers--;
-        server->refusing = server->refusing && server->n_peers > SERVER_PEERS_MAX / 8 * 7;
         peer->gone = true;
         if (peer->n_requests == 0)
             peer_free_locked(server, peer);
@@ -91,6 +169,14 @@ void peers_free(struct server *server)
 
 /* ---- requests ---- */
 
+static void heard_locked(struct server *server, struct server_peer *peer)
+{
+    peer->heard_us = clock_system.mono_us(&clock_system);
+    peer->spoke = true;
+    TAILQ_REMOVE(&server->present, peer, link);
+    TAILQ_INSERT_TAIL(&server->present, peer, link);
+}
+
 enum peer_verdict peer_take(struct server_context *context, int pipe, size_t len)
 {
     struct server *server = context->server;
@@ -103,6 +189,8 @@ enum peer_verdict peer_take(struct server_context *context, int pipe, size_t len
         verdict = PEER_DROP;
     else if (len > SERVER_SMALL && server->held_bytes + len > SERVER_HELD_MAX)
         verdict = PEER_REFUSE;
+    if (peer && !peer->gone)
+        heard_locked(server, peer);
     if (verdict != PEER_DROP) {
         peer->n_requests++;
         server->held_bytes += len;
@@ -110,6 +198,8 @@ enum peer_verdict peer_take(struct server_context *context, int pipe, size_t len
         context->held_bytes = len;
     }
     pthread_mutex_unlock(&server->lock);
+    if (peer && verdict != PEER_TAKE)
+        refused_add();
     return verdict;
 }
 
@@ -127,6 +217,8 @@ bool peer_speaks_for(struct server_context *context, const struct producer_id *s
         known = true;
     }
     pthread_mutex_unlock(&server->lock);
+    if (!known)
+        refused_add();
     return known;
 }
 
@@ -163,13 +255,14 @@ bool peer_reserve(struct server_context *context, size_t len)
 {
     struct server *server = context->server;
     struct server_peer *peer = context->peer;
-    bool may;
+    bool may, over;
 
     pthread_mutex_lock(&server->lock);
     server->unsent_bytes -= context->unsent_bytes;
     peer->unsent_bytes -= context->unsent_bytes;
     context->unsent_bytes = 0;
     may = !peer->gone && has_room_locked(server, peer, len);
+    over = !may && !peer->gone;
     if (may && peer->unsent_bytes == 0)
         peer->moved_us = clock_system.mono_us(&clock_system);
     if (may) {
@@ -178,6 +271,8 @@ bool peer_reserve(struct server_context *context, size_t len)
         server->unsent_bytes += len;
     }
     pthread_mutex_unlock(&server->lock);
+    if (over)
+        refused_add();
     return may;
 }
 
@@ -243,6 +338,7 @@ void peers_relieve(struct server *server)
     pthread_mutex_unlock(&server->lock);
     if (!worst)
         return;
+    refused_add();
     peer_name((int)pipe.id, name);
     log_warning("the connection of %s was closed: %s", name,
                 bytes ? "it does not read its answers" : "its requests took every place");

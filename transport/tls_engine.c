@@ -20,10 +20,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <arpa/inet.h>
+#include <bsd/sys/queue.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <nng/supplemental/tls/engine.h>
 
+#include "core/refused.h"
+#include "transport/descriptors.h"
 #include "transport/peer_name.h"
 #include "transport/tls_why.h"
 
@@ -40,19 +43,31 @@ struct nng_tls_engine_conn {
     SSL *ssl;
     struct tls_peer peer;
     char name[PEER_NAME_MAX];
-    nng_aio *limit;  /* the receive of nothing */
-    uint8_t nothing; /* where that would put it */
-    bool counted;    /* among the handshakes under way */
-    bool done;       /* the handshake is */
-    bool heard;      /* something came */
-    bool received;   /* something came that was not of the handshake */
+    TAILQ_ENTRY(nng_tls_engine_conn) link; /* in handshakes, while counted */
+    bool ousting;                          /* its limit is being aborted; under the lock */
+    atomic_bool ousted;                    /* for another one */
+    nng_aio *limit;                        /* the receive of nothing */
+    uint8_t nothing;                       /* where that would put it */
+    bool counted;                          /* among the handshakes under way */
+    bool done;                             /* the handshake is */
+    bool heard;                            /* something came */
+    bool received;                         /* something came that was not of the handshake */
     bool closed;
     bool draining;
     int failed;       /* an error of NNG, for good */
     atomic_bool told; /* why */
 };
 
-static atomic_uint n_handshakes;
+/*
+ * The handshakes of listeners that are under way, the oldest first. Where there are as many as
+ * there may be, the oldest ends for a new one: those of good peers take milliseconds.
+ */
+TAILQ_HEAD(handshakes, nng_tls_engine_conn);
+
+static pthread_mutex_t handshakes_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t ousted = PTHREAD_COND_INITIALIZER;
+static struct handshakes handshakes = TAILQ_HEAD_INITIALIZER(handshakes);
+static size_t n_handshakes;
 
 /* ---- bytes, between OpenSSL and NNG ---- */
 
@@ -116,11 +131,63 @@ static void tell(nng_tls_engine_conn *conn, const char *why)
         tls_report_add(conn->config->report, conn->name, why);
 }
 
+static void count_out_locked(nng_tls_engine_conn *conn)
+{
+    if (conn->counted) {
+        TAILQ_REMOVE(&handshakes, conn, link);
+        n_handshakes--;
+    }
+    conn->counted = false;
+}
+
 static void handshake_over(nng_tls_engine_conn *conn)
 {
-    if (conn->counted)
-        atomic_fetch_sub(&n_handshakes, 1);
-    conn->counted = false;
+    pthread_mutex_lock(&handshakes_lock);
+    count_out_locked(conn);
+    pthread_mutex_unlock(&handshakes_lock);
+}
+
+/* The oldest one, counted out, where there are too many; it stays until `ousting` is false. */
+static nng_tls_engine_conn *oust_locked(void)
+{
+    nng_tls_engine_conn *oldest = TAILQ_FIRST(&handshakes);
+
+    if (!oldest || n_handshakes < descriptors_for(TLS_HANDSHAKES_MAX, 1, 4))
+        return NULL;
+    count_out_locked(oldest);
+    oldest->ousting = true;
+    atomic_store(&oldest->ousted, true);
+    return oldest;
+}
+
+/* The limit is there already, as another thread may want to abort it at once. */
+static void handshake_begin(nng_tls_engine_conn *conn)
+{
+    nng_tls_engine_conn *oldest;
+
+    pthread_mutex_lock(&handshakes_lock);
+    oldest = oust_locked();
+    TAILQ_INSERT_TAIL(&handshakes, conn, link);
+    conn->counted = true;
+    n_handshakes++;
+    pthread_mutex_unlock(&handshakes_lock);
+    if (!oldest)
+        return;
+    nng_aio_abort(oldest->limit, NNG_ETIMEDOUT);
+    pthread_mutex_lock(&handshakes_lock);
+    oldest->ousting = false;
+    pthread_cond_broadcast(&ousted);
+    pthread_mutex_unlock(&handshakes_lock);
+}
+
+/* It is in nobody's hands any more. */
+static void handshake_leave(nng_tls_engine_conn *conn)
+{
+    pthread_mutex_lock(&handshakes_lock);
+    count_out_locked(conn);
+    while (conn->ousting)
+        pthread_cond_wait(&ousted, &handshakes_lock);
+    pthread_mutex_unlock(&handshakes_lock);
 }
 
 /* The receive of nothing has come to an end: the handshake is done, or took too long, or the
@@ -130,8 +197,12 @@ static void limit_over(void *arg)
     nng_tls_engine_conn *conn = arg;
     const int rv = nng_aio_result(conn->limit);
 
+    if (rv == NNG_ETIMEDOUT && conn->config->listener)
+        refused_add();
     if (rv == NNG_ETIMEDOUT)
-        tell(conn, "no TLS handshake within 10 s");
+        tell(conn, atomic_load(&conn->ousted)
+                       ? "too many handshakes are under way, and this was the oldest"
+                       : "no TLS handshake within 10 s");
     else if ((rv == NNG_ECONNSHUT || rv == NNG_ECONNRESET) && conn->config->listener && conn->heard)
         tell(conn, "it closed the connection in the handshake; it may not accept this side's "
                    "certificate: its log says why");
@@ -201,24 +272,21 @@ static int conn_init(nng_tls_engine_conn *conn, void *transport, nng_tls_engine_
     snprintf(conn->name, sizeof(conn->name), "a peer");
     if (nng_stream_get_addr(transport, NNG_OPT_REMADDR, &at) == 0)
         peer_name_of(&at, conn->name);
-    if (config->listener) {
-        conn->counted = true;
-        if (atomic_fetch_add(&n_handshakes, 1) >= TLS_HANDSHAKES_MAX) {
-            tell(conn, "too many handshakes are under way");
-            return NNG_ECONNABORTED;
-        }
-    }
     rv = ssl_make(conn);
     ERR_clear_error();
-    return rv ? rv : limit_begin(conn);
+    if (rv == 0)
+        rv = limit_begin(conn);
+    if (rv == 0 && config->listener)
+        handshake_begin(conn);
+    return rv;
 }
 
 /* Also of what was not, or half, initialised. */
 static void conn_fini(nng_tls_engine_conn *conn)
 {
+    handshake_leave(conn);
     if (conn->limit)
         nng_aio_free(conn->limit);
-    handshake_over(conn);
     SSL_free(conn->ssl);
     ERR_clear_error();
 }
@@ -257,7 +325,8 @@ static int fail(nng_tls_engine_conn *conn, int n)
     default:
         conn->failed = NNG_ECONNRESET;
     }
-    handshake_over(conn);
+    if (!conn->draining)
+        handshake_over(conn); /* else it still has a descriptor, and gives way as others do */
     ERR_clear_error();
     return conn->failed;
 }
@@ -334,10 +403,46 @@ static int conn_receive(nng_tls_engine_conn *conn, uint8_t *bytes, size_t *len)
     return 0;
 }
 
+/* The only common name of the certificate; "" if it has none, or is not what it seems. */
+static void common_name(X509 *certificate, char cn[IDENTITY_CN_MAX + 1])
+{
+    X509_NAME *subject = X509_get_subject_name(certificate);
+    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1), len;
+    unsigned char *text = NULL;
+
+    cn[0] = '\0';
+    if (at < 0 || X509_NAME_get_index_by_NID(subject, NID_commonName, at) >= 0)
+        return;
+    len = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+    if (len > 0 && len <= IDENTITY_CN_MAX && !memchr(text, '\0', (size_t)len)) {
+        memcpy(cn, text, (size_t)len);
+        cn[len] = '\0';
+    }
+    OPENSSL_free(text);
+}
+
+/* NNG 1.5 has no way to ask an engine for a name. But it asks this question on the thread of who
+ * asks NNG: that leaves here where the name is to go. */
+static _Thread_local char *wanted_cn;
+
 static bool conn_verified(nng_tls_engine_conn *conn)
 {
+    if (wanted_cn && conn->done && SSL_get0_peer_certificate(conn->ssl))
+        common_name(SSL_get0_peer_certificate(conn->ssl), wanted_cn);
     return conn->done && SSL_get0_peer_certificate(conn->ssl) &&
            SSL_get_verify_result(conn->ssl) == X509_V_OK;
+}
+
+bool tls_engine_verified(nng_pipe pipe, char cn[IDENTITY_CN_MAX + 1])
+{
+    bool verified = false;
+    int rv;
+
+    cn[0] = '\0';
+    wanted_cn = cn;
+    rv = nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &verified);
+    wanted_cn = NULL;
+    return rv == 0 && verified;
 }
 
 /* ---- configs ---- */

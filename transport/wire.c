@@ -19,6 +19,14 @@ static void put_head(struct wire_out *out)
     put_u8(out, WIRE_VERSION);
 }
 
+void wire_refusal_encode(uint8_t frame[WIRE_REFUSAL])
+{
+    struct wire_out out = {.at = frame, .end = frame + WIRE_REFUSAL};
+
+    put_head(&out);
+    put_zeros(&out, WIRE_REFUSAL - WIRE_HEAD);
+}
+
 static int check_head(const uint8_t *frame, size_t len)
 {
     if (len < WIRE_HEAD || memcmp(frame, wire_magic, sizeof(wire_magic)) != 0)
@@ -27,9 +35,9 @@ static int check_head(const uint8_t *frame, size_t len)
 }
 
 /* errno's numbers differ between machines, these do not: a status travels as its place here. */
-static const int status_table[] = {0,      ENOENT, ETIMEDOUT, ESHUTDOWN, ENOMEM, EPROTO,
-                                   EIO,    ENOSPC, EMSGSIZE,  EBADMSG,   ESTALE, EEXIST,
-                                   EINVAL, EAGAIN, ENOTEMPTY, EBUSY,     EPERM,  EACCES};
+static const int status_table[] = {
+    0,      ENOENT, ETIMEDOUT, ESHUTDOWN, ENOMEM,    EPROTO, EIO,   ENOSPC, EMSGSIZE, EBADMSG,
+    ESTALE, EEXIST, EINVAL,    EAGAIN,    ENOTEMPTY, EBUSY,  EPERM, EACCES, EREMCHG,  ENOTUNIQ};
 #define N_STATUS (sizeof(status_table) / sizeof(status_table[0]))
 
 /* What has no number becomes -EIO's. */
@@ -57,7 +65,7 @@ static int status_errno(uint32_t code, int *status)
 
 /* ---- requests ---- */
 
-#define REQUEST_HEAD 48
+#define REQUEST_HEAD 56
 
 static const struct wire_kind *kind_of(const struct request *request)
 {
@@ -79,9 +87,11 @@ void wire_request_encode(const struct request *request, uint8_t *frame)
 
     put_head(&out);
     put_u8(&out, (uint8_t)request->kind);
-    put_zeros(&out, 3);
+    put_u8(&out, request->repeat || request->n_retries > 0);
+    put_zeros(&out, 2);
     put_u64(&out, request->queue);
     put_bytes(&out, request->session.bytes, sizeof(request->session.bytes));
+    put_u64(&out, request->life);
     put_u64(&out, request->number);
     put_u64(&out, request->answered_below);
     if (kind->in.put)
@@ -103,9 +113,11 @@ int wire_request_decode(const uint8_t *frame, size_t len, struct wire_request *d
         return rc;
     get_bytes(&in, WIRE_HEAD);
     request->kind = get_choice(&in, REQUEST_KINDS);
-    get_zeros(&in, 3);
+    request->repeat = get_bool(&in);
+    get_zeros(&in, 2);
     request->queue = get_u64(&in);
     session = get_bytes(&in, sizeof(request->session.bytes));
+    request->life = get_u64(&in);
     request->number = get_u64(&in);
     request->answered_below = get_u64(&in);
     if (in.bad || request->kind == REQUEST_KINDS)
@@ -126,7 +138,7 @@ void wire_request_fini(struct wire_request *decoded)
 
 /* ---- answers ---- */
 
-#define REPLY_HEAD (24 + WIRE_STATE)
+#define REPLY_HEAD (32 + WIRE_STATE)
 
 /* Whether the answer to a request that is done has its kind's body. */
 static bool has_body(const struct request *request)
@@ -161,6 +173,7 @@ void wire_reply_encode(const struct request *request, uint8_t *frame, bool data_
     put_u64(&out, request->number);
     put_u32(&out, status_code(request->status));
     put_zeros(&out, 4);
+    put_u64(&out, request->position);
     wire_put_state(&out, &request->state);
     if (has_body(request) && kind->out.put)
         kind->out.put(&out, request);
@@ -178,6 +191,7 @@ static int get_header(struct wire_in *in, struct request *request)
     number = get_u64(in);
     status = get_u32(in);
     get_zeros(in, 4);
+    request->position = get_u64(in);
     wire_get_state(in, &request->state);
     if (in->bad || kind != request->kind || number != request->number)
         return -EPROTO;
@@ -191,6 +205,7 @@ int wire_reply_decode(const uint8_t *frame, size_t len, struct request *request,
 
     *memory = NULL;
     request->status = 0;
+    request->position = 0;
     memset(&request->state, 0, sizeof(request->state));
     memset(&request->out, 0, sizeof(request->out));
     if (rc == 0)

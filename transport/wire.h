@@ -1,11 +1,16 @@
 /*
- * The wire format: one frame a request, one frame an answer, little-endian, explicit widths. Every
- * frame begins with "qfs" and a version byte, and that much holds for all versions to come. Knows
+ * The wire format: one frame a request, one frame an answer, little-endian, explicit widths. Knows
  * no NNG: frames are plain memory.
  *
- *   request  magic 3, version 1, kind 1, zero 3, queue 8, session 16, number 8, answered_below 8,
- *            then the body of its kind
- *   answer   magic 3, version 1, kind 1, zero 3, number 8, status 4, zero 4, queue_state,
+ * For all versions to come: every frame begins with "qfs" and a byte, its version; a service
+ * answers a frame of another version with one that begins so, with its own, and what is behind
+ * these four bytes is nobody's business (wire_refusal_encode()). So each side learns what the other
+ * speaks.
+ *
+ *   request  magic 3, version 1, kind 1, repeat 1, zero 2, queue 8, session 16, life 8, number 8,
+ *            answered_below 8, then the body of its kind
+ *   answer   magic 3, version 1, kind 1, zero 3, number 8, status 4, zero 4, position 8,
+ *            queue_state,
  *            then the body of its kind; where it failed, only that of ARM, PUT, SETTLE, PURGE
  *
  * A body has exactly the length that its counts say. The answers of GET and LIST have the items'
@@ -26,16 +31,16 @@
 #include "core/request.h"
 
 /* Another one with each setting and counter of a queue. */
-#define WIRE_VERSION (2 + (int)QUEUE_N_SETTINGS - 10 + QUEUE_N_COUNTERS - 6)
+#define WIRE_VERSION (5 + (int)QUEUE_N_SETTINGS - 10 + QUEUE_N_COUNTERS - 6)
 
 /* A struct queue_state. */
-#define WIRE_STATE (8 * (7 + QUEUE_N_COUNTERS))
+#define WIRE_STATE (8 * (9 + QUEUE_N_COUNTERS))
 
 /* No frame is longer: the largest blob and what goes with it. */
 #define WIRE_FRAME_MAX (BATCH_BYTES_MAX + ((size_t)1 << 20))
 
 /* Where out.get.data and out.list.data lie in an answer. */
-#define WIRE_REPLY_DATA (24 + WIRE_STATE + 16)
+#define WIRE_REPLY_DATA (32 + WIRE_STATE + 16)
 
 /* What each grant, or each item of a LIST, takes behind them. */
 #define WIRE_GRANT 64
@@ -49,6 +54,10 @@ enum {
 
 /* Version byte of a frame that is not WIRE_FOREIGN. */
 uint8_t wire_version(const uint8_t *frame);
+
+/* The answer to a frame of another version. */
+#define WIRE_REFUSAL 8
+void wire_refusal_encode(uint8_t frame[WIRE_REFUSAL]);
 
 /* Length of the frame of a request within the limits. */
 size_t wire_request_size(const struct request *request);

@@ -186,6 +186,7 @@ extern const struct wire_kind wire_kinds[REQUEST_KINDS + 1];
 
 #define WIRE_SETTINGS (8 * QUEUE_N_SETTINGS)
 void wire_put_settings(struct wire_out *out, const struct queue_settings *settings);
+void wire_get_values(struct wire_in *in, struct queue_settings *settings); /* not looked at */
 /* 0 or -EINVAL where they are not allowed; not looked at where `in` is bad. */
 int wire_get_settings(struct wire_in *in, struct queue_settings *settings);
 

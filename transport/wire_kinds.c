@@ -3,14 +3,15 @@
  * adds a kind adds its functions and a row of the table at the end.
  *
  *   SYNC    since 8
- *           service 8, until 8, space used 8, limit 8, full 1, more 1, zero 2, n_mounts 4, count 4,
- *           then the entries
+ *           service 8, store 16, life 8, reached 8, until 8, space used 8, limit 8, damaged rows 8,
+ *           full 1, more 1, zero 2, n_mounts 4, refused 8, count 4, then the entries
  *   WATCH   seen 8, wait_us 8
  *           service 8, sequence 8, count 4, then each: queue 8, kinds 4
  *   ARM     kinds 4
  *           kinds 4
- *   PUT     epoch 8, base 8, framing 1, zero 3, n_items 4, crc 4, zero 4, len 8, then the bytes
- *           last 8, n_repeats 4, full 1, zero 3
+ *   PUT     epoch 8, base 8, chain 8, framing 1, begins 1, zero 2, n_items 4, crc 4, zero 4, len 8,
+ *           then the bytes
+ *           last 8, chain 8, n_repeats 4, full 1, zero 3
  *   GET     kind 1, arm 1, zero 2, max_items 4, max_bytes 8, item 8
  *           len 8, count 4, zero 4, then the bytes, then each grant: batch 8, token 8, from 4, to
  * 4, framing 1, zero 3, deliveries 4, offset 8, len 8, put_time_us 8, lease_us 8 SETTLE  count 4,
@@ -59,13 +60,18 @@ static void put_sync(struct wire_out *out, const struct request *request)
 
     assert(n <= REQUEST_ENTRIES_MAX);
     put_u64(out, request->out.sync.service);
+    put_bytes(out, request->out.sync.store.bytes, sizeof(request->out.sync.store.bytes));
+    put_u64(out, request->out.sync.life);
+    put_u64(out, request->out.sync.reached);
     put_u64(out, request->out.sync.until);
     put_u64(out, request->out.sync.space.used_bytes);
     put_u64(out, request->out.sync.space.limit_bytes);
+    put_u64(out, request->out.sync.space.damaged_rows);
     put_u8(out, request->out.sync.space.full);
     put_u8(out, request->out.sync.more);
     put_zeros(out, 2);
     put_u32(out, request->out.sync.n_mounts);
+    put_u64(out, request->out.sync.n_refused);
     put_u32(out, (uint32_t)n);
     for (size_t i = 0; i < n; i++)
         wire_put_entry(out, &request->out.sync.entries[i]);
@@ -74,16 +80,24 @@ static void put_sync(struct wire_out *out, const struct request *request)
 static int get_sync(struct wire_in *in, struct request *request, void **memory)
 {
     struct queue_entry *entries;
+    const uint8_t *store;
     size_t n;
 
     request->out.sync.service = get_u64(in);
+    store = get_bytes(in, sizeof(request->out.sync.store.bytes));
+    if (store)
+        memcpy(request->out.sync.store.bytes, store, sizeof(request->out.sync.store.bytes));
+    request->out.sync.life = get_u64(in);
+    request->out.sync.reached = get_u64(in);
     request->out.sync.until = get_u64(in);
     request->out.sync.space.used_bytes = get_u64(in);
     request->out.sync.space.limit_bytes = get_u64(in);
+    request->out.sync.space.damaged_rows = get_u64(in);
     request->out.sync.space.full = get_bool(in);
     request->out.sync.more = get_bool(in);
     get_zeros(in, 2);
     request->out.sync.n_mounts = get_u32(in);
+    request->out.sync.n_refused = get_u64(in);
     n = get_count(in, REQUEST_ENTRIES_MAX, ENTRY_MIN);
     if (n == 0)
         return 0;
@@ -199,8 +213,10 @@ static void put_batch(struct wire_out *out, const struct request *request)
     assert(batch->len <= BATCH_BYTES_MAX);
     put_u64(out, request->in.put.epoch);
     put_u64(out, request->in.put.base);
+    put_u64(out, request->in.put.chain);
     put_u8(out, (uint8_t)batch->framing);
-    put_zeros(out, 3);
+    put_u8(out, request->in.put.begins);
+    put_zeros(out, 2);
     put_u32(out, batch->n_items);
     put_u32(out, batch->crc);
     put_zeros(out, 4);
@@ -216,8 +232,10 @@ static int get_batch(struct wire_in *in, struct wire_request *decoded)
 
     request->in.put.epoch = get_u64(in);
     base = request->in.put.base = get_u64(in);
+    request->in.put.chain = get_u64(in);
     batch->framing = get_choice(in, FRAMING_FILE);
-    get_zeros(in, 3);
+    request->in.put.begins = get_bool(in);
+    get_zeros(in, 2);
     batch->n_items = get_u32(in);
     batch->crc = get_u32(in);
     get_zeros(in, 4);
@@ -233,6 +251,7 @@ static int get_batch(struct wire_in *in, struct wire_request *decoded)
 static void put_stored(struct wire_out *out, const struct request *request)
 {
     put_u64(out, request->out.put.last);
+    put_u64(out, request->out.put.chain);
     put_u32(out, request->out.put.n_repeats);
     put_u8(out, request->out.put.full);
     put_zeros(out, 3);
@@ -241,6 +260,7 @@ static void put_stored(struct wire_out *out, const struct request *request)
 static int get_stored(struct wire_in *in, struct request *request, void **memory)
 {
     request->out.put.last = get_u64(in);
+    request->out.put.chain = get_u64(in);
     request->out.put.n_repeats = get_u32(in);
     request->out.put.full = get_bool(in);
     get_zeros(in, 3);
@@ -458,13 +478,19 @@ static int get_make(struct wire_in *in, struct wire_request *decoded)
 
 static void put_set(struct wire_out *out, const struct request *request)
 {
+    put_u64(out, request->in.set.fields);
     wire_put_settings(out, request->in.set.settings);
 }
 
+/* What is not to be set is not looked at, here or by the service, which judges the whole. */
 static int get_set(struct wire_in *in, struct wire_request *decoded)
 {
-    decoded->request.in.set.settings = &decoded->settings;
-    return wire_get_settings(in, &decoded->settings);
+    struct request *request = &decoded->request;
+
+    request->in.set.fields = get_u64(in);
+    request->in.set.settings = &decoded->settings;
+    wire_get_values(in, &decoded->settings);
+    return in->bad || (request->in.set.fields & ~SETTINGS_OWN) == 0 ? 0 : -EINVAL;
 }
 
 static size_t made_size(const struct request *request)
@@ -621,13 +647,13 @@ static int get_list(struct wire_in *in, struct request *request, void **memory)
 static_assert(REQUEST_KINDS == 11, "each kind has a row here");
 
 const struct wire_kind wire_kinds[REQUEST_KINDS + 1] = {
-    [REQUEST_SYNC] = {{8, NULL, put_since, get_since}, {44, entries_size, put_sync, get_sync}},
+    [REQUEST_SYNC] = {{8, NULL, put_since, get_since}, {92, entries_size, put_sync, get_sync}},
     [REQUEST_WATCH] = {{16, NULL, put_seen, get_seen}, {20, events_size, put_events, get_events}},
     [REQUEST_ARM] = {{4, NULL, put_wanted, get_wanted},
                      {4, NULL, put_armed, get_armed},
                      .always = true},
-    [REQUEST_PUT] = {{40, batch_size, put_batch, get_batch},
-                     {16, NULL, put_stored, get_stored},
+    [REQUEST_PUT] = {{48, batch_size, put_batch, get_batch},
+                     {24, NULL, put_stored, get_stored},
                      .always = true},
     [REQUEST_GET] = {{24, NULL, put_demand, get_demand},
                      {16, grants_size, put_grants, get_grants},
@@ -638,7 +664,8 @@ const struct wire_kind wire_kinds[REQUEST_KINDS + 1] = {
     [REQUEST_MAKE] = {{2 + WIRE_SETTINGS, name_size, put_make, get_make},
                       {0, made_size, put_made, get_made}},
     [REQUEST_REMOVE] = {{0}, {0}},
-    [REQUEST_SET] = {{WIRE_SETTINGS, NULL, put_set, get_set}, {0, made_size, put_made, get_made}},
+    [REQUEST_SET] = {{8 + WIRE_SETTINGS, NULL, put_set, get_set},
+                     {0, made_size, put_made, get_made}},
     [REQUEST_PURGE] = {{0}, {8, NULL, put_purged, get_purged}, .always = true},
     [REQUEST_LIST] = {{28, NULL, put_query, get_query},
                       {24, list_size, put_list, get_list},

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#define ENTRY_REST (8 + WIRE_SETTINGS + WIRE_STATE)
+#define ENTRY_REST (9 + WIRE_SETTINGS + WIRE_STATE)
 
 void wire_put_settings(struct wire_out *out, const struct queue_settings *settings)
 {
@@ -13,13 +13,19 @@ void wire_put_settings(struct wire_out *out, const struct queue_settings *settin
         put_i64(out, values[i]);
 }
 
-int wire_get_settings(struct wire_in *in, struct queue_settings *settings)
+void wire_get_values(struct wire_in *in, struct queue_settings *settings)
 {
     int64_t *values = (int64_t *)settings;
-    const struct setting *at_fault;
 
     for (size_t i = 0; i < QUEUE_N_SETTINGS; i++)
         values[i] = get_i64(in);
+}
+
+int wire_get_settings(struct wire_in *in, struct queue_settings *settings)
+{
+    const struct setting *at_fault;
+
+    wire_get_values(in, settings);
     return in->bad ? 0 : queue_settings_check(settings, &at_fault);
 }
 
@@ -59,6 +65,8 @@ void wire_put_state(struct wire_out *out, const struct queue_state *state)
     put_u64(out, state->leased);
     put_u64(out, state->delayed);
     put_u64(out, state->dead);
+    put_u64(out, state->damaged_batches);
+    put_u64(out, state->damaged_items);
     put_i64(out, state->oldest_put_us);
     QUEUE_COUNTERS(PUT_COUNTER)
 }
@@ -73,6 +81,8 @@ void wire_get_state(struct wire_in *in, struct queue_state *state)
     state->leased = get_u64(in);
     state->delayed = get_u64(in);
     state->dead = get_u64(in);
+    state->damaged_batches = get_u64(in);
+    state->damaged_items = get_u64(in);
     state->oldest_put_us = get_i64(in);
     QUEUE_COUNTERS(GET_COUNTER)
 }
@@ -85,6 +95,7 @@ void wire_put_entry(struct wire_out *out, const struct queue_entry *entry)
     if (entry->gone)
         return;
     put_i64(out, entry->made_us);
+    put_u8(out, (uint8_t)entry->may);
     wire_put_settings(out, &entry->settings);
     wire_put_state(out, &entry->state);
 }
@@ -98,6 +109,7 @@ void wire_get_entry(struct wire_in *in, struct queue_entry *entry)
     if (entry->gone)
         return;
     entry->made_us = get_i64(in);
+    entry->may = get_choice(in, ACCESS_ALL);
     if (wire_get_settings(in, &entry->settings))
         in->bad = true;
     wire_get_state(in, &entry->state);

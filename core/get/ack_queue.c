@@ -208,8 +208,8 @@ void ack_queue_step(struct ack_queue *s, int64_t now_us, struct effects *effects
 /* Whether no further try can change anything. */
 static bool is_final(const struct ack_queue *s, int status)
 {
-    return status == 0 || status == -ENOENT || status == -EPROTO || s->dropping ||
-           (s->ending && status == -ESHUTDOWN);
+    return status == 0 || status == -ENOENT || status == -EACCES || status == -EPROTO ||
+           s->dropping || (s->ending && status == -ESHUTDOWN);
 }
 
 uint64_t ack_queue_answered(struct ack_queue *s, struct request *request, int64_t now_us)
@@ -217,10 +217,10 @@ uint64_t ack_queue_answered(struct ack_queue *s, struct request *request, int64_
     struct settle *settle = (struct settle *)request;
     uint64_t n_late = 0;
 
-    if (request->status == 0 && settle->counts)
+    if (request->status == 0 && settle->counts && !settle->is_void)
         n_late = request->out.settle.n_late;
     request_release(request);
-    if (!is_final(s, request->status)) {
+    if (!settle->is_void && !is_final(s, request->status)) {
         settle->again = true;
         settle->retry_us = now_us + backoff_next(&settle->backoff);
         return 0;
@@ -271,11 +271,23 @@ int64_t ack_queue_deadline(const struct ack_queue *s)
     return due_us;
 }
 
-void ack_queue_drop(struct ack_queue *s)
+void ack_queue_retry(struct ack_queue *s)
+{
+    struct settle *settle;
+
+    TAILQ_FOREACH (settle, &s->sent, link) {
+        if (settle->retry_us == TIME_FOREVER)
+            continue;
+        settle->retry_us = 0;
+        backoff_reset(&settle->backoff);
+    }
+}
+
+/* Those that wait to be sent again, and what has gathered. */
+static void drop_waiting(struct ack_queue *s)
 {
     struct settle *settle, *after;
 
-    s->dropping = true;
     for (settle = TAILQ_FIRST(&s->sent); settle; settle = after) {
         after = TAILQ_NEXT(settle, link);
         if (settle->retry_us == TIME_FOREVER)
@@ -287,4 +299,38 @@ void ack_queue_drop(struct ack_queue *s)
     if (s->gathering)
         s->gathering->n = 0;
     s->due_us = TIME_FOREVER;
+}
+
+static uint64_t count_lost(const struct settle *settle)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; settle && i < settle->n; i++) {
+        const struct settlement *range = &settle->ranges[i];
+
+        if (range->verb != SETTLE_RETURN && range->verb != SETTLE_RENEW)
+            n += range->to - range->from;
+    }
+    return n;
+}
+
+uint64_t ack_queue_forget(struct ack_queue *s)
+{
+    uint64_t n = count_lost(s->gathering);
+    struct settle *settle;
+
+    TAILQ_FOREACH (settle, &s->sent, link) {
+        n += settle->is_void ? 0 : count_lost(settle);
+        settle->is_void = true;
+    }
+    drop_waiting(s);
+    if (s->gathering) /* every position until now is reached */
+        s->gathering->serial = ++s->serial;
+    return n;
+}
+
+void ack_queue_drop(struct ack_queue *s)
+{
+    s->dropping = true;
+    drop_waiting(s);
 }

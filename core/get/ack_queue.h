@@ -27,7 +27,8 @@ struct settle {
     uint64_t serial;
     struct settlement *ranges; /* owned */
     size_t n, cap;
-    bool counts; /* what is late of it */
+    bool counts;  /* what is late of it */
+    bool is_void; /* what it ends is no lease any more: any answer ends it */
     struct ack_queue *acks;
     int64_t begun_us; /* when it was first sent */
     bool again;       /* and then once more, by the ack queue */
@@ -80,6 +81,13 @@ size_t ack_queue_pending(const struct ack_queue *s);
 
 /* When to call ack_queue_step() again. */
 int64_t ack_queue_deadline(const struct ack_queue *s);
+
+/* What waits to be sent again goes with the next step. */
+void ack_queue_retry(struct ack_queue *s);
+
+/* All leases are void: forget what is on its way. Returns how many items of it will not be
+ * acknowledged or given back, those never given aside. */
+uint64_t ack_queue_forget(struct ack_queue *s);
 
 /* The queue is gone: forget everything, now and later. */
 void ack_queue_drop(struct ack_queue *s);

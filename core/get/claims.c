@@ -239,6 +239,20 @@ int claims_add(struct claims *s, const struct claim_item *item, int64_t now_us)
     return 0;
 }
 
+void claims_retry(struct claims *s)
+{
+    ack_queue_retry(&s->renewals);
+}
+
+void claims_forget(struct claims *s)
+{
+    struct claim *h;
+
+    while ((h = RB_ROOT(&s->by_id)))
+        forget(s, h);
+    ack_queue_forget(&s->renewals);
+}
+
 void claims_end(struct claims *s, bool give_back, int64_t now_us)
 {
     struct claim *h;

@@ -70,6 +70,12 @@ bool claims_reached(const struct claims *set, uint64_t mark);
 /* A renewal was answered. */
 void claims_renewal_done(struct claims *set, struct request *request, int64_t now_us);
 
+/* Renewals that wait to be sent again go with the next step. */
+void claims_retry(struct claims *set);
+
+/* All leases are void: nothing is held any more. */
+void claims_forget(struct claims *set);
+
 /* The end of the set: everything is given back (the delivery counts), or forgotten. */
 void claims_end(struct claims *set, bool give_back, int64_t now_us);
 

@@ -56,6 +56,7 @@ void consumer_free(struct consumer *c)
     pool_fini(&c->pool);
     claims_free(c->claims);
     ack_queue_fini(&c->acks);
+    budget_user_unref(c->taker);
     free(c);
 }
 
@@ -65,13 +66,15 @@ void consumer_set_peer(struct consumer *c, struct consumer *peer)
     peer->peer = c;
 }
 
-int reader_new(struct consumer *c, uint64_t limit, int64_t timeout_us, struct reader **reader)
+int reader_new(struct consumer *c, struct budget_user *user, uint64_t limit, int64_t timeout_us,
+               struct reader **reader)
 {
     struct reader *r = calloc(1, sizeof(*r));
 
     if (!r)
         return -ENOMEM;
     r->consumer = c;
+    r->user = budget_user_ref(user);
     r->left = limit;
     r->timeout_us = timeout_us;
     TAILQ_INSERT_TAIL(&c->readers, r, link);
@@ -358,6 +361,34 @@ void consumer_changed(struct consumer *c, bool rearm, int64_t now_us, struct eff
         consumer_return_pool(c, now_us);
         c->discard = true;
     }
+    step(c, now_us, effects);
+}
+
+void consumer_retry(struct consumer *c, int64_t now_us, struct effects *effects)
+{
+    fetch_retry(c);
+    ack_queue_retry(&c->acks);
+    if (c->claims)
+        claims_retry(c->claims);
+    step(c, now_us, effects);
+}
+
+void consumer_begin_anew(struct consumer *c, int64_t now_us, struct effects *effects)
+{
+    struct reader *r;
+
+    if (c->ended == -ENOENT)
+        return;
+    TAILQ_FOREACH (r, &c->readers, link)
+        c->counters.acks_late += reader_forget(r);
+    pool_fini(&c->pool);
+    pool_init(&c->pool);
+    if (c->claims)
+        claims_forget(c->claims);
+    c->counters.acks_late += ack_queue_forget(&c->acks);
+    c->returning = c->streaming = c->armed = false;
+    c->look = true;
+    c->changes++;
     step(c, now_us, effects);
 }
 

@@ -48,7 +48,7 @@ struct consumer;
 
 struct consumer_options {
     enum get_kind kind;
-    struct producer_id session; /* of every request, whose `queue` the caller fills in */
+    struct producer_id session; /* of every request, which the caller addresses when it leaves */
     struct producer
         *producer; /* of the same queue: what it has buffered is sent before an end of file */
     const struct all_settings *settings;           /* live */
@@ -65,10 +65,12 @@ void consumer_free(struct consumer *c); /* no reader, nothing in flight; takes N
  * queue is empty. Neither may be called after the other was freed. */
 void consumer_set_peer(struct consumer *c, struct consumer *peer);
 
-/* limit: items until the end of file (READER_UNLIMITED). timeout_us: how long to wait for the
+/* user: who pays for what is fetched and held. limit: items until the end of file
+ * (READER_UNLIMITED). timeout_us: how long to wait for the
  * first item (and not at all for later ones), TIME_FOREVER: at each read, -1: the queue's
  * get_timeout as it is at each read. */
-int reader_new(struct consumer *c, uint64_t limit, int64_t timeout_us, struct reader **reader);
+int reader_new(struct consumer *c, struct budget_user *user, uint64_t limit, int64_t timeout_us,
+               struct reader **reader);
 struct consumer *reader_consumer(const struct reader *r);
 
 /* How many bytes all reads of this open give together, once it has the last item that it gets; 0:
@@ -79,7 +81,7 @@ int64_t reader_size(const struct reader *r);
  * read(2) at op->offset (OP_GO_ON: on from where the last one ended) of at most op->len bytes.
  * Result: bytes, which lie in op->iov during done(); 0 end of file; -EAGAIN, -EINVAL (an offset
  * that the last read did not give), -ETIMEDOUT (the service is away), -EIO (it answers, but its
- * store fails), -ENOENT, -ESHUTDOWN, -ENOMEM.
+ * store fails), -ENOENT, -ESHUTDOWN, -ENOMEM, -ENOBUFS (its user holds all that he may).
  * Parks while it waits. Of a claim: whole lines of an id each, or the rest of one; once an id was
  * given no read of this open waits for more.
  */
@@ -122,6 +124,13 @@ void consumer_request_done(struct consumer *c, struct request *request, int64_t 
 /* EVENT_READY came, or the state changed, or the producer's puts were acknowledged, or the service
  * is another one (`rearm`): waiting readers look again. */
 void consumer_changed(struct consumer *c, bool rearm, int64_t now_us, struct effects *effects);
+
+/* What was refused may go again now. */
+void consumer_retry(struct consumer *c, int64_t now_us, struct effects *effects);
+
+/* Session and store are others from now on: nothing is lent any more. What was given stays given
+ * and is not acknowledged (counted in acks_late), what was not is dropped, nothing is held. */
+void consumer_begin_anew(struct consumer *c, int64_t now_us, struct effects *effects);
 
 /* Whether reads or polls are parked: the producer then sends at once (producer_set_awaited by
  * mount_queue.c). */

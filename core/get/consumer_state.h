@@ -47,6 +47,7 @@
 struct portion {
     atomic_uint refs;
     size_t len;
+    size_t cost; /* bytes of memory that it holds, of all its chunks */
     struct iovec iov[CUT_PIECES_MAX];
     size_t n_iov;
     struct chunk *chunks[CUT_PIECES_MAX];
@@ -58,6 +59,8 @@ struct portion {
 
 struct reader {
     struct consumer *consumer;
+    struct budget_user *user; /* a reference */
+    size_t held_bytes;        /* of his budget: what `last` and `partial` cost */
     TAILQ_ENTRY(reader) link;
     uint64_t left; /* items until the end of file, or READER_UNLIMITED */
     int64_t timeout_us;
@@ -76,7 +79,8 @@ struct reader {
         const uint8_t *data; /* the rest */
         size_t len;
         bool file;
-        bool begun; /* bytes of it were given */
+        bool begun;   /* bytes of it were given */
+        bool is_void; /* its lease is: the rest is given, and nothing acknowledged */
         struct settlement range;
     } partial;
 
@@ -114,6 +118,7 @@ struct consumer {
     int64_t review_us;      /* no deadline of a parked op is earlier */
 
     /* Fetching. */
+    struct budget_user *taker; /* who was given something last; a reference, or NULL */
     struct chunk *get; /* the one GET that is in flight or waits to be sent again; or NULL */
     int64_t get_retry_us;
     struct backoff backoff;
@@ -163,6 +168,9 @@ bool reader_read(struct reader *r, struct op *op, int64_t now_us, struct effects
 int64_t reader_timeout(const struct reader *r);
 void reader_acknowledge(struct reader *r, int64_t now_us);
 void reader_return_partial(struct reader *r, int64_t now_us);
+/* What it was given is not to be acknowledged any more: so many items. What it is in the middle of
+ * it has to the end. */
+uint64_t reader_forget(struct reader *r);
 
 /* Closed in the middle of an item: by the last of those who share the open, and its release is on
  * its way, or by one and the others read on. Until the one or the other, or for a moment, nothing
@@ -205,6 +213,8 @@ void fetch_get_done(struct consumer *c, struct chunk *chunk, int64_t now_us,
 void fetch_arm_done(struct consumer *c, struct request *request, int64_t now_us,
                     struct effects *effects);
 int64_t fetch_deadline(const struct consumer *c);
+/* What waits to be sent again goes with the next step. */
+void fetch_retry(struct consumer *c);
 
 /* Drop what waits to be sent again: nobody will answer it. */
 void fetch_drop(struct consumer *c);

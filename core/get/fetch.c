@@ -114,6 +114,45 @@ static void get_fill(struct consumer *c, struct request *get, int64_t now_us)
     get->in.get.arm = demand.arm;
 }
 
+/* ---- for whom ---- */
+
+/* What the answer needs is known when it is there. */
+static size_t bytes_at_most(const struct consumer *c, const struct request *get)
+{
+    size_t item = (size_t)c->options.settings->own.max_item_size;
+
+    return get->in.get.max_bytes > item ? get->in.get.max_bytes : item;
+}
+
+/* One of those who wait pays, whoever may; ahead of a stream who reads it. False: none may. */
+static bool pay(struct consumer *c, struct chunk *chunk)
+{
+    size_t bytes = bytes_at_most(c, &chunk->request), n = 0;
+    struct budget_user *last = NULL;
+    const struct op *op;
+
+    if (c->waiting.n == 0)
+        return c->taker && chunk_pay(chunk, c->taker, bytes);
+    TAILQ_FOREACH (op, &c->waiting.ops, link) {
+        struct budget_user *user = ((const struct reader *)op->subject)->user;
+
+        if (user != last && chunk_pay(chunk, user, bytes))
+            return true;
+        last = user;
+        if (n++ == FETCH_WAITERS)
+            break;
+    }
+    return false;
+}
+
+/* Nobody may have more until something is given back. */
+static void hold_off(struct consumer *c, int64_t now_us)
+{
+    c->streaming = false;
+    c->fault = c->waiting.n > 0 ? -ENOBUFS : c->fault;
+    c->get_retry_us = now_us + backoff_next(&c->backoff);
+}
+
 /* ---- when ---- */
 
 static bool wanted(const struct consumer *c)
@@ -142,6 +181,13 @@ static void send_get(struct consumer *c, int64_t now_us, struct effects *effects
     }
     chunk->request = request_of(c, REQUEST_GET);
     get_fill(c, &chunk->request, now_us);
+    if (!pay(c, chunk)) {
+        chunk_unref(chunk);
+        hold_off(c, now_us);
+        return;
+    }
+    if (c->fault == -ENOBUFS)
+        c->fault = 0;
     chunk->serial = ++c->serial;
     chunk->changes = c->changes;
     chunk->sent_us = chunk->request.sent_us = now_us;
@@ -198,6 +244,15 @@ int64_t fetch_deadline(const struct consumer *c)
     return time_min(c->get_retry_us, c->arm_retry_us);
 }
 
+void fetch_retry(struct consumer *c)
+{
+    if (c->get_retry_us != TIME_FOREVER)
+        c->get_retry_us = 0;
+    if (c->arm_retry_us != TIME_FOREVER)
+        c->arm_retry_us = 0;
+    backoff_reset(&c->backoff);
+}
+
 void fetch_drop(struct consumer *c)
 {
     if (c->get && c->get_retry_us != TIME_FOREVER) {
@@ -218,7 +273,7 @@ static void get_failed(struct consumer *c, struct chunk *chunk, int64_t now_us,
 {
     int status = chunk->request.status;
 
-    if (status == -ENOENT || c->ended) {
+    if (status == -ENOENT || status == -EACCES || c->ended) {
         chunk_unref(chunk);
         if (!c->ended)
             effects_finish_all_locked(effects, &c->waiting, status);
@@ -246,6 +301,7 @@ static void get_brought(struct consumer *c, struct chunk *chunk, int64_t now_us)
     histogram_add(&c->counters.latency, now_us - chunk->sent_us, 1);
     c->armed = false;
     c->arrived_us = c->touched_us = now_us;
+    chunk_pay_answer(chunk);
     pool_add(&c->pool, chunk);
     if (c->discard || c->ended)
         consumer_return_pool(c, now_us);
@@ -276,11 +332,12 @@ void fetch_arm_done(struct consumer *c, struct request *request, int64_t now_us,
                     struct effects *effects)
 {
     int status = request->status;
-    bool ready = status == -ENOENT || (status == 0 && request->out.arm.kinds & EVENT_READY);
+    bool over = status == -ENOENT || status == -EACCES; /* a read says so */
+    bool ready = over || (status == 0 && request->out.arm.kinds & EVENT_READY);
 
     request_release(request);
     c->arm = NULL;
-    if (status != 0 && status != -ENOENT && !c->ended) {
+    if (status != 0 && !over && !c->ended) {
         c->arm = request;
         c->arm_retry_us = now_us + backoff_next(&c->backoff);
         return;

@@ -28,8 +28,49 @@ void chunk_unref(struct chunk *chunk)
 {
     if (!chunk || atomic_fetch_sub_explicit(&chunk->refs, 1, memory_order_acq_rel) != 1)
         return;
+    chunk_pay_no_more(chunk);
     request_release(&chunk->request);
     free(chunk);
+}
+
+/* ---- what it costs ---- */
+
+bool chunk_pay(struct chunk *chunk, struct budget_user *user, size_t bytes)
+{
+    assert(!chunk->payer);
+    if (!budget_take_all(user, BUDGET_FETCHED, bytes))
+        return false;
+    chunk->payer = budget_user_ref(user);
+    chunk->paid_bytes = bytes;
+    return true;
+}
+
+void chunk_pay_answer(struct chunk *chunk)
+{
+    size_t bytes = chunk_bytes(chunk);
+
+    if (!chunk->payer)
+        return;
+    if (bytes > chunk->paid_bytes)
+        budget_force(chunk->payer, BUDGET_FETCHED, bytes - chunk->paid_bytes);
+    else
+        budget_give_back(chunk->payer, BUDGET_FETCHED, chunk->paid_bytes - bytes);
+    chunk->paid_bytes = bytes;
+}
+
+void chunk_pay_no_more(struct chunk *chunk)
+{
+    if (!chunk->payer)
+        return;
+    budget_give_back(chunk->payer, BUDGET_FETCHED, chunk->paid_bytes);
+    budget_user_unref(chunk->payer);
+    chunk->payer = NULL;
+    chunk->paid_bytes = 0;
+}
+
+size_t chunk_bytes(const struct chunk *chunk)
+{
+    return chunk->request.out.get.len;
 }
 
 /* ---- places in a chunk ---- */
@@ -216,6 +257,7 @@ void pool_drop_chunk(struct pool *pool)
 
     pool->len -= chunk_rest(chunk).len;
     TAILQ_REMOVE(&pool->chunks, chunk, link);
+    chunk_pay_no_more(chunk);
     chunk_unref(chunk);
 }
 
@@ -232,6 +274,7 @@ void pool_take(struct pool *pool, const struct cut *cut)
         if (piece->end.grant < n_grants(&piece->chunk->request))
             continue;
         TAILQ_REMOVE(&pool->chunks, piece->chunk, link);
+        chunk_pay_no_more(piece->chunk);
         chunk_unref(piece->chunk);
     }
 }

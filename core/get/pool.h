@@ -4,7 +4,9 @@
  * A chunk is one GET: the request, and once it was answered the answer's bytes, which stay where
  * the backend laid them for as long as somebody refers to the chunk: the pool while it has items
  * left, a slice that was cut from it, a reader in the middle of a large item. References are atomic
- * because the last one may be let go by whoever answers a read, outside the queue's lock.
+ * because the last one may be let go by whoever answers a read, outside the queue's lock. From the
+ * GET until it leaves the pool its memory is taken from the budget of the user it was got for;
+ * readers that hold it on pay for that themselves.
  *
  * A cut plans what one read is given: whole items from the front of the pool, as pieces that are
  * contiguous in memory. pool_cut() changes nothing, pool_take() carries the plan out.
@@ -16,6 +18,7 @@
 
 #include <bsd/sys/queue.h>
 
+#include "core/budget.h"
 #include "core/request.h"
 
 /* Of struct op's iov. */
@@ -35,13 +38,24 @@ struct chunk {
     uint64_t changes; /* of the consumer, when the GET was sent */
     int64_t sent_us;
     TAILQ_ENTRY(chunk) link;
-    struct cursor at; /* what is left begins here */
+    struct cursor at;          /* what is left begins here */
+    struct budget_user *payer; /* a reference; NULL: nobody pays */
+    size_t paid_bytes;
 };
 
 /* A zeroed chunk with one reference, or NULL. */
 struct chunk *chunk_new(void);
 void chunk_ref(struct chunk *chunk);
 void chunk_unref(struct chunk *chunk); /* takes NULL; gives the answer's memory back */
+
+/* Take from the user's budget, of which there was nothing yet, what an answer may need. False:
+ * there is not so much. What it does need is known with the answer: never refused. */
+bool chunk_pay(struct chunk *chunk, struct budget_user *user, size_t bytes);
+void chunk_pay_answer(struct chunk *chunk);
+void chunk_pay_no_more(struct chunk *chunk);
+
+/* What holding it costs. */
+size_t chunk_bytes(const struct chunk *chunk);
 
 /* Check an answer that came from outside and go to its first item: 0 or -EPROTO. */
 int chunk_open(struct chunk *chunk);

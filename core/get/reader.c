@@ -10,8 +10,11 @@
 
 #include "core/get/consumer_state.h"
 
-/* A portion of so few bytes is a copy, so that it does not keep a whole answer in memory. */
-#define COPY_BYTES 4096
+/* A portion of so few bytes is a copy, so that it does not keep a whole answer in memory; up to the
+ * second where that would be much larger. */
+#define COPY_BYTES      ((size_t)4 << 10)
+#define COPY_BYTES_MOST ((size_t)64 << 10)
+#define COPY_PART       8
 
 /* How much one answer to a read may be. A read(2) that is longer than what arrives in one piece
  * goes on with the next piece where the first came out full: that would wait, with what the first
@@ -40,6 +43,7 @@ static struct portion *portion_new(size_t n_ranges, size_t n_copy)
         return NULL;
     atomic_init(&portion->refs, 1);
     portion->len = 0;
+    portion->cost = head + n_copy;
     portion->n_iov = portion->n_chunks = 0;
     portion->settled = false;
     portion->n_ranges = n_ranges;
@@ -77,6 +81,8 @@ static void portion_add(struct portion *portion, struct chunk *chunk, const uint
         return;
     }
     iov->iov_base = (void *)(uintptr_t)data;
+    if (portion->n_chunks == 0 || portion->chunks[portion->n_chunks - 1] != chunk)
+        portion->cost += chunk_bytes(chunk);
     portion->chunks[portion->n_chunks++] = chunk;
 }
 
@@ -108,6 +114,66 @@ static void portion_answer(struct portion *portion, size_t skip, struct op *op,
     effects_finish_locked(effects, op, (ssize_t)given);
 }
 
+/* ---- what it costs ---- */
+
+/* The reader holds so much from now on. False: its user may not; nothing has changed. Less is
+ * always possible. */
+static bool reader_hold(struct reader *r, size_t bytes)
+{
+    if (bytes > r->held_bytes && !budget_take_all(r->user, BUDGET_FETCHED, bytes - r->held_bytes)) {
+        budget_refused(r->user);
+        return false;
+    }
+    if (bytes < r->held_bytes)
+        budget_give_back(r->user, BUDGET_FETCHED, r->held_bytes - bytes);
+    r->held_bytes = bytes;
+    return true;
+}
+
+/* What it holds may be less than it was. */
+static void reader_hold_less(struct reader *r)
+{
+    const struct portion *last = r->last;
+    size_t bytes = last ? last->cost : 0;
+
+    if (r->partial.chunk && !(last && last->n_chunks == 1 && last->chunks[0] == r->partial.chunk))
+        bytes += chunk_bytes(r->partial.chunk);
+    if (bytes < r->held_bytes)
+        reader_hold(r, bytes);
+}
+
+static bool is_copied(const struct chunk *chunk, size_t len)
+{
+    return len <= COPY_BYTES || (len <= COPY_BYTES_MOST && len < chunk_bytes(chunk) / COPY_PART);
+}
+
+static bool cut_is_copied(const struct cut *cut)
+{
+    return cut->n_pieces == 1 && is_copied(cut->pieces[0].chunk, cut->len);
+}
+
+/* What a reader holds that was given the cut. */
+static size_t cost_of(const struct cut *cut)
+{
+    size_t cost = sizeof(struct portion) + cut->n_ranges * sizeof(struct settlement);
+
+    if (cut_is_copied(cut)) /* rounded: as a rule the next one costs the same */
+        return (cost + cut->len + COPY_BYTES) & ~(COPY_BYTES - 1);
+    for (size_t i = 0; i < cut->n_pieces; i++) {
+        if (i == 0 || cut->pieces[i].chunk != cut->pieces[i - 1].chunk)
+            cost += chunk_bytes(cut->pieces[i].chunk);
+    }
+    return cost;
+}
+
+static void note_taker(struct consumer *c, const struct reader *r)
+{
+    if (c->taker == r->user)
+        return;
+    budget_user_unref(c->taker);
+    c->taker = budget_user_ref(r->user);
+}
+
 /* ---- settling ---- */
 
 void reader_acknowledge(struct reader *r, int64_t now_us)
@@ -122,23 +188,51 @@ void reader_acknowledge(struct reader *r, int64_t now_us)
         ack_queue_add(&r->consumer->acks, &portion->ranges[i], now_us);
 }
 
+static void drop_partial(struct reader *r)
+{
+    chunk_unref(r->partial.chunk);
+    r->partial.chunk = NULL;
+    reader_hold_less(r);
+    if (r->left != READER_UNLIMITED)
+        r->left++;
+}
+
 void reader_return_partial(struct reader *r, int64_t now_us)
 {
     struct consumer *c = r->consumer;
 
     if (!r->partial.chunk)
         return;
-    r->partial.range.verb = SETTLE_RETURN;
-    ack_queue_add(&c->acks, &r->partial.range, now_us);
-    c->given_back = ack_queue_mark(&c->acks);
-    if (r->leaving && c->peer)
-        c->peer->peers_mark = c->given_back;
-    c->discard = true;
-    c->armed = false;
-    chunk_unref(r->partial.chunk);
-    r->partial.chunk = NULL;
-    if (r->left != READER_UNLIMITED)
-        r->left++;
+    if (!r->partial.is_void) {
+        r->partial.range.verb = SETTLE_RETURN;
+        ack_queue_add(&c->acks, &r->partial.range, now_us);
+        c->given_back = ack_queue_mark(&c->acks);
+        if (r->leaving && c->peer)
+            c->peer->peers_mark = c->given_back;
+        c->discard = true;
+        c->armed = false;
+    }
+    drop_partial(r);
+}
+
+uint64_t reader_forget(struct reader *r)
+{
+    struct portion *portion = r->last;
+    uint64_t n = 0;
+
+    if (r->partial.chunk && !r->partial.is_void) {
+        ack_queue_unreserve(&r->consumer->acks, 1);
+        r->partial.is_void = true;
+        if (!r->partial.begun)
+            drop_partial(r);
+    }
+    if (!portion || portion->settled)
+        return 0;
+    portion->settled = true;
+    ack_queue_unreserve(&r->consumer->acks, portion->n_ranges);
+    for (size_t i = 0; i < portion->n_ranges; i++)
+        n += portion->ranges[i].to - portion->ranges[i].from;
+    return n;
 }
 
 /* What was given goes back instead, uncounted. */
@@ -184,6 +278,8 @@ void reader_free(struct reader *r)
 {
     portion_unref(r->last);
     chunk_unref(r->partial.chunk);
+    reader_hold(r, 0);
+    budget_user_unref(r->user);
     free(r);
 }
 
@@ -238,7 +334,7 @@ static void give_partial(struct reader *r, struct op *op, struct effects *effect
     size_t room = rest == op->len && !last ? room_of(op) : op->len;
     size_t len = rest < room ? rest : room;
     bool whole = len == rest;
-    bool copies = len <= COPY_BYTES;
+    bool copies = is_copied(r->partial.chunk, len);
     struct portion *portion = portion_new(whole, copies ? len : 0);
 
     if (!portion) {
@@ -254,12 +350,14 @@ static void give_partial(struct reader *r, struct op *op, struct effects *effect
     r->partial.begun = true;
     if (whole) {
         portion->ranges[0] = r->partial.range;
+        portion->settled = r->partial.is_void;
         chunk_unref(r->partial.chunk);
         r->partial.chunk = NULL;
         r->ended = r->ended || r->partial.file;
         r->consumer->counters.total_gets++;
     }
     give(r, portion, op, effects);
+    reader_hold_less(r);
 }
 
 static void begin_partial(struct reader *r, const struct cut *cut)
@@ -271,7 +369,7 @@ static void begin_partial(struct reader *r, const struct cut *cut)
     r->partial.data = piece->data;
     r->partial.len = piece->len;
     r->partial.file = cut->file;
-    r->partial.begun = false;
+    r->partial.begun = r->partial.is_void = false;
     r->partial.range = piece_range(piece, 0, SETTLE_ACK);
     if (r->left != READER_UNLIMITED)
         r->left--;
@@ -280,7 +378,7 @@ static void begin_partial(struct reader *r, const struct cut *cut)
 static void give_cut(struct reader *r, const struct cut *cut, struct portion *portion,
                      struct op *op, struct effects *effects)
 {
-    bool copies = cut->len <= COPY_BYTES && cut->n_pieces == 1;
+    bool copies = cut_is_copied(cut);
     size_t i, j, n_ranges = 0;
 
     pool_take(&r->consumer->pool, cut);
@@ -305,8 +403,14 @@ static void give_from_pool(struct reader *r, const struct cut *cut, struct op *o
 {
     struct consumer *c = r->consumer;
     bool large = op->len >= CONSUMER_BULK_READ;
-    bool copies = cut->len <= COPY_BYTES && cut->n_pieces == 1;
+    bool copies = cut_is_copied(cut);
 
+    if (!reader_hold(r, cost_of(cut))) {
+        ack_queue_unreserve(&c->acks, cut->n_ranges);
+        effects_finish_locked(effects, op, -ENOBUFS);
+        return;
+    }
+    note_taker(c, r);
     if (cut->len > room_of(op)) {
         begin_partial(r, cut);
         give_partial(r, op, effects);
@@ -403,7 +507,9 @@ static bool claim_on(struct reader *r, struct op *op, int64_t now_us, struct eff
     if (c->returning || pool_empty(&c->pool) || consumer_held_up(c))
         return false;
     text = text_new(lines_at_most(r, op) * CLAIM_LINE);
-    n = text ? claim_fill(c, (char *)text->ranges, lines_at_most(r, op), now_us) : -ENOMEM;
+    n = !text ? -ENOMEM : !reader_hold(r, text->cost) ? -ENOBUFS : 0;
+    if (n == 0)
+        n = claim_fill(c, (char *)text->ranges, lines_at_most(r, op), now_us);
     if (n > 0) {
         give_ids(r, text, (size_t)n, op, now_us, effects);
         return true;
@@ -484,6 +590,11 @@ static bool peek(struct reader *r, struct op *op, int64_t now_us, struct effects
     }
     if (error) {
         effects_finish_locked(effects, op, error);
+        return true;
+    }
+    if (!reader_hold(r, cost_of(&cut) + (r->last ? r->last->cost : 0))) {
+        ack_queue_unreserve(&c->acks, cut.n_ranges);
+        effects_finish_locked(effects, op, -ENOBUFS);
         return true;
     }
     begin_partial(r, &cut);

@@ -64,7 +64,10 @@ static ssize_t away_result(const struct consumer *c, const struct op *op)
 {
     if (op->on_deadline)
         return op->on_deadline;
-    return c->fault == -EIO ? -EIO : -ETIMEDOUT;
+    if (c->fault != -ENOBUFS)
+        return c->fault == -EIO ? -EIO : -ETIMEDOUT;
+    budget_refused(((const struct reader *)op->subject)->user);
+    return -ENOBUFS;
 }
 
 static void review_due(struct consumer *c, struct op *op, int64_t now_us, struct effects *effects)

@@ -11,6 +11,10 @@
 
 #include "core/log.h"
 
+/* Of queues that were not told of by the first store: above all numbers, and above those of the
+ * settings file. */
+#define PLACES_LATER (UINT64_C(1) << 47 | UINT64_C(1) << 40)
+
 static int compare_name(const struct mount_queue *a, const struct mount_queue *b)
 {
     return strcmp(a->name, b->name);
@@ -148,7 +152,8 @@ bool mount_list_provided(struct mount *m, struct mount_queue *mq)
 static void unlist_locked(struct mount *m, struct mount_queue *mq)
 {
     RB_REMOVE(mount_queue_by_name, &m->by_name, mq);
-    RB_REMOVE(mount_queue_by_number, &m->by_number, mq);
+    if (mq->number > 0)
+        RB_REMOVE(mount_queue_by_number, &m->by_number, mq);
     RB_REMOVE(mount_queue_by_place, &m->by_place, mq);
     mq->listed = false;
     m->n_mount_queues--;
@@ -180,7 +185,8 @@ static void remove_queue(struct mount *m, uint64_t number)
 /* False: another of this number, or of this name, is there. */
 static bool list_locked(struct mount *m, struct mount_queue *mq)
 {
-    if (m->stopping || RB_INSERT(mount_queue_by_number, &m->by_number, mq))
+    if (m->stopping || mq->standing.life != m->standing.life ||
+        RB_INSERT(mount_queue_by_number, &m->by_number, mq))
         return false;
     if (RB_INSERT(mount_queue_by_name, &m->by_name, mq)) {
         RB_REMOVE(mount_queue_by_number, &m->by_number, mq);
@@ -192,10 +198,23 @@ static bool list_locked(struct mount *m, struct mount_queue *mq)
     return true;
 }
 
+/* Where a queue stands in this mount's listing. What the first store's queues have is theirs, also
+ * when it is the second one's that uses the number. */
+static uint64_t place_of(struct mount *m, uint64_t number)
+{
+    uint64_t place = number;
+
+    pthread_mutex_lock(&m->lock);
+    if (m->n_stores > 0)
+        place = PLACES_LATER + m->n_places++;
+    pthread_mutex_unlock(&m->lock);
+    return place;
+}
+
 /* A queue this mount did not know. One of the same name that it knows is gone, then. */
 static struct mount_queue *add_queue(struct mount *m, const struct queue_entry *entry)
 {
-    struct mount_queue *mq = mount_queue_new(m, entry, entry->number,
+    struct mount_queue *mq = mount_queue_new(m, entry, place_of(m, entry->number),
                                              mount_settings_of(m, entry->name)),
                        *same;
     uint64_t replaced = 0;
@@ -236,15 +255,15 @@ static struct mount_queue *known_queue(struct mount *m, uint64_t number)
 }
 
 /* A queue that was provided is told of: then it has its number now; a reference. */
-static struct mount_queue *adopt(struct mount *m, const struct queue_entry *entry)
+static struct mount_queue *adopt(struct mount *m, const struct queue_entry *entry, uint64_t life)
 {
     struct mount_queue key, *mq;
 
     strcpy(key.name, entry->name);
     pthread_mutex_lock(&m->lock);
     mq = RB_FIND(mount_queue_by_name, &m->by_name, &key);
-    if (mq && mq->number == 0) {
-        mount_queue_settle_locked(mq, entry);
+    if (mq && mq->number == 0 && life == m->standing.life) {
+        mount_queue_settle_locked(mq, entry->number, entry->made_us);
         RB_INSERT(mount_queue_by_number, &m->by_number, mq);
         mq->generation = m->generation;
         mount_queue_ref(mq);
@@ -255,22 +274,44 @@ static struct mount_queue *adopt(struct mount *m, const struct queue_entry *entr
     return mq;
 }
 
-void mount_apply_entry(struct mount *m, const struct queue_entry *entry)
+void mount_apply_entry(struct mount *m, const struct queue_entry *entry, uint64_t life)
 {
     struct mount_queue *mq;
 
+    if (life != mount_life(m))
+        return;
     if (entry->gone) {
         remove_queue(m, entry->number);
         return;
     }
     mq = known_queue(m, entry->number);
     if (!mq)
-        mq = adopt(m, entry);
-    if (mq)
+        mq = adopt(m, entry, life);
+    if (mq) {
+        mount_queue_allow(mq, entry->may);
         mount_queue_update(mq, &entry->settings, &entry->state);
-    else
+    }
+    if (!mq)
         mq = add_queue(m, entry);
     mount_queue_unref(mq);
+}
+
+void mount_forget_numbers(struct mount *m)
+{
+    struct mount_queue *mq;
+
+    pthread_mutex_lock(&m->lock);
+    RB_INIT(&m->by_number);
+    RB_FOREACH (mq, mount_queue_by_place, &m->by_place)
+        mount_queue_settle_locked(mq, 0, mq->made_us);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* Those of the settings file stay without a number until they are made. */
+static bool is_gone_locked(const struct mount *m, const struct mount_queue *mq)
+{
+    return mq->listed && mq->generation != m->generation &&
+           (mq->number > 0 || !mount_configured(m, mq->name));
 }
 
 /* After a whole list: what it did not name is gone. */
@@ -278,10 +319,19 @@ void mount_remove_unnamed(struct mount *m)
 {
     struct mount_queue **all;
     size_t n, i;
+    bool gone;
 
     all = mount_all(m, &n);
-    for (i = 0; i < n; i++)
-        if (all[i]->generation != m->generation)
-            remove_queue(m, mount_queue_number(all[i])); /* 0 is nobody's */
+    for (i = 0; i < n; i++) {
+        pthread_mutex_lock(&m->lock);
+        gone = is_gone_locked(m, all[i]);
+        if (gone)
+            unlist_locked(m, all[i]);
+        pthread_mutex_unlock(&m->lock);
+        if (gone) {
+            mount_queue_end(all[i], -ENOENT);
+            mount_queue_unref(all[i]); /* the lists' */
+        }
+    }
     mount_all_free(all, n);
 }

@@ -9,7 +9,7 @@
 static void made(struct service_call *call)
 {
     if (call->request.status == 0)
-        mount_apply_entry(call->mount, &call->request.out.make.entry);
+        mount_apply_entry(call->mount, &call->request.out.make.entry, call->request.life);
     service_call_end(call, call->request.status);
 }
 
@@ -54,7 +54,7 @@ static void removed(struct service_call *call)
     struct queue_entry gone = {.number = call->request.queue, .gone = true};
 
     if (call->request.status == 0)
-        mount_apply_entry(call->mount, &gone);
+        mount_apply_entry(call->mount, &gone, call->request.life);
     service_call_end(call, call->request.status);
 }
 
@@ -97,20 +97,22 @@ void mount_queue_purge(struct mount_queue *mq, struct op *op)
 static void set(struct service_call *call)
 {
     if (call->request.status == 0) {
-        mount_apply_entry(call->mount, &call->request.out.make.entry);
-        mount_queue_apply(call->mq, &call->settings);
+        mount_apply_entry(call->mount, &call->request.out.make.entry, call->request.life);
+        mount_queue_apply(call->mq, &call->settings, call->fields);
     }
     service_call_end(call, call->request.status);
 }
 
-void mount_queue_set(struct mount_queue *mq, const struct all_settings *settings, struct op *op)
+void mount_queue_set(struct mount_queue *mq, const struct all_settings *settings, uint64_t fields,
+                     struct op *op)
 {
     const struct setting *bad;
     struct mount_queue_info info;
     struct service_call *call;
 
     mount_queue_info(mq, &info);
-    if (queue_settings_check(&settings->own, &bad)) {
+    settings_merge(&info.settings, settings, fields);
+    if (queue_settings_check(&info.settings.own, &bad)) {
         op_finish(op, -EINVAL);
         return;
     }
@@ -118,15 +120,17 @@ void mount_queue_set(struct mount_queue *mq, const struct all_settings *settings
         op_finish(op, -ENOENT);
         return;
     }
-    if (memcmp(&info.settings.own, &settings->own, sizeof(settings->own)) == 0) {
-        mount_queue_apply(mq, settings);
+    if (!(fields & SETTINGS_OWN)) {
+        mount_queue_apply(mq, settings, fields);
         op_finish(op, 0);
         return;
     }
     call = service_call_new(mq->mount, mq, REQUEST_SET, set);
     if (call) {
         call->settings = *settings;
+        call->fields = fields;
         call->request.in.set.settings = &call->settings.own;
+        call->request.in.set.fields = fields & SETTINGS_OWN;
     }
     service_call_begin(call, op);
 }

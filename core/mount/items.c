@@ -205,7 +205,7 @@ static void settled(struct service_call *call)
 
     if (request->status == 0)
         mount_queue_update(call->mq, NULL, &request->state);
-    if (late && request->n_retries > 0)
+    if (late && (request->n_retries > 0 || request->repeat))
         look_again(call);
     else
         service_call_end(call, late ? -ENOENT : request->status);

@@ -19,7 +19,7 @@ int mount_new(const struct mount_options *options, struct mount **mount)
         return -ENOMEM;
     m->backend = options->backend;
     m->clock = options->clock;
-    m->id = options->id;
+    m->standing = (struct standing){.id = options->id, .term = 1};
     m->timeout_us = options->timeout_us;
     m->silence_us = options->silence_us ? options->silence_us : SILENCE_US;
     m->started_us = mount_now(m);
@@ -27,11 +27,12 @@ int mount_new(const struct mount_options *options, struct mount **mount)
     m->link_info = options->link_info;
     m->link_arg = options->link_arg;
     m->own_service = options->own_service;
-    m->budget.limit_bytes = options->buffer_total;
     if (mount_wanted_init(m, options->queues, options->n_queues))
         goto free_mount;
     if (ticker_new(m->clock, &m->ticker))
         goto free_mount;
+    budget_init(&m->budget, options->buffer_total, options->by_uid, options->owner);
+    mount_history_init(m);
     mount_lists_init(m);
     op_list_init(&m->ops);
     pthread_mutex_init(&m->lock, NULL);
@@ -61,8 +62,15 @@ void mount_free(struct mount *m)
     mount_lists_fini(m);
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);
+    budget_fini(&m->budget);
+    mount_history_fini(m);
     free(m->queues);
     free(m);
+}
+
+struct budget *mount_budget(struct mount *m)
+{
+    return &m->budget;
 }
 
 struct ticker *mount_ticker(struct mount *m)
@@ -78,7 +86,6 @@ int mount_start(struct mount *m, int64_t wait_us)
     if (error)
         return error;
     mount_sync(m);
-    mount_watch(m);
     pthread_mutex_lock(&m->lock);
     while (!(m->synced && mount_all_tried_locked(m)) &&
            cond_wait_until(&m->changed, &m->lock, until_us))

@@ -31,14 +31,16 @@ struct link_info {
 struct preset {
     char name[QUEUE_NAME_MAX + 1];
     struct all_settings settings;
-    uint64_t given; /* bit i: row i of settings_table stands in the file */
+    uint64_t given; /* setting_bit() of those that stand in the file */
 };
 
 struct mount_options {
     struct backend *backend;
     const struct clock *clock;
     struct producer_id id; /* random: this life of the mount */
-    int64_t buffer_total;
+    int64_t buffer_total;  /* what follows from it: budget.h */
+    bool by_uid;           /* users other than `owner` and root are let in */
+    uid_t owner;
     int64_t timeout_us; /* service.timeout */
     int64_t silence_us; /* so long a silent service is waited for (service_call.h); 0: a second */
     struct all_settings defaults; /* of queues not listed, and of those that mkdir makes */
@@ -74,6 +76,9 @@ void mount_stop(struct mount *mount, int64_t timeout_us, struct mount_rest *rest
 /* After mount_stop and after the backend answers no more. Takes NULL. */
 void mount_free(struct mount *mount);
 
+/* What its users hold, and may. */
+struct budget *mount_budget(struct mount *mount);
+
 /* The mount's deadlines, for those of others too, none of which may be armed at mount_free(). */
 struct ticker *mount_ticker(struct mount *mount);
 
@@ -98,6 +103,10 @@ struct mount_queue_info {
 };
 void mount_queue_info(struct mount_queue *mq, struct mount_queue_info *info);
 
+/* Whether the service lets this mount do that with the queue (ACCESS_*, or'ed), as last heard: 0 or
+ * -EACCES. The service checks each request. */
+int mount_queue_may(struct mount_queue *mq, uint32_t rights);
+
 /* Space of the store as last heard, for statfs. */
 void mount_space(struct mount *mount, struct store_space *space, uint64_t *n_queues);
 
@@ -109,15 +118,17 @@ void mount_make_queue(struct mount *mount, const char *name, int64_t mode, int64
                       int64_t group, struct op *op);
 /* rmdir: -ENOTEMPTY also for what is buffered here, -EBUSY never. */
 void mount_remove_queue(struct mount *mount, struct mount_queue *mq, struct op *op);
-/* chmod, chown, config: own settings are stored by the service; then the mount's take effect.
- * -EINVAL with nothing changed. */
-void mount_queue_set(struct mount_queue *mq, const struct all_settings *settings, struct op *op);
+/* chmod, chown, config: those of `fields` (core/settings.h) are set. The queue's own are stored by
+ * the service, over what it has by then; then the mount's take effect. -EINVAL with nothing
+ * changed. */
+void mount_queue_set(struct mount_queue *mq, const struct all_settings *settings, uint64_t fields,
+                     struct op *op);
 void mount_queue_purge(struct mount_queue *mq, struct op *op);
 
 /* ---- puts: producer.h says what each does ---- */
 
-/* -ENOENT, -ESHUTDOWN, -ENOMEM. */
-int mount_queue_writer_open(struct mount_queue *mq, struct writer **writer);
+/* What is written is this user's (budget.h). -ENOENT, -ESHUTDOWN, -ENOMEM. */
+int mount_queue_writer_open(struct mount_queue *mq, uid_t uid, struct writer **writer);
 /* Whether some open of this queue has an unfinished item, which its last close would end. */
 bool mount_queue_unfinished(struct mount_queue *mq);
 void mount_queue_write(struct mount_queue *mq, struct writer *w, struct op *op);
@@ -133,7 +144,7 @@ bool mount_queue_writer_poll(struct mount_queue *mq, struct writer *w, struct op
 
 /* GET_STREAM: out, next. GET_CLAIM: claim; what it gives are ids, a line each, of items that are
  * held from then on (below). */
-int mount_queue_reader_open(struct mount_queue *mq, enum get_kind kind, uint64_t limit,
+int mount_queue_reader_open(struct mount_queue *mq, uid_t uid, enum get_kind kind, uint64_t limit,
                             int64_t timeout_us, struct reader **reader);
 void mount_queue_read(struct mount_queue *mq, struct reader *r, struct op *op);
 void mount_queue_peek(struct mount_queue *mq, struct reader *r, struct op *op);

@@ -29,10 +29,12 @@ struct mount_queue *mount_queue_new(struct mount *mount, const struct queue_entr
     mq->number = entry->number;
     memcpy(mq->name, entry->name, sizeof(mq->name));
     mq->made_us = entry->made_us;
+    mq->standing = mount_standing(mount);
     atomic_init(&mq->refs, 1);
     mq->settings.mount = *settings;
     mq->settings.own = entry->settings;
     mq->state = entry->state;
+    mq->may = entry->may;
     mq->unaddressed_end = &mq->unaddressed;
     pthread_mutex_init(&mq->lock, NULL);
     ticker_entry_init(&mq->tick, tick, mq);
@@ -81,8 +83,25 @@ static int64_t deadline_locked(const struct mount_queue *mq)
     return mq->claimer ? time_min(due_us, consumer_deadline(mq->claimer)) : due_us;
 }
 
+static void address_locked(const struct mount_queue *mq, struct request *request)
+{
+    request->queue = mq->number;
+    request->session = mq->standing.id;
+    request->life = mq->standing.life;
+    request->term = mq->standing.term;
+}
+
+static struct request *take_unaddressed_locked(struct mount_queue *mq)
+{
+    struct request *requests = mq->unaddressed;
+
+    mq->unaddressed = NULL;
+    mq->unaddressed_end = &mq->unaddressed;
+    return requests;
+}
+
 /* Requests leave with the queue's number on them, in order: they are held until it is known. */
-static void address_locked(struct mount_queue *mq, struct effects *effects)
+static void address_all_locked(struct mount_queue *mq, struct effects *effects)
 {
     struct request *request;
 
@@ -92,20 +111,30 @@ static void address_locked(struct mount_queue *mq, struct effects *effects)
     effects->requests = NULL;
     if (mq->number == 0 && !mq->closed)
         return;
-    effects->requests = mq->unaddressed;
-    mq->unaddressed = NULL;
-    mq->unaddressed_end = &mq->unaddressed;
+    effects->requests = take_unaddressed_locked(mq);
     for (request = effects->requests; request; request = request->next)
-        request->queue = mq->number;
+        address_locked(mq, request);
 }
 
-/* Nobody will ever answer it. */
-static void fail(struct request *request)
+/* It was not sent, and will not be as it is. */
+static void fail(struct request *request, int status)
 {
-    request->status = -ESHUTDOWN;
+    request->status = status;
+    request->position = 0;
     memset(&request->state, 0, sizeof(request->state));
     memset(&request->out, 0, sizeof(request->out));
     request->done(request);
+}
+
+static void fail_all(struct mount_queue *mq, struct request *request, int status)
+{
+    struct request *next;
+
+    for (; request; request = next) {
+        next = request->next;
+        mount_queue_ref(mq);
+        fail(request, status);
+    }
 }
 
 static void submit(struct mount_queue *mq, struct request *request)
@@ -118,7 +147,7 @@ static void submit(struct mount_queue *mq, struct request *request)
         if (request->queue)
             mq->mount->backend->submit(mq->mount->backend, request);
         else
-            fail(request);
+            fail(request, -ESHUTDOWN); /* nobody will ever answer it */
     }
 }
 
@@ -173,7 +202,7 @@ void mount_queue_leave(struct mount_queue *mq, struct effects *effects, int64_t 
             expect_locked(mq, effects, now_us);
     }
     due_us = deadline_locked(mq);
-    address_locked(mq, effects);
+    address_all_locked(mq, effects);
     pthread_mutex_unlock(&mq->lock);
     arm(mq, due_us);
     run(mq, effects);
@@ -200,7 +229,7 @@ static int make_consumer_locked(struct mount_queue *mq, enum get_kind kind,
 {
     struct consumer_options options = {
         .kind = kind,
-        .session = mq->mount->id,
+        .session = mq->standing.id,
         .producer = mq->producer,
         .settings = &mq->settings,
         .state = &mq->state,
@@ -215,8 +244,7 @@ static int make_consumer_locked(struct mount_queue *mq, enum get_kind kind,
 int mount_queue_activate_locked(struct mount_queue *mq)
 {
     struct producer_options put = {
-        .id = mq->mount->id,
-        .budget = &mq->mount->budget,
+        .id = mq->standing.id,
         .settings = &mq->settings,
         .state = &mq->state,
         .put_done = put_done,
@@ -293,11 +321,26 @@ static void take_answer_locked(struct mount_queue *mq, const struct request *req
 {
     int error = error_of(mq, request);
 
-    mount_heard(mq->mount, request->status);
-    take_state_locked(mq, &request->state);
+    if (is_refused(request->status))
+        mount_refused(mq->mount, request);
+    else
+        take_state_locked(mq, &request->state);
     mq->retries += request->n_retries;
-    if (error < 0)
+    if (error < 0 && !is_refused(error))
         mq->last_error = error;
+}
+
+/* What was sent before all began anew has failed, whatever the answer says: it is another store's,
+ * or another session's. But what was stored there is stored. */
+static void void_stale_locked(const struct mount_queue *mq, struct request *request)
+{
+    if (request->term == mq->standing.term ||
+        (request->kind == REQUEST_PUT && request->status == 0))
+        return;
+    request_release(request);
+    request->status = -EREMCHG;
+    memset(&request->state, 0, sizeof(request->state));
+    memset(&request->out, 0, sizeof(request->out));
 }
 
 static void put_done(struct request *request)
@@ -306,9 +349,13 @@ static void put_done(struct request *request)
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
+    mount_heard(mq->mount, request);
     mount_queue_enter(mq, &effects);
+    void_stale_locked(mq, request);
     take_answer_locked(mq, request);
     producer_put_done(mq->producer, request, now_us, &effects);
+    if (producer_is_doubled(mq->producer))
+        mount_doubled(mq->mount, mq->standing.term);
     wake_locked(mq, EVENT_READY, false, now_us, &effects);
     mount_queue_leave(mq, &effects, now_us);
     mount_queue_unref(mq);
@@ -319,7 +366,9 @@ static void answered(struct mount_queue *mq, bool claims, struct request *reques
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
+    mount_heard(mq->mount, request);
     mount_queue_enter(mq, &effects);
+    void_stale_locked(mq, request);
     take_answer_locked(mq, request);
     consumer_request_done(claims ? mq->claimer : mq->consumer, request, now_us, &effects);
     wake_locked(mq, EVENT_ROOM, false, now_us, &effects);
@@ -389,7 +438,7 @@ static struct request *take_unaddressed_gets_locked(struct mount_queue *mq)
 void mount_queue_end(struct mount_queue *mq, int error)
 {
     int64_t now_us = mount_now(mq->mount);
-    struct request *gets;
+    struct request *held;
     struct effects effects;
 
     mount_queue_enter(mq, &effects);
@@ -401,9 +450,9 @@ void mount_queue_end(struct mount_queue *mq, int error)
         if (mq->claimer)
             consumer_end(mq->claimer, error, now_us, &effects);
     }
-    gets = take_unaddressed_gets_locked(mq);
+    held = error == -ENOENT ? take_unaddressed_locked(mq) : take_unaddressed_gets_locked(mq);
     mount_queue_leave(mq, &effects, now_us);
-    submit(mq, gets);
+    fail_all(mq, held, error);
 }
 
 static bool is_idle(const struct consumer *c, bool gets)
@@ -440,31 +489,74 @@ void mount_queue_close(struct mount_queue *mq)
     mount_queue_leave(mq, &effects, now_us);
 }
 
-uint64_t mount_queue_number(struct mount_queue *mq)
-{
-    uint64_t number;
-
-    pthread_mutex_lock(&mq->lock);
-    number = mq->number;
-    pthread_mutex_unlock(&mq->lock);
-    return number;
-}
-
-void mount_queue_settle_locked(struct mount_queue *mq, const struct queue_entry *entry)
+void mount_queue_address(struct mount_queue *mq, struct request *request)
 {
     pthread_mutex_lock(&mq->lock);
-    mq->number = entry->number;
-    mq->made_us = entry->made_us;
+    address_locked(mq, request);
     pthread_mutex_unlock(&mq->lock);
 }
 
-void mount_queue_apply(struct mount_queue *mq, const struct all_settings *settings)
+void mount_queue_settle_locked(struct mount_queue *mq, uint64_t number, int64_t made_us)
+{
+    pthread_mutex_lock(&mq->lock);
+    mq->number = number;
+    mq->made_us = made_us;
+    pthread_mutex_unlock(&mq->lock);
+}
+
+void mount_queue_allow(struct mount_queue *mq, uint32_t may)
+{
+    pthread_mutex_lock(&mq->lock);
+    mq->may = may;
+    pthread_mutex_unlock(&mq->lock);
+}
+
+int mount_queue_may(struct mount_queue *mq, uint32_t rights)
+{
+    uint32_t may;
+
+    pthread_mutex_lock(&mq->lock);
+    may = mq->may;
+    pthread_mutex_unlock(&mq->lock);
+    return (may & rights) == rights ? 0 : -EACCES;
+}
+
+/* Where all begins anew, what is held has not been sent and is made anew too. */
+void mount_queue_stand(struct mount_queue *mq, const struct standing *standing, bool anew)
+{
+    int64_t now_us = mount_now(mq->mount);
+    struct request *held = NULL;
+    struct effects effects;
+
+    mount_queue_enter(mq, &effects);
+    mq->standing = *standing;
+    if (anew) {
+        held = take_unaddressed_locked(mq);
+        mq->state = (struct queue_state){0};
+    }
+    if (anew && mq->producer) {
+        producer_begin_anew(mq->producer, now_us, &effects);
+        consumer_begin_anew(mq->consumer, now_us, &effects);
+        if (mq->claimer)
+            consumer_begin_anew(mq->claimer, now_us, &effects);
+    }
+    if (mq->producer) {
+        producer_retry(mq->producer, now_us, &effects);
+        consumer_retry(mq->consumer, now_us, &effects);
+        if (mq->claimer)
+            consumer_retry(mq->claimer, now_us, &effects);
+    }
+    mount_queue_leave(mq, &effects, now_us);
+    fail_all(mq, held, -EREMCHG);
+}
+
+void mount_queue_apply(struct mount_queue *mq, const struct all_settings *settings, uint64_t fields)
 {
     int64_t now_us = mount_now(mq->mount);
     struct effects effects;
 
     mount_queue_enter(mq, &effects);
-    mq->settings.mount = settings->mount;
+    settings_merge(&mq->settings, settings, fields & ~SETTINGS_OWN);
     wake_locked(mq, EVENT_READY | EVENT_ROOM, false, now_us, &effects);
     mount_queue_leave(mq, &effects, now_us);
 }

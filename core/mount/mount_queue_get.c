@@ -3,18 +3,22 @@
 
 #include <errno.h>
 
-int mount_queue_reader_open(struct mount_queue *mq, enum get_kind kind, uint64_t limit,
+int mount_queue_reader_open(struct mount_queue *mq, uid_t uid, enum get_kind kind, uint64_t limit,
                             int64_t timeout_us, struct reader **reader)
 {
+    struct budget_user *user = budget_user_get(&mq->mount->budget, uid);
     int error;
 
+    if (!user)
+        return -ENOMEM;
     pthread_mutex_lock(&mq->lock);
     error = kind == GET_CLAIM ? mount_queue_activate_claims_locked(mq)
                               : mount_queue_activate_locked(mq);
     if (!error)
-        error =
-            reader_new(kind == GET_CLAIM ? mq->claimer : mq->consumer, limit, timeout_us, reader);
+        error = reader_new(kind == GET_CLAIM ? mq->claimer : mq->consumer, user, limit, timeout_us,
+                           reader);
     pthread_mutex_unlock(&mq->lock);
+    budget_user_unref(user);
     return error;
 }
 

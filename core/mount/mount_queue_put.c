@@ -4,18 +4,19 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int mount_queue_writer_open(struct mount_queue *mq, struct writer **writer)
+int mount_queue_writer_open(struct mount_queue *mq, uid_t uid, struct writer **writer)
 {
+    struct budget_user *user = budget_user_get(&mq->mount->budget, uid);
     struct writer *w = calloc(1, sizeof(*w));
-    int error;
+    int error = user && w ? 0 : -ENOMEM;
 
-    if (!w)
-        return -ENOMEM;
     pthread_mutex_lock(&mq->lock);
-    error = mount_queue_activate_locked(mq);
     if (!error)
-        writer_init(mq->producer, w);
+        error = mount_queue_activate_locked(mq);
+    if (!error)
+        error = writer_init(mq->producer, w, user);
     pthread_mutex_unlock(&mq->lock);
+    budget_user_unref(user);
     if (error) {
         free(w);
         return error;
@@ -100,11 +101,10 @@ bool mount_queue_writer_poll(struct mount_queue *mq, struct writer *w, struct op
 {
     struct effects effects;
     int64_t now_us = mount_queue_enter_op(mq, op, &effects);
-    bool ready = producer_writable(mq->producer);
+    bool ready = producer_writable(mq->producer, w);
 
-    (void)w;
     if (!ready)
-        producer_poll(mq->producer, op, &effects);
+        producer_poll(mq->producer, w, op, &effects);
     mount_queue_leave(mq, &effects, now_us);
     return ready;
 }

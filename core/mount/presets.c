@@ -5,7 +5,8 @@
  * it has the queue, or because it has made it. Their place in the listing, which the kernel knows
  * them by, stays.
  *
- * A queue that cannot be made is asked for again with each SYNC.
+ * A queue that cannot be made is asked for again with each SYNC, but for one that the service does
+ * not let this mount make.
  */
 #include "core/mount/mount_state.h"
 
@@ -47,8 +48,8 @@ bool mount_all_tried_locked(const struct mount *m)
 
 static void provide(struct mount *m, const struct preset *queue, uint64_t place)
 {
-    struct queue_entry entry = {.made_us = m->clock->wall_us(m->clock),
-                                .settings = queue->settings.own};
+    struct queue_entry entry = {
+        .made_us = m->clock->wall_us(m->clock), .may = ACCESS_ALL, .settings = queue->settings.own};
     struct mount_queue *mq;
 
     strcpy(entry.name, queue->name);
@@ -67,6 +68,16 @@ void mount_provide(struct mount *m)
         provide(m, &m->queues[i].queue, PROVIDED_PLACE + i);
 }
 
+void mount_want_again(struct mount *m)
+{
+    size_t i;
+
+    pthread_mutex_lock(&m->lock);
+    for (i = 0; i < m->n_queues; i++)
+        m->queues[i].made = m->queues[i].warned = false;
+    pthread_mutex_unlock(&m->lock);
+}
+
 /* ---- with it ---- */
 
 /* A MAKE on its way. */
@@ -83,13 +94,15 @@ static void made(struct mount *m, struct wanted_queue *wanted, int status)
     pthread_mutex_lock(&m->lock);
     wanted->asked = false;
     wanted->made |= status == 0;
-    warn = status != 0 && status != -ESHUTDOWN && !wanted->warned;
+    wanted->denied = status == -EACCES ? m->service : 0;
+    warn = status != 0 && status != -ESHUTDOWN && !is_refused(status) && !wanted->warned;
     wanted->warned |= warn;
     pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
     if (warn)
-        log_warning("queue %s cannot be made: %s; it is tried again", wanted->queue.name,
-                    strerror(-status));
+        log_warning("queue %s cannot be made: %s; %s", wanted->queue.name, strerror(-status),
+                    status == -EACCES ? "`access` of the service does not allow it"
+                                      : "it is tried again");
 }
 
 static void warn_differences(const struct preset *configured, const struct queue_entry *entry)
@@ -102,7 +115,7 @@ static void warn_differences(const struct preset *configured, const struct queue
         const struct setting *row = &settings_table[i];
         int64_t here = *setting_value(row, &ours), there = *setting_value(row, &theirs);
 
-        if (row->whose == SETTING_OWN && configured->given >> i & 1 && here != there)
+        if (row->whose == SETTING_OWN && configured->given & setting_bit(row) && here != there)
             log_warning("queue %s: %s is %lld at the service, %lld in the settings file; the "
                         "service's holds",
                         entry->name, row->key, (long long)there, (long long)here);
@@ -113,9 +126,13 @@ static void make_done(struct request *request)
 {
     struct make *make = (struct make *)request;
 
-    mount_heard(make->mount, request->status);
+    mount_heard(make->mount, request);
+    if (request->term != mount_standing(make->mount).term)
+        request->status = -EREMCHG; /* made in another store, if it was */
+    else if (is_refused(request->status))
+        mount_refused(make->mount, request);
     if (request->status == 0) {
-        mount_apply_entry(make->mount, &request->out.make.entry);
+        mount_apply_entry(make->mount, &request->out.make.entry, request->life);
         warn_differences(&make->wanted->queue, &request->out.make.entry);
     }
     made(make->mount, make->wanted, request->status);
@@ -135,12 +152,14 @@ static void make_wanted(struct mount *m, struct wanted_queue *wanted)
     make->wanted = wanted;
     make->request = (struct request){
         .kind = REQUEST_MAKE,
-        .session = m->id,
         .in.make = {.name = wanted->queue.name,
                     .settings = &wanted->queue.settings.own,
                     .may_exist = true},
         .done = make_done,
     };
+    pthread_mutex_lock(&m->lock);
+    mount_address_locked(m, &make->request);
+    pthread_mutex_unlock(&m->lock);
     m->backend->submit(m->backend, &make->request);
 }
 
@@ -151,7 +170,8 @@ void mount_make_missing(struct mount *m)
 
     for (i = 0; i < m->n_queues; i++) {
         pthread_mutex_lock(&m->lock);
-        ask = !m->queues[i].made && !m->queues[i].asked;
+        ask = !m->queues[i].made && !m->queues[i].asked &&
+              (m->queues[i].denied == 0 || m->queues[i].denied != m->service);
         m->queues[i].asked |= ask;
         pthread_mutex_unlock(&m->lock);
         if (ask)

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- silence of the service ---- */
 
@@ -115,24 +116,98 @@ void mount_calls_init(struct mount *m)
 
 void mount_calls_end(struct mount *m)
 {
+    struct request *refused_calls, *next;
     struct effects effects;
 
     effects_init(&effects);
     pthread_mutex_lock(&m->lock);
     assert(m->stopping);
     effects_finish_all_locked(&effects, &m->ops, -ESHUTDOWN);
+    refused_calls = m->refused;
+    m->refused = NULL;
     pthread_mutex_unlock(&m->lock);
     finish_collected(&effects);
+    for (; refused_calls; refused_calls = next) {
+        next = refused_calls->next;
+        refused_calls->done(refused_calls);
+    }
 }
 
 /* ---- calls ---- */
+
+static void submit(struct service_call *call)
+{
+    struct backend *backend = call->mount->backend;
+
+    note_asked(call->mount);
+    call->request.sent_us = mount_now(call->mount); /* until the client knows better */
+    backend->submit(backend, &call->request);
+}
+
+/* What a refused call's numbers meant is gone: what it asked for was not done there. */
+static void answer_void(struct service_call *call, int status)
+{
+    call->request.status = status;
+    memset(&call->request.state, 0, sizeof(call->request.state));
+    memset(&call->request.out, 0, sizeof(call->request.out));
+    call->answered(call);
+}
+
+/* It was not done, as the service is not the one that was meant: it waits for the SYNC that tells
+ * which one that is, or goes on where that was told since. */
+static void refused(struct service_call *call)
+{
+    struct request *request = &call->request;
+    struct mount *m = call->mount;
+    bool waits, gone, stopping;
+
+    request_release(request);
+    pthread_mutex_lock(&m->lock);
+    stopping = m->stopping;
+    gone = call->mq && call->n_stores != m->n_stores;
+    waits = !stopping && !gone && request->life == m->standing.life &&
+            request->term == m->standing.term;
+    if (waits) {
+        mount_refused(m, request);
+        request->next = m->refused;
+        m->refused = request;
+    } else {
+        mount_address_locked(m, request);
+        call->n_stores = m->n_stores;
+        request->repeat = true;
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (waits)
+        return; /* it may be gone by now */
+    if (stopping)
+        answer_void(call, -ESHUTDOWN);
+    else if (gone)
+        answer_void(call, -ENOENT);
+    else
+        submit(call);
+}
+
+/* Whether another store has come since it was sent, so that what the answer says is of none of the
+ * mount's queues. */
+static bool is_stale(struct service_call *call)
+{
+    bool stale;
+
+    pthread_mutex_lock(&call->mount->lock);
+    stale = call->n_stores != call->mount->n_stores;
+    pthread_mutex_unlock(&call->mount->lock);
+    return stale;
+}
 
 static void request_done(struct request *request)
 {
     struct service_call *call = request->owner;
 
-    mount_heard(call->mount, request->status);
-    call->answered(call);
+    mount_heard(call->mount, request);
+    if (is_refused(request->status) || is_stale(call))
+        refused(call);
+    else
+        call->answered(call);
 }
 
 struct service_call *service_call_new(struct mount *m, struct mount_queue *mq,
@@ -145,17 +220,20 @@ struct service_call *service_call_new(struct mount *m, struct mount_queue *mq,
         return NULL;
     call->request = (struct request){
         .kind = kind,
-        .session = m->id,
         .done = request_done,
         .owner = call,
     };
     call->mount = m;
     call->answered = answered;
     call->deadline_us = silence_deadline(m);
+    pthread_mutex_lock(&m->lock);
+    call->n_stores = m->n_stores;
+    mount_address_locked(m, &call->request);
+    pthread_mutex_unlock(&m->lock);
     if (!mq)
         return call;
     call->mq = mount_queue_ref(mq);
-    call->request.queue = mount_queue_number(mq);
+    mount_queue_address(mq, &call->request);
     return call;
 }
 
@@ -182,15 +260,6 @@ void service_call_end(struct service_call *call, ssize_t result)
     service_call_free(call);
 }
 
-static void send(struct service_call *call)
-{
-    struct backend *backend = call->mount->backend;
-
-    note_asked(call->mount);
-    call->request.sent_us = mount_now(call->mount); /* until the client knows better */
-    backend->submit(backend, &call->request);
-}
-
 void service_call_again(struct service_call *call, const struct request *next)
 {
     struct request before = call->request;
@@ -199,11 +268,13 @@ void service_call_again(struct service_call *call, const struct request *next)
     call->request = *next;
     call->request.queue = before.queue;
     call->request.session = before.session;
+    call->request.life = before.life;
+    call->request.term = before.term;
     call->request.done = before.done;
     call->request.owner = call;
     if (next->give_up_us == 0)
         call->request.give_up_us = before.give_up_us;
-    send(call);
+    submit(call);
 }
 
 static bool is_waited_for(struct service_call *call)
@@ -224,7 +295,7 @@ static void before_done(struct op_group *group, int error)
     if (error || !is_waited_for(call))
         service_call_end(call, error);
     else
-        send(call);
+        submit(call);
 }
 
 void service_call_begin(struct service_call *call, struct op *op)

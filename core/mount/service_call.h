@@ -8,8 +8,10 @@
  *
  * The user's op parks in mount.ops with the call that it waits for as its `context`. An answer
  * looks it up there, so that an op that was interrupted or timed out is simply not found any more;
- * the call lives on until its request is answered. Any thread; no lock of a mount is held by the
- * caller, and none while an op is finished or a request submitted.
+ * the call lives on until its request is answered. One that was refused, because the service or
+ * this mount's id is another by now, is sent again once that is known, unless it meant another
+ * store's queue: that one is gone. Any thread; no lock of a mount is held by the caller, and none
+ * while an op is finished or a request submitted.
  *
  * Shared by change.c, flush.c and items.c; nobody else includes this.
  */
@@ -23,6 +25,7 @@ struct service_call {
     struct request request; /* first; `in` is the caller's */
     struct mount *mount;
     struct mount_queue *mq; /* a reference, or NULL */
+    uint32_t n_stores;      /* the mount's when it began */
 
     /* May be set before service_call_begin(). */
     int64_t deadline_us;    /* of the op, and of the request where that has none of its own */
@@ -39,6 +42,7 @@ struct service_call {
         struct {
             char name[QUEUE_NAME_MAX + 1];
             struct all_settings settings;
+            uint64_t fields; /* which of them are to be set */
         };
         struct {
             struct item_answer answer;

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/refused.h"
+
 #ifndef QUEUEFS_VERSION
 #define QUEUEFS_VERSION "0"
 #endif
@@ -35,6 +37,7 @@ static void add_put(struct producer_counters *to, const struct producer_counters
     to->batch_items += from->batch_items;
     to->put_errors += from->put_errors;
     to->retries += from->retries;
+    to->room_waits += from->room_waits;
     to->duplicates += from->duplicates;
     to->buffered_items += from->buffered_items;
     to->buffered_bytes += from->buffered_bytes;
@@ -61,6 +64,8 @@ static void add_state(struct queue_state *to, const struct queue_state *from)
     to->leased += from->leased;
     to->delayed += from->delayed;
     to->dead += from->dead;
+    to->damaged_batches += from->damaged_batches;
+    to->damaged_items += from->damaged_items;
     QUEUE_COUNTERS(ADD)
     if (from->oldest_put_us && (!to->oldest_put_us || from->oldest_put_us < to->oldest_put_us))
         to->oldest_put_us = from->oldest_put_us;
@@ -136,9 +141,24 @@ static void print_mount_part(FILE *out, const struct stats *stats)
     print_count(out, "retries", put->retries + stats->retries);
     print_count(out, "duplicates", put->duplicates);
     print_count(out, "acks_late", get->acks_late);
+    print_count(out, "room_waits", put->room_waits);
     print_count(out, "waiting", get->waiting);
     print_latency(out, "put", &put->latency);
     print_latency(out, "get", &get->latency);
+}
+
+/* What users hold of the mount's memory: budget.h. */
+static void print_budget(FILE *out, const struct budget *budget)
+{
+    static const char *const names[BUDGET_KINDS] = {
+        [BUDGET_BUFFERED] = "held_buffered_bytes",
+        [BUDGET_FLOOR] = "held_floor_bytes",
+        [BUDGET_PARKED] = "held_parked_bytes",
+        [BUDGET_FETCHED] = "held_fetched_bytes",
+    };
+
+    for (int kind = 0; kind < BUDGET_KINDS; kind++)
+        print_count(out, names[kind], (uint64_t)atomic_load(&budget->used_bytes[kind]));
 }
 
 #define PRINT(name, shown) print_count(out, shown, state->name);
@@ -159,14 +179,28 @@ static void print_service_part(FILE *out, struct mount *m, const struct stats *s
     print_count(out, "leased", state->leased);
     print_count(out, "delayed", state->delayed);
     print_count(out, "dead", state->dead);
+    print_count(out, "damaged_batches", state->damaged_batches);
+    print_count(out, "damaged_items", state->damaged_items);
     print_count(out, "maxsize", stats->maxsize);
     print_count(out, "oldest_age_s", (uint64_t)age_us / 1000000);
     print_count(out, "mounts", n_mounts);
     QUEUE_COUNTERS(PRINT)
 }
 
+/* Empty while none was heard of. */
+static void print_store(FILE *out, struct mount *m)
+{
+    char text[STORE_ID_DIGITS + 1] = "";
+
+    pthread_mutex_lock(&m->history.lock);
+    if (m->history.life != 0)
+        store_id_format(&m->history.store, text);
+    pthread_mutex_unlock(&m->history.lock);
+    print_text(out, "store_id", text);
+}
+
 /* The connection's last error, else what the service last refused. */
-static void print_link_part(FILE *out, struct mount *m, const struct stats *stats)
+static void print_link_part(FILE *out, struct mount *m, const struct stats *stats, bool root)
 {
     struct link_info info = {.connected = true};
 
@@ -177,8 +211,33 @@ static void print_link_part(FILE *out, struct mount *m, const struct stats *stat
     if (!info.last_error[0] && stats->last_error)
         snprintf(info.last_error, sizeof(info.last_error), "%s", strerror(-stats->last_error));
     print_text(out, "last_error", info.last_error);
+    if (root)
+        print_store(out, m);
     print_count(out, "uptime_s", (uint64_t)(mount_now(m) - m->started_us) / 1000000);
     print_text(out, "version", QUEUEFS_VERSION);
+}
+
+static void print_root_part(FILE *out, struct mount *m, const struct stats *stats)
+{
+    struct store_space space;
+    uint64_t n_queues;
+
+    mount_space(m, &space, &n_queues);
+    print_count(out, "queues", stats->n_queues);
+    print_count(out, "damaged_rows", space.damaged_rows);
+    print_budget(out, &m->budget);
+}
+
+/* By the service and by this mount, which may be one process. */
+static void print_refused(FILE *out, struct mount *m)
+{
+    uint64_t n_refused;
+
+    pthread_mutex_lock(&m->lock);
+    n_refused = refused_count() + (m->own_service ? 0 : m->n_refused);
+    pthread_mutex_unlock(&m->lock);
+    n_refused += atomic_load(&m->budget.n_refused);
+    print_count(out, "refused_by_limit", n_refused);
 }
 
 static char *print_stats(struct mount *m, const struct stats *stats, bool root)
@@ -190,10 +249,12 @@ static char *print_stats(struct mount *m, const struct stats *stats, bool root)
     if (!out)
         return NULL;
     print_mount_part(out, stats);
-    print_link_part(out, m, stats);
+    print_link_part(out, m, stats, root);
     if (root)
-        print_count(out, "queues", stats->n_queues);
+        print_root_part(out, m, stats);
     print_service_part(out, m, stats);
+    if (root)
+        print_refused(out, m);
     if (fclose(out) != 0) {
         free(text);
         return NULL;

@@ -1,7 +1,8 @@
 /*
  * How a mount follows its service: a SYNC each second tells what has changed of which queues, one
  * WATCH is parked at the service and comes back when a queue that somebody here waits for has an
- * item, or has room. Both are single requests used again and again.
+ * item, or has room. Both are single requests used again and again. A SYNC goes out at once when a
+ * request was refused because the service is not the one that was meant (history.c).
  */
 #include "core/mount/mount_state.h"
 
@@ -14,10 +15,34 @@
 static void sync_done(struct request *request);
 static void watch_done(struct request *request);
 
+/* What was refused goes out again, as what it is by now (service_call.c). */
+static void resume_refused(struct mount *m)
+{
+    struct request *request, *next;
+
+    pthread_mutex_lock(&m->lock);
+    request = m->refused;
+    m->refused = NULL;
+    pthread_mutex_unlock(&m->lock);
+    for (; request; request = next) {
+        next = request->next;
+        request->life = 0;
+        request->done(request);
+    }
+}
+
 static void sync_due(struct ticker_entry *entry, int64_t now_us)
 {
+    struct mount *m = entry->owner;
+    uint32_t doubled = atomic_exchange(&m->doubled, 0);
+
     (void)now_us;
-    mount_sync(entry->owner);
+    mount_trim(m);
+    if (doubled > 0) {
+        mount_leave_id(m, doubled);
+        resume_refused(m);
+    }
+    mount_sync(m);
 }
 
 static void watch_due(struct ticker_entry *entry, int64_t now_us)
@@ -35,7 +60,6 @@ void mount_follow_init(struct mount *m)
     m->watch_request.kind = REQUEST_WATCH;
     m->watch_request.done = watch_done;
     m->sync_request.owner = m->watch_request.owner = m;
-    m->sync_request.session = m->watch_request.session = m->id;
 }
 
 void mount_sync(struct mount *m)
@@ -43,11 +67,12 @@ void mount_sync(struct mount *m)
     bool send;
 
     pthread_mutex_lock(&m->lock);
-    send = !m->sync_in_flight && !m->stopping;
+    send = !m->sync_in_flight && (!m->stopping || atomic_load(&m->lost));
     if (!send)
         m->sync_again = true;
     if (send) {
         m->sync_in_flight = true;
+        mount_address_locked(m, &m->sync_request);
         m->sync_request.in.sync.since = m->since;
         if (m->since == 0) {
             m->listing = true;
@@ -64,9 +89,10 @@ void mount_watch(struct mount *m)
     bool send;
 
     pthread_mutex_lock(&m->lock);
-    send = !m->watch_in_flight && !m->stopping;
+    send = !m->watch_in_flight && !m->stopping && m->standing.life != 0;
     if (send) {
         m->watch_in_flight = true;
+        mount_address_locked(m, &m->watch_request);
         m->watch_request.in.watch.seen = m->watch_seen;
         m->watch_request.in.watch.wait_us = WATCH_WAIT_US;
     }
@@ -108,7 +134,8 @@ static bool meet_service(struct mount *m, uint64_t service)
 /* True where the next SYNC must follow at once. */
 static bool take_sync(struct mount *m, const struct request *request)
 {
-    bool other = meet_service(m, request->out.sync.service);
+    bool met = mount_meet_store(m, request);
+    bool other = meet_service(m, request->out.sync.service) || met;
     bool part = request->in.sync.since != 0;
     size_t i;
 
@@ -117,7 +144,7 @@ static bool take_sync(struct mount *m, const struct request *request)
         return true;
     }
     for (i = 0; i < request->out.sync.n_entries; i++)
-        mount_apply_entry(m, &request->out.sync.entries[i]);
+        mount_apply_entry(m, &request->out.sync.entries[i], request->out.sync.life);
     m->since = request->out.sync.until;
     if (m->listing && !request->out.sync.more) {
         m->listing = false;
@@ -129,15 +156,22 @@ static bool take_sync(struct mount *m, const struct request *request)
 static void sync_done(struct request *request)
 {
     struct mount *m = request->owner;
-    bool ok = request->status == 0, more = ok && take_sync(m, request), whole, again;
+    bool ok = request->status == 0, more, whole, again;
     struct store_space space = request->out.sync.space;
     uint32_t n_mounts = request->out.sync.n_mounts;
+    uint64_t n_refused = request->out.sync.n_refused;
 
-    mount_heard(m, request->status);
+    mount_heard(m, request);
+    if (ok)
+        atomic_store(&m->lost, false);
+    more = ok && take_sync(m, request);
     request_release(request);
+    if (ok)
+        resume_refused(m);
     pthread_mutex_lock(&m->lock);
     if (ok) {
         m->n_mounts = n_mounts;
+        m->n_refused = n_refused;
         m->space = space;
     }
     whole = ok && !more;
@@ -149,6 +183,8 @@ static void sync_done(struct request *request)
     pthread_mutex_unlock(&m->lock);
     if (whole)
         mount_make_missing(m);
+    if (ok)
+        mount_watch(m);
     if (again)
         mount_sync(m);
     else
@@ -174,8 +210,10 @@ static void watch_done(struct request *request)
     bool ok = request->status == 0;
     size_t i;
 
-    mount_heard(m, request->status);
-    if (ok) {
+    mount_heard(m, request);
+    if (is_refused(request->status))
+        mount_refused(m, request);
+    if (ok && request->life == mount_standing(m).life) {
         if (meet_service(m, request->out.watch.service))
             mount_sync(m);
         m->watch_seen = request->out.watch.sequence;

@@ -13,9 +13,7 @@
 #define BUFFER_SMALLEST ((size_t)4 << 10)
 #define LENGTH_BYTES    4
 
-/* A batch takes no further run once it has half of BATCH_ITEMS_MAX, and no run is of more bytes,
- * so also not of more items, than the other half. */
-#define ITEMS_SEAL (BATCH_ITEMS_MAX / 2)
+#define COUNT_BLOCK ((size_t)4 << 10)
 
 /* Smaller buffers are cheap to malloc. */
 #define SPARE_SMALLEST  ((size_t)64 << 10)
@@ -151,7 +149,7 @@ static struct batch *open_tail(const struct batcher *b, enum framing framing)
 {
     struct batch *tail = b->tail;
 
-    if (!tail || tail->framing != framing || tail->n_items >= ITEMS_SEAL)
+    if (!tail || tail->framing != framing || tail->n_items >= BATCH_ITEMS_MAX)
         return NULL;
     return tail == b->head && b->cut_items > 0 ? NULL : tail;
 }
@@ -175,37 +173,65 @@ static void link_tail(struct batcher *b, struct batch *batch)
     b->tail = batch;
 }
 
-/* How many bytes of whole items the batch takes: 0 where the first would pass the cap. */
-static size_t run_len(const struct batch *batch, const uint8_t *data, size_t len,
-                      size_t batch_bytes)
+static size_t room_in(const struct batch *batch, size_t batch_bytes)
 {
-    uint8_t separator = framing_separator(batch->framing);
-    size_t room = batch_bytes > batch->len ? batch_bytes - batch->len : 0;
-    const uint8_t *end;
-
-    room = size_min(room, ITEMS_SEAL);
-    if (len <= room)
-        return len;
-    end = memrchr(data, separator, room);
-    if (!end && batch->n_items > 0)
-        return 0;
-    if (!end)
-        end = memchr(data, separator, len);
-    assert(end);
-    return (size_t)(end - data) + 1;
+    return batch_bytes > batch->len ? batch_bytes - batch->len : 0;
 }
 
-static int add_run(struct batcher *b, struct batch *batch, const uint8_t *data, size_t len)
-{
+/* Whole items at the beginning of a write. */
+struct run {
+    size_t len;
     uint32_t n_items;
+};
 
-    if (batch_reserve(batch, len) < 0)
+/* As many of these bytes as are whole items, `most` at most. */
+static struct run whole_items(const uint8_t *data, size_t len, uint8_t separator, uint32_t most)
+{
+    struct run run = {0};
+    const uint8_t *end;
+    size_t at, n;
+
+    for (at = 0; at < len; at += n) {
+        n = size_min(len - at, COUNT_BLOCK);
+        uint32_t n_items = (uint32_t)count_byte(data + at, n, separator);
+
+        if (n_items > most - run.n_items)
+            break;
+        run.n_items += n_items;
+    }
+    while (at < len && run.n_items < most) {
+        at = (size_t)((const uint8_t *)memchr(data + at, separator, len - at) - data) + 1;
+        run.n_items++;
+    }
+    end = memrchr(data, separator, at);
+    run.len = end ? (size_t)(end - data) + 1 : 0;
+    return run;
+}
+
+/* What the batch takes of whole items: nothing where the first would pass the cap. */
+static struct run run_for(const struct batch *batch, const uint8_t *data, size_t len,
+                          size_t batch_bytes)
+{
+    uint8_t separator = framing_separator(batch->framing);
+    struct run run = whole_items(data, size_min(len, room_in(batch, batch_bytes)), separator,
+                                 BATCH_ITEMS_MAX - batch->n_items);
+
+    if (run.len > 0 || batch->n_items > 0)
+        return run;
+    /* A large one has a batch to itself. */
+    run.len = (size_t)((const uint8_t *)memchr(data, separator, len) - data) + 1;
+    run.n_items = 1;
+    return run;
+}
+
+static int add_run(struct batcher *b, struct batch *batch, const uint8_t *data, struct run run)
+{
+    if (batch_reserve(batch, run.len) < 0)
         return -ENOMEM;
-    memcpy(batch->data + batch->len, data, len);
-    n_items = (uint32_t)count_byte(data, len, framing_separator(batch->framing));
-    batch->len += len;
-    batch->n_items += n_items;
-    b->last += n_items;
+    memcpy(batch->data + batch->len, data, run.len);
+    batch->len += run.len;
+    batch->n_items += run.n_items;
+    b->last += run.n_items;
     return 0;
 }
 
@@ -213,16 +239,18 @@ size_t batcher_append(struct batcher *b, enum framing framing, const uint8_t *da
                       size_t batch_bytes, int64_t now_us)
 {
     struct batch *batch;
-    size_t taken = 0, run;
+    struct run run = {0};
+    size_t taken = 0;
 
     while (taken < len) {
         batch = open_tail(b, framing);
-        run = batch ? run_len(batch, data + taken, len - taken, batch_bytes) : 0;
-        if (run == 0) {
+        if (batch)
+            run = run_for(batch, data + taken, len - taken, batch_bytes);
+        if (!batch || run.len == 0) {
             batch = begin(b, framing, now_us);
             if (!batch)
                 break;
-            run = run_len(batch, data + taken, len - taken, batch_bytes);
+            run = run_for(batch, data + taken, len - taken, batch_bytes);
         }
         if (add_run(b, batch, data + taken, run) < 0) {
             if (batch->n_items == 0)
@@ -231,7 +259,7 @@ size_t batcher_append(struct batcher *b, enum framing framing, const uint8_t *da
         }
         if (batch != b->tail)
             link_tail(b, batch);
-        taken += run;
+        taken += run.len;
     }
     return taken;
 }

@@ -23,8 +23,9 @@ int producer_new(const struct producer_options *options, struct producer **produ
     p->ops_due_us = TIME_FOREVER;
     batcher_init(&p->batcher);
     TAILQ_INIT(&p->writers);
+    TAILQ_INIT(&p->shares);
+    TAILQ_INIT(&p->waiting);
     TAILQ_INIT(&p->puts);
-    op_list_init(&p->parked);
     op_list_init(&p->waiters);
     op_list_init(&p->pollers);
     op_list_init(&p->lookers);
@@ -38,22 +39,40 @@ void producer_free(struct producer *p)
         return;
     producer_drop_puts(p);
     batcher_fini(&p->batcher);
-    producer_unreserve(p, p->counters.buffered_bytes);
+    shares_free(p);
     free(p);
 }
 
 /* ---- what happens after each change ---- */
 
-static void resume_parked(struct producer *p, int64_t now_us, struct effects *effects)
+/* In order of arrival, as far as it goes. */
+static void resume_share(struct producer *p, struct share *share, int64_t now_us,
+                         struct effects *effects)
 {
     struct op *op;
     bool ended = true;
 
-    while (ended && (op = TAILQ_FIRST(&p->parked.ops))) {
+    while (ended && (op = TAILQ_FIRST(&share->parked.ops))) {
         ended = producer_write_try(p, op, now_us, effects);
         if (!ended)
             producer_note_deadline(p, op);
         producer_pump(p, now_us, effects);
+    }
+}
+
+/* Whoever comes first is last the next time: what becomes free goes round. */
+static void resume_parked(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    struct share *share, *next, *first = TAILQ_FIRST(&p->waiting);
+
+    TAILQ_FOREACH_SAFE (share, &p->waiting, waiting, next) {
+        resume_share(p, share, now_us, effects);
+        if (share->parked.n > 0 && share != first)
+            continue;
+        TAILQ_REMOVE(&p->waiting, share, waiting);
+        share->waits = share->parked.n > 0;
+        if (share->waits)
+            TAILQ_INSERT_TAIL(&p->waiting, share, waiting);
     }
 }
 
@@ -70,10 +89,13 @@ static void go(struct producer *p, int64_t now_us, struct effects *effects)
 
 /* ---- opens, and the end ---- */
 
-void writer_init(struct producer *p, struct writer *w)
+int writer_init(struct producer *p, struct writer *w, struct budget_user *user)
 {
-    *w = (struct writer){0};
+    *w = (struct writer){.share = share_open(p, user)};
+    if (!w->share)
+        return -ENOMEM;
     TAILQ_INSERT_TAIL(&p->writers, w, link);
+    return 0;
 }
 
 /* An open is gone: what it was not told yet, the next flush is. */
@@ -87,9 +109,13 @@ static void forget_writer(struct producer *p, struct writer *w, int64_t now_us,
         p->error = w->error;
     if (w->last > p->released_last)
         p->released_last = w->last;
-    TAILQ_FOREACH_SAFE (op, &p->parked.ops, link, next) {
+    TAILQ_FOREACH_SAFE (op, &w->share->parked.ops, link, next) {
         if (op->subject == w)
             effects_finish_locked(effects, op, op_interrupted(op));
+    }
+    TAILQ_FOREACH_SAFE (op, &p->pollers.ops, link, next) {
+        if (op->subject == w)
+            effects_finish_locked(effects, op, 0);
     }
     TAILQ_FOREACH (op, &p->waiters.ops, link) {
         if (op->subject == w)
@@ -97,6 +123,7 @@ static void forget_writer(struct producer *p, struct writer *w, int64_t now_us,
     }
     free(w->partial);
     w->partial = NULL;
+    share_close(p, w->share);
     go(p, now_us, effects);
 }
 
@@ -121,12 +148,15 @@ static void drop_everything(struct producer *p)
     if (p->released_last > p->acked)
         p->error = -ENOENT;
     producer_drop_puts(p);
-    producer_unreserve(p, batcher_clear(&p->batcher));
+    shares_give_back(p, batcher_clear(&p->batcher));
     p->acked = p->batcher.last;
 }
 
 static void end(struct producer *p, int error, struct effects *effects)
 {
+    struct share *share;
+    struct op *op;
+
     if (p->ended == -ENOENT || p->ended == error)
         return;
     p->ended = error;
@@ -135,10 +165,9 @@ static void end(struct producer *p, int error, struct effects *effects)
     p->send_up_to = UINT64_MAX;
     effects_finish_all_locked(effects, &p->waiters, error);
     effects_finish_all_locked(effects, &p->pollers, 0);
-    while (!TAILQ_EMPTY(&p->parked.ops)) {
-        struct op *op = TAILQ_FIRST(&p->parked.ops);
-
-        effects_finish_locked(effects, op, op->progress > 0 ? (ssize_t)op->progress : error);
+    TAILQ_FOREACH (share, &p->waiting, waiting) {
+        while ((op = TAILQ_FIRST(&share->parked.ops)))
+            effects_finish_locked(effects, op, op->progress > 0 ? (ssize_t)op->progress : error);
     }
 }
 
@@ -226,6 +255,28 @@ void producer_put_done(struct producer *p, struct request *request, int64_t now_
         producer_put_answered(p, (struct put *)request, now_us, effects);
     if (status == -ENOENT)
         end(p, -ENOENT, effects);
+    go(p, now_us, effects);
+}
+
+bool producer_is_doubled(const struct producer *p)
+{
+    return p->doubled;
+}
+
+void producer_begin_anew(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    p->doubled = false;
+    p->epoch_wanted = true;
+    producer_room_changed(p);
+    producer_probe(p, now_us);
+    go(p, now_us, effects);
+}
+
+void producer_retry(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    if (p->hold_us > now_us && !p->failing)
+        p->hold_us = now_us;
+    backoff_reset(&p->backoff);
     go(p, now_us, effects);
 }
 

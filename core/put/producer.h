@@ -16,14 +16,18 @@
 
 #include <bsd/sys/queue.h>
 
+#include "core/budget.h"
 #include "core/request.h"
 #include "core/put/batcher.h"
 #include "core/histogram.h"
 #include "core/op.h"
 
+struct share; /* what one user has of a producer's buffer */
+
 /* One open of `in`. Initialised by writer_init, ended by producer_release. */
 struct writer {
     TAILQ_ENTRY(writer) link;
+    struct share *share;
     uint8_t *partial; /* the item that is not whole yet; owned */
     size_t partial_len, partial_cap;
     bool skipping;        /* the rest of an item that was too large, up to its separator */
@@ -32,18 +36,13 @@ struct writer {
     enum framing framing; /* of the unfinished item: what it began with */
 };
 
-/* Memory of all of a mount's buffers against buffer_total. Shared by its queues, atomic. */
-struct buffer_budget {
-    _Atomic int64_t used_bytes;
-    int64_t limit_bytes;
-};
-
 struct producer_counters {
     uint64_t total_puts;  /* items that became whole and were taken */
     uint64_t batch_puts;  /* batches acknowledged */
     uint64_t batch_items; /* items in them */
     uint64_t put_errors;  /* items */
     uint64_t retries;     /* PUTs sent again by this module (queue or store full, fault) */
+    uint64_t room_waits;  /* writes that had to wait for room */
     uint64_t duplicates;  /* items that the service had already */
     uint64_t buffered_items, buffered_bytes; /* whole items not acknowledged; bytes: also partial */
     uint64_t pending_batches;                /* in flight, or waiting for room */
@@ -53,10 +52,9 @@ struct producer_counters {
 struct producer; /* its fields are in producer_state.h, for producer.c and its tests */
 
 struct producer_options {
-    struct producer_id id;               /* of every request, whose `queue` the caller fills in */
-    struct buffer_budget *budget;        /* of the mount; outlives the producer */
-    const struct all_settings *settings; /* live: the caller changes them under the lock */
-    const struct queue_state *state;     /* live, as last heard of the service */
+    struct producer_id id; /* of every request, which the caller addresses when it leaves */
+    const struct all_settings *settings;       /* live: the caller changes them under the lock */
+    const struct queue_state *state;           /* live, as last heard of the service */
     void (*put_done)(struct request *request); /* `done` of every PUT and ARM */
     void *put_owner;                           /* and as `owner` */
     int64_t timeout_us; /* how long an O_SYNC write and a syncing close wait; 0: 30 s */
@@ -65,12 +63,15 @@ struct producer_options {
 int producer_new(const struct producer_options *options, struct producer **producer);
 void producer_free(struct producer *p); /* nothing parked, nothing in flight; takes NULL */
 
-void writer_init(struct producer *p, struct writer *w);
+/* An open by `user`, of whom the producer keeps a reference as long as it needs one. 0, -ENOMEM. */
+int writer_init(struct producer *p, struct writer *w, struct budget_user *user);
 
 /*
  * write(2): takes op->data[0, len). Result: bytes taken, or a negative errno: -EMSGSIZE,
  * -EAGAIN, -ETIMEDOUT, -ENOSPC, -ENOENT (queue removed), an earlier put's error. Parks while the
- * buffer or the queue is full. op->sync: ends when what this open wrote is acknowledged.
+ * buffer or the queue is full, with a copy of its bytes, or where those of all who wait are many,
+ * of the first few: then fewer are taken than there are. -ENOBUFS: there is not even room for
+ * those. op->sync: ends when what this open wrote is acknowledged.
  */
 void producer_write(struct producer *p, struct writer *w, struct op *op, int64_t now_us,
                     struct effects *effects);
@@ -110,13 +111,24 @@ void producer_set_awaited(struct producer *p, bool awaited, int64_t now_us,
                           struct effects *effects);
 
 /* poll(2): whether a write would not wait. A poller (op) parks until so; result 0. */
-bool producer_writable(const struct producer *p);
-void producer_poll(struct producer *p, struct op *op, struct effects *effects);
+bool producer_writable(const struct producer *p, const struct writer *w);
+void producer_poll(struct producer *p, struct writer *w, struct op *op, struct effects *effects);
 
 /* A PUT, or an ARM of this module (EVENT_ROOM), was answered. Releases and frees the request.
  * Whether the service was away meanwhile is the backend's affair: it answers when it can. */
 void producer_put_done(struct producer *p, struct request *request, int64_t now_us,
                        struct effects *effects);
+
+/* Somebody else puts under the session's id, as an answer has shown: nothing is sent any more until
+ * producer_begin_anew() says that there is another. */
+bool producer_is_doubled(const struct producer *p);
+
+/* Session and store may be others from now on: once nothing is in flight, what is not acknowledged
+ * goes out as from a producer that has just begun. */
+void producer_begin_anew(struct producer *p, int64_t now_us, struct effects *effects);
+
+/* What was refused may go again now. */
+void producer_retry(struct producer *p, int64_t now_us, struct effects *effects);
 
 /* Settings or state changed, or EVENT_ROOM came: parked writers may go on, puts be sent again. */
 void producer_changed(struct producer *p, int64_t now_us, struct effects *effects);

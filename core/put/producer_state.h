@@ -1,6 +1,7 @@
 /*
  * What the files of the producer share. Each knows only those above it:
  *
+ *   share.c     what each user has of the buffer
  *   room.c      room for bytes and items
  *   waiters.c   sync, flush, poll, looks, errors told
  *   split.c     write(2), from bytes to items
@@ -11,7 +12,7 @@
  *
  * An item is in one place: the writer's partial, the batcher, or a put. Puts stand in order of
  * their numbers and leave from the front, so that `acked` has no gaps. All bytes in these three
- * places are in counters.buffered_bytes and in the mount's budget.
+ * places are in counters.buffered_bytes, in some user's share and in the mount's budget.
  *
  * Trouble (store full, queue full, a fault) is met in one way: the put waits, nothing is sent
  * until hold_us, and then one put at a time until probe_until is acknowledged.
@@ -34,6 +35,7 @@ struct put {
     TAILQ_ENTRY(put) link;
     struct slice slice;
     enum put_state state;
+    uint64_t chain;  /* of the epoch's items before it */
     uint64_t stored; /* of an answer that was short: up to here it is stored */
     uint64_t end;    /* number of the last item */
     uint32_t n_tries;
@@ -41,13 +43,35 @@ struct put {
     bool counted; /* in put_errors */
 };
 
+/*
+ * What one user has of the buffer: there is one for each user that has an open or bytes here.
+ * Whole items of several users travel together, so whose bytes were acknowledged is not known to
+ * the item: those who have some give them back in turn. The sum is exact.
+ */
+struct share {
+    struct budget_user *user; /* a reference */
+    size_t bytes;
+    size_t unfinished_bytes; /* of these: of items that are not whole yet */
+    uint32_t n_writers;
+    struct op_list parked; /* writes that wait for room, first come first served */
+    bool waits;            /* stands in producer.waiting: some write is parked, or was */
+    TAILQ_ENTRY(share) link, waiting;
+};
+
 TAILQ_HEAD(put_list, put);
 TAILQ_HEAD(writer_list, writer);
+TAILQ_HEAD(share_list, share);
 
 struct producer {
     struct producer_options options;
     struct batcher batcher;
     struct writer_list writers;
+    struct share_list shares, waiting;
+    /* The unfinished item that goes on beyond the limits, of which a queue has one: else nothing
+     * could ever make room. */
+    struct writer *floor_writer; /* NULL: it is whole, or gone */
+    struct share *floor_share;   /* that of the floor_bytes; 0: the floor is free */
+    size_t floor_bytes;
     struct put_list puts;
     uint32_t n_sent;
     uint64_t acked;
@@ -57,7 +81,10 @@ struct producer {
     bool shut; /* the backend takes nothing more */
 
     uint64_t epoch;
-    bool epoch_fresh;  /* nothing of it is acknowledged: its first put travels alone */
+    uint64_t chain;      /* of the epoch's items that were cut */
+    uint64_t known_last; /* the highest number that an answer called stored */
+    bool doubled;     /* somebody else puts under this id: nothing is sent until there is another */
+    bool epoch_fresh; /* nothing of it is acknowledged: its first put travels alone */
     bool epoch_wanted; /* begin the next once nothing is in flight */
 
     int64_t hold_us; /* nothing is sent before; 0: no hold */
@@ -69,11 +96,10 @@ struct producer {
     int error; /* of opens that are gone, for the next flush */
     uint64_t released_last;
 
-    struct op_list parked;  /* writes that wait for room, first come first served */
     struct op_list waiters; /* for acked to reach op->target */
     struct op_list pollers;
     struct op_list lookers; /* as waiters, but they take what they can get, and no error */
-    int64_t ops_due_us;     /* not after the first deadline of parked, waiters and lookers */
+    int64_t ops_due_us;     /* not after the first deadline of these and of parked writes */
 
     struct request arm;
     bool arm_sent;
@@ -103,17 +129,35 @@ static inline void producer_note_deadline(struct producer *p, const struct op *o
     p->ops_due_us = time_min(p->ops_due_us, op->deadline_us);
 }
 
+/* ---- share.c ---- */
+
+/* For one more writer; NULL: no memory. */
+struct share *share_open(struct producer *p, struct budget_user *user);
+/* One writer less. */
+void share_close(struct producer *p, struct share *share);
+/* All of them, with what is left in them. */
+void shares_free(struct producer *p);
+
+/* Bytes that were taken from the budget are the share's. */
+void share_add(struct producer *p, struct share *share, size_t bytes);
+/* They go back to the budget: of a share, or of items that were whole, of whomever. */
+void share_give_back(struct producer *p, struct share *share, size_t bytes);
+void shares_give_back(struct producer *p, size_t bytes);
+
+/* A write parks in its share's list. False: it was cancelled before. */
+bool share_park(struct producer *p, struct share *share, struct op *op);
+bool shares_wait(const struct producer *p); /* any is parked */
+
 /* ---- room.c ---- */
 
 /* Take up to `want` bytes of room, of the queue's and of the mount's. Where no whole item is
- * buffered some are given in any case: else nothing could ever make room. */
-size_t producer_reserve(struct producer *p, size_t want);
+ * buffered, one writer gets some beyond that. */
+size_t producer_reserve(struct producer *p, struct writer *w, size_t want);
 /* Of what must be kept whatever the limits. */
-void producer_reserve_all(struct producer *p, size_t bytes);
-void producer_unreserve(struct producer *p, size_t bytes);
+void producer_reserve_all(struct producer *p, struct writer *w, size_t bytes);
 
-/* Bytes of room, those in any case included; the mount's is a guess, others take of it. */
-size_t producer_room(const struct producer *p);
+/* Bytes of room, those beyond the limits included; the mount's is a guess, others take of it. */
+size_t producer_room(const struct producer *p, const struct writer *w);
 
 /* Items that the queue takes until maxsize. */
 uint64_t producer_item_room(const struct producer *p);
@@ -145,6 +189,9 @@ bool producer_write_try(struct producer *p, struct op *op, int64_t now_us, struc
 /* End a write: with what it has taken, waiting for that under O_SYNC, or else with `error`. */
 void producer_write_end(struct producer *p, struct op *op, int error, int64_t now_us,
                         struct effects *effects);
+
+/* All parked writes end, with what they have taken or with `error`. */
+void producer_end_parked(struct producer *p, int error, int64_t now_us, struct effects *effects);
 
 /* Deadlines of parked writes that have come. */
 void producer_expire_parked(struct producer *p, int64_t now_us, struct effects *effects);

@@ -7,7 +7,7 @@
  */
 #include "core/put/producer_state.h"
 
-/* Room that a queue without a whole item gets in any case. */
+/* What an unfinished item gets at a time beyond the limits. */
 #define ROOM_FLOOR ((size_t)64 << 10)
 
 /* Other queues give room of the mount's budget back without a word to this one. */
@@ -18,19 +18,12 @@
 
 /* ---- of the buffers ---- */
 
-static size_t own_room(const struct producer *p)
+/* Of the queue's buffer a user has a share as he has of the mount's. */
+static size_t own_room(const struct producer *p, const struct share *share)
 {
-    uint64_t limit = (uint64_t)p->options.settings->mount.buffer_bytes;
+    int64_t free = p->options.settings->mount.buffer_bytes - (int64_t)p->counters.buffered_bytes;
 
-    return p->counters.buffered_bytes < limit ? limit - p->counters.buffered_bytes : 0;
-}
-
-static size_t budget_room(const struct producer *p)
-{
-    struct buffer_budget *budget = p->options.budget;
-    int64_t room = budget->limit_bytes - atomic_load(&budget->used_bytes);
-
-    return room > 0 ? (size_t)room : 0;
+    return (size_t)budget_share(share->user, free, (int64_t)share->bytes);
 }
 
 static bool holds_whole_items(const struct producer *p)
@@ -38,54 +31,53 @@ static bool holds_whole_items(const struct producer *p)
     return p->batcher.last > p->acked;
 }
 
-size_t producer_room(const struct producer *p)
+static bool has_floor(const struct producer *p, const struct writer *w)
 {
-    size_t own = own_room(p), shared = budget_room(p);
-    size_t room = own < shared ? own : shared;
-
-    return room == 0 && !holds_whole_items(p) ? ROOM_FLOOR : room;
+    return !holds_whole_items(p) && (p->floor_bytes == 0 || p->floor_writer == w);
 }
 
-/* As much of `want` as the mount has left; 0: nothing. */
-static size_t take_of_budget(struct producer *p, size_t want)
+static size_t size_min(size_t a, size_t b)
 {
-    struct buffer_budget *budget = p->options.budget;
-    int64_t used = atomic_load(&budget->used_bytes);
-    size_t n;
+    return a < b ? a : b;
+}
 
-    do {
-        if (used >= budget->limit_bytes)
-            return 0;
-        n = (size_t)(budget->limit_bytes - used);
-        if (n > want)
-            n = want;
-    } while (!atomic_compare_exchange_weak(&budget->used_bytes, &used, used + (int64_t)n));
+size_t producer_room(const struct producer *p, const struct writer *w)
+{
+    size_t room = size_min(own_room(p, w->share), budget_room(w->share->user, BUDGET_BUFFERED));
+
+    if (room == 0 && has_floor(p, w))
+        room = size_min(ROOM_FLOOR, budget_room(w->share->user, BUDGET_FLOOR));
+    return room;
+}
+
+static size_t take_floor(struct producer *p, struct writer *w, size_t want)
+{
+    size_t n = budget_take(w->share->user, BUDGET_FLOOR, size_min(want, ROOM_FLOOR));
+
+    if (n == 0)
+        return 0;
+    p->floor_writer = w;
+    p->floor_share = w->share;
+    p->floor_bytes += n;
     return n;
 }
 
-size_t producer_reserve(struct producer *p, size_t want)
+size_t producer_reserve(struct producer *p, struct writer *w, size_t want)
 {
-    size_t own = own_room(p);
-    size_t n = take_of_budget(p, want < own ? want : own);
+    size_t own = own_room(p, w->share), n = 0;
 
-    p->counters.buffered_bytes += n;
-    if (n == 0 && !holds_whole_items(p)) {
-        n = want < ROOM_FLOOR ? want : ROOM_FLOOR;
-        producer_reserve_all(p, n);
-    }
+    if (own > 0)
+        n = budget_take(w->share->user, BUDGET_BUFFERED, size_min(want, own));
+    if (n == 0 && has_floor(p, w))
+        n = take_floor(p, w, want);
+    share_add(p, w->share, n);
     return n;
 }
 
-void producer_reserve_all(struct producer *p, size_t bytes)
+void producer_reserve_all(struct producer *p, struct writer *w, size_t bytes)
 {
-    atomic_fetch_add(&p->options.budget->used_bytes, (int64_t)bytes);
-    p->counters.buffered_bytes += bytes;
-}
-
-void producer_unreserve(struct producer *p, size_t bytes)
-{
-    atomic_fetch_sub(&p->options.budget->used_bytes, (int64_t)bytes);
-    p->counters.buffered_bytes -= bytes;
+    budget_force(w->share->user, BUDGET_BUFFERED, bytes);
+    share_add(p, w->share, bytes);
 }
 
 uint64_t producer_item_room(const struct producer *p)
@@ -104,7 +96,7 @@ uint64_t producer_item_room(const struct producer *p)
 
 static bool somebody_waits(const struct producer *p)
 {
-    return p->parked.n > 0 || p->pollers.n > 0;
+    return p->pollers.n > 0 || shares_wait(p);
 }
 
 void producer_ask_room(struct producer *p, int64_t now_us, struct effects *effects)
@@ -142,6 +134,29 @@ void producer_room_changed(struct producer *p)
     p->arm_next_us = time_min(p->arm_next_us, time_after(p->arm_answered_us, ARM_AGAIN_US));
 }
 
+/* What is acknowledged here makes room in this queue's buffer: that is heard of. */
+static bool waits_for_others(const struct producer *p, const struct writer *w)
+{
+    return producer_room(p, w) == 0 && !(own_room(p, w->share) == 0 && holds_whole_items(p));
+}
+
+/* Whether somebody waits for what other queues may give back. */
+static bool waits_for_budget(const struct producer *p)
+{
+    const struct share *share;
+    const struct op *op;
+
+    op = TAILQ_FIRST(&p->pollers.ops);
+    if (op && waits_for_others(p, op->subject))
+        return true;
+    TAILQ_FOREACH (share, &p->waiting, waiting) {
+        op = TAILQ_FIRST(&share->parked.ops);
+        if (op && waits_for_others(p, op->subject))
+            return true;
+    }
+    return false;
+}
+
 int64_t producer_room_due(const struct producer *p)
 {
     int64_t due_us = TIME_FOREVER;
@@ -150,7 +165,7 @@ int64_t producer_room_due(const struct producer *p)
         return due_us;
     if (producer_item_room(p) == 0 && !p->arm_sent && !p->shut)
         due_us = p->arm_next_us;
-    if (budget_room(p) == 0)
+    if (waits_for_budget(p))
         due_us = time_min(due_us, time_after(p->now_us, BUDGET_POLL_US));
     return due_us;
 }

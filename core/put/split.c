@@ -2,7 +2,9 @@
  * The way of bytes from write(2) into the batcher. Each write first loses what belongs to an item
  * that was refused, then is taken piece by piece: as far as no item is too large, the queue has
  * room for the items and the buffer has room for the bytes. Whole items go to the batcher in one
- * piece, the tail to the writer's partial. What can't be taken now parks with a copy of its own.
+ * piece, the tail to the writer's partial. What can't be taken now parks with a copy of its own, as
+ * far as there is room for copies: a write may be answered short, and who wrote goes on with the
+ * rest.
  *
  * An unfinished item keeps the framing that it began with, whatever the queue's becomes.
  */
@@ -14,12 +16,18 @@
 #include "core/put/producer_state.h"
 
 #define PARTIAL_SMALLEST ((size_t)128)
-#define PARTIAL_KEPT     ((size_t)64 << 10) /* a buffer up to this size waits for the next item */
+#define PARTIAL_KEPT     ((size_t)4 << 10) /* a buffer up to this size waits for the next item */
 
 /* How long a write waits to learn whether queue or store are really full. */
 #define VERDICT_US INT64_C(1000000)
 
 enum stop { STOP_NONE, STOP_SIZE, STOP_ITEMS, STOP_BUFFER, STOP_MEMORY };
+
+/* What of a waiting write is kept where not all of it can be; as pipes, so much is not cut. */
+#define PARKED_LEAST ((size_t)PIPE_BUF)
+
+/* What a waiting write costs beside its bytes, about. */
+#define PARKED_COST ((size_t)1024)
 
 /* ---- the unfinished item ---- */
 
@@ -40,12 +48,17 @@ static int partial_add(struct writer *w, const uint8_t *data, size_t len)
     }
     memcpy(w->partial + w->partial_len, data, len);
     w->partial_len = need;
+    w->share->unfinished_bytes += len;
     return 0;
 }
 
-static void partial_clear(struct writer *w)
+/* Its bytes are whole now, or about to be given back. */
+static void partial_clear(struct producer *p, struct writer *w)
 {
+    w->share->unfinished_bytes -= w->partial_len;
     w->partial_len = 0;
+    if (p->floor_writer == w)
+        p->floor_writer = NULL;
     if (w->partial_cap <= PARTIAL_KEPT)
         return;
     free(w->partial);
@@ -55,8 +68,10 @@ static void partial_clear(struct writer *w)
 
 void producer_drop_partial(struct producer *p, struct writer *w)
 {
-    producer_unreserve(p, w->partial_len);
-    partial_clear(w);
+    size_t len = w->partial_len;
+
+    partial_clear(p, w);
+    share_give_back(p, w->share, len);
 }
 
 /* The batcher has taken items of w since its last was `before`. */
@@ -92,8 +107,8 @@ void producer_finish_partial(struct producer *p, struct writer *w, int64_t now_u
         producer_drop_partial(p, w);
         return;
     }
-    producer_reserve_all(p, batcher_item_bytes(w->framing, w->partial_len) - w->partial_len);
-    partial_clear(w);
+    producer_reserve_all(p, w, batcher_item_bytes(w->framing, w->partial_len) - w->partial_len);
+    partial_clear(p, w);
 }
 
 /* ---- taking bytes ---- */
@@ -165,7 +180,7 @@ static size_t store_first(struct producer *p, struct writer *w, const uint8_t *d
 
     if (finish_item(p, w, data, item_len, now_us) < 0)
         return 0;
-    partial_clear(w);
+    partial_clear(p, w);
     return item_len + 1;
 }
 
@@ -209,11 +224,11 @@ static enum stop take_step(struct producer *p, struct writer *w, const uint8_t *
     len = before_full(p, w, data, len);
     if (len == 0)
         return STOP_ITEMS;
-    room = producer_reserve(p, len);
+    room = producer_reserve(p, w, len);
     if (room == 0)
         return STOP_BUFFER;
     *n = store(p, w, data, room, now_us);
-    producer_unreserve(p, room - *n);
+    share_give_back(p, w->share, room - *n);
     return *n == 0 ? STOP_MEMORY : STOP_NONE;
 }
 
@@ -343,17 +358,69 @@ bool producer_write_try(struct producer *p, struct op *op, int64_t now_us, struc
 
 /* ---- write(2) ---- */
 
-static void park(struct producer *p, struct op *op, int64_t now_us, struct effects *effects)
+/* The copy that a waiting write has of its bytes. */
+struct kept {
+    struct budget_user *user; /* a reference */
+    size_t cost;
+    uint8_t data[];
+};
+
+static void kept_free(void *hold)
 {
-    op->kept = malloc(op->len);
-    if (!op->kept) {
-        producer_write_end(p, op, -ENOMEM, now_us, effects);
+    struct kept *kept = hold;
+
+    budget_give_back(kept->user, BUDGET_PARKED, kept->cost);
+    budget_user_unref(kept->user);
+    free(kept);
+}
+
+/* Room for a copy of `len` bytes, or of a few: those have half of the room to themselves, so that
+ * many can wait beside some that write much. How many; 0: none. */
+static size_t reserve_kept(struct budget_user *user, size_t len)
+{
+    size_t half = budget_room(user, BUDGET_PARKED) / 2;
+
+    if (len > PARKED_LEAST && len + PARKED_COST > half)
+        len = PARKED_LEAST;
+    return budget_take_all(user, BUDGET_PARKED, len + PARKED_COST) ? len : 0;
+}
+
+/* The rest of op's bytes, or its first few, are its own from now on. 0, -ENOBUFS, -ENOMEM. */
+static int keep(struct op *op, struct budget_user *user)
+{
+    size_t len = reserve_kept(user, op->len);
+    struct kept *kept;
+
+    if (len == 0) {
+        budget_refused(user);
+        return -ENOBUFS;
+    }
+    kept = malloc(sizeof(*kept) + len);
+    if (!kept) {
+        budget_give_back(user, BUDGET_PARKED, len + PARKED_COST);
+        return -ENOMEM;
+    }
+    kept->user = budget_user_ref(user);
+    kept->cost = len + PARKED_COST;
+    memcpy(kept->data, op->data, len);
+    op->data = kept->data;
+    op->len = len;
+    op->hold = kept;
+    op->unhold = kept_free;
+    return 0;
+}
+
+static void park(struct producer *p, struct writer *w, struct op *op, int64_t now_us,
+                 struct effects *effects)
+{
+    int error = keep(op, w->share->user);
+
+    if (error) {
+        producer_write_end(p, op, error, now_us, effects);
         return;
     }
-    memcpy(op->kept, op->data, op->len);
-    op->kept_len = op->len;
-    op->data = op->kept;
-    if (!op_park_locked(op, &p->parked))
+    p->counters.room_waits++;
+    if (!share_park(p, w->share, op))
         effects_finish_locked(effects, op, op_interrupted(op));
     else
         producer_note_deadline(p, op);
@@ -372,7 +439,7 @@ static void tell(struct producer *p, struct writer *w, struct op *op, int error,
 /* As pipes do: a small write that may not wait is taken whole or not at all. */
 static bool would_be_cut(const struct producer *p, const struct op *op)
 {
-    return op->nonblock && op->len <= PIPE_BUF && op->len > producer_room(p);
+    return op->nonblock && op->len <= PIPE_BUF && op->len > producer_room(p, op->subject);
 }
 
 void producer_write_begin(struct producer *p, struct writer *w, struct op *op, int64_t now_us,
@@ -389,23 +456,39 @@ void producer_write_begin(struct producer *p, struct writer *w, struct op *op, i
         return;
     }
     drop_skipped(p, w, op);
-    behind = p->parked.n > 0 && p->failing != -ENOSPC;
+    behind = w->share->parked.n > 0 && p->failing != -ENOSPC;
     if (op->len == 0)
         producer_write_end(p, op, 0, now_us, effects);
     else if (op->nonblock && (behind || would_be_cut(p, op)))
         producer_write_end(p, op, -EAGAIN, now_us, effects);
     else if (behind || !producer_write_try(p, op, now_us, effects))
-        park(p, op, now_us, effects);
+        park(p, w, op, now_us, effects);
+}
+
+/* ---- writes that wait ---- */
+
+void producer_end_parked(struct producer *p, int error, int64_t now_us, struct effects *effects)
+{
+    struct share *share;
+    struct op *op, *next;
+
+    TAILQ_FOREACH (share, &p->waiting, waiting) {
+        TAILQ_FOREACH_SAFE (op, &share->parked.ops, link, next)
+            producer_write_end(p, op, error, now_us, effects);
+    }
 }
 
 void producer_expire_parked(struct producer *p, int64_t now_us, struct effects *effects)
 {
+    struct share *share;
     struct op *op, *next;
 
-    TAILQ_FOREACH_SAFE (op, &p->parked.ops, link, next) {
-        if (op->deadline_us <= now_us)
-            producer_write_end(p, op, op->on_deadline, now_us, effects);
-        else
-            producer_note_deadline(p, op);
+    TAILQ_FOREACH (share, &p->waiting, waiting) {
+        TAILQ_FOREACH_SAFE (op, &share->parked.ops, link, next) {
+            if (op->deadline_us <= now_us)
+                producer_write_end(p, op, op->on_deadline, now_us, effects);
+            else
+                producer_note_deadline(p, op);
+        }
     }
 }

@@ -93,20 +93,21 @@ void producer_wait_for_all(struct producer *p, struct op *op, int *error, int64_
 
 /* ---- poll ---- */
 
-bool producer_writable(const struct producer *p)
+bool producer_writable(const struct producer *p, const struct writer *w)
 {
     bool fails = p->options.settings->mount.on_full == ON_FULL_FAIL;
 
     if (p->ended || p->failing == -ENOSPC)
         return true;
-    if (p->parked.n > 0 || producer_room(p) == 0)
+    if (w->share->parked.n > 0 || producer_room(p, w) == 0)
         return false;
     return fails || producer_item_room(p) > 0;
 }
 
-void producer_poll(struct producer *p, struct op *op, struct effects *effects)
+void producer_poll(struct producer *p, struct writer *w, struct op *op, struct effects *effects)
 {
-    if (producer_writable(p))
+    op->subject = w;
+    if (producer_writable(p, w))
         effects_finish_locked(effects, op, 0);
     else if (!op_park_locked(op, &p->pollers))
         effects_finish_locked(effects, op, op_interrupted(op));
@@ -115,8 +116,19 @@ void producer_poll(struct producer *p, struct op *op, struct effects *effects)
 
 void producer_wake_pollers(struct producer *p, struct effects *effects)
 {
-    if (p->pollers.n > 0 && producer_writable(p))
-        effects_finish_all_locked(effects, &p->pollers, 0);
+    const struct share *full = NULL;
+    struct op *op, *next;
+
+    TAILQ_FOREACH_SAFE (op, &p->pollers.ops, link, next) {
+        const struct writer *w = op->subject;
+
+        if (w->share == full && p->floor_writer != w)
+            continue; /* as the one before */
+        if (producer_writable(p, w))
+            effects_finish_locked(effects, op, 0);
+        else
+            full = w->share;
+    }
 }
 
 /* ---- looking at the queue ---- */

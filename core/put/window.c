@@ -6,13 +6,17 @@
  *   short, full     the queue is at maxsize: hold until there may be room
  *   short           the items before it did not come in time: again, in order
  *   short of acked  the service has forgotten this producer: a new epoch
+ *   not these bytes somebody else puts under this id, as the answer says or its chain shows:
+ *                   nothing more until there is another id, which begins a new epoch too
  *   store full      told to whoever wrote, kept, tried again; so is a fault of the service
+ *   not allowed     the same, at once: `access` of the service does not let this mount put
  *   refused         never as it is: the items at fault are dropped, told and counted, and the rest
  *                   goes on in a new epoch, which begins at its first put's number: a gap is none
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/chain.h"
 #include "core/put/producer_state.h"
 
 #define TRY_AGAIN_US INT64_C(1000000) /* at the latest */
@@ -27,7 +31,7 @@
 static void put_free(struct producer *p, struct put *put)
 {
     if (put->slice.batch) {
-        producer_unreserve(p, put->slice.view.len);
+        shares_give_back(p, put->slice.view.len);
         batcher_done(&p->batcher, &put->slice);
     }
     TAILQ_REMOVE(&p->puts, put, link);
@@ -65,6 +69,8 @@ static struct put *cut(struct producer *p, int64_t now_us)
     put->request.owner = p->options.put_owner;
     batcher_cut(&p->batcher, settings->batch_size == 1, &put->slice);
     put->end = put->slice.base + put->slice.view.n_items - 1;
+    put->chain = p->chain;
+    p->chain = chain_append(p->chain, &put->slice.view);
     TAILQ_INSERT_TAIL(&p->puts, put, link);
     p->counters.pending_batches++;
     return put;
@@ -72,7 +78,10 @@ static struct put *cut(struct producer *p, int64_t now_us)
 
 static void send(struct producer *p, struct put *put, struct effects *effects)
 {
+    put->request.repeat = put->n_tries > 0;
     put->request.in.put.epoch = p->epoch;
+    put->request.in.put.begins = p->epoch_fresh;
+    put->request.in.put.chain = put->chain;
     put->request.in.put.base = put->slice.base;
     put->request.in.put.batch = put->slice.view;
     if (put->n_tries++ > 0)
@@ -115,6 +124,48 @@ static void count_failed(struct producer *p, struct put *put)
     put->counted = true;
 }
 
+/* ---- acknowledged ---- */
+
+static void acknowledge(struct producer *p, struct put *put, int64_t now_us)
+{
+    p->acked = put->end;
+    p->counters.batch_puts++;
+    p->counters.batch_items += put->slice.view.n_items;
+    histogram_add(&p->counters.latency, now_us - put->slice.batch->oldest_us,
+                  put->slice.view.n_items);
+    p->epoch_fresh = false;
+    p->trim_us = time_after(now_us, TRIM_US);
+    put_free(p, put);
+}
+
+/* Whatever has come to the front leaves. */
+static void advance(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    struct put *front;
+
+    while ((front = TAILQ_FIRST(&p->puts)) && front->state == PUT_STORED)
+        acknowledge(p, front, now_us);
+    if (front && front->stored > p->acked)
+        p->acked = front->stored;
+    if (p->acked >= p->probe_until) {
+        p->failing = 0;
+        backoff_reset(&p->backoff);
+    }
+    producer_wake(p, effects);
+}
+
+/* What an answer to a later put has called stored is, whatever became of its own. */
+static void take_stored(struct producer *p, int64_t now_us, struct effects *effects)
+{
+    struct put *put;
+
+    TAILQ_FOREACH (put, &p->puts, link) {
+        if (put->end <= p->known_last)
+            put->state = PUT_STORED;
+    }
+    advance(p, now_us, effects);
+}
+
 /* ---- before sending ---- */
 
 /* Take items out of a put that is not in flight: the stored ones and those longer than max. */
@@ -129,9 +180,21 @@ static int filter(struct producer *p, struct put *put, size_t max, uint32_t *n_d
     error = batcher_filter(&p->batcher, &put->slice, n_stored, max, n_dropped);
     if (error)
         return error;
-    producer_unreserve(p, len - put->slice.view.len);
+    shares_give_back(p, len - put->slice.view.len);
     *n_dropped -= n_stored;
     return 0;
+}
+
+/* The chain is the epoch's, and of what is left of the puts. */
+static void chain_anew(struct producer *p)
+{
+    struct put *put;
+
+    p->chain = 0;
+    TAILQ_FOREACH (put, &p->puts, link) {
+        put->chain = p->chain;
+        p->chain = chain_append(p->chain, &put->slice.view);
+    }
 }
 
 /* Nothing is in flight. What is stored already must not be part of the new epoch. */
@@ -146,6 +209,7 @@ static int begin_epoch(struct producer *p)
         if (error)
             return error;
     }
+    chain_anew(p);
     p->epoch++;
     p->epoch_fresh = true;
     p->epoch_wanted = false;
@@ -205,6 +269,7 @@ static bool settle_front(struct producer *p, int64_t now_us, struct effects *eff
     if (!error && p->epoch_wanted) {
         if (p->n_sent > 0)
             return false;
+        take_stored(p, now_us, effects);
         error = begin_epoch(p);
     }
     if (error == -ENOMEM)
@@ -212,6 +277,8 @@ static bool settle_front(struct producer *p, int64_t now_us, struct effects *eff
     return !error;
 }
 
+/* A batch that was full because of the number of its items is a small one: more of them make as
+ * many bytes in flight. */
 static uint32_t window(const struct producer *p)
 {
     if (p->epoch_fresh || p->acked < p->probe_until)
@@ -231,7 +298,7 @@ static struct put *next_put(struct producer *p, int64_t now_us, struct effects *
 {
     struct put *put;
 
-    if (p->shut || p->ended == -ENOENT || p->hold_us > now_us)
+    if (p->shut || p->ended == -ENOENT || p->doubled || p->hold_us > now_us)
         return NULL;
     p->hold_us = 0;
     if (!window_open(p) || !settle_front(p, now_us, effects))
@@ -255,7 +322,7 @@ int64_t producer_pump_due(const struct producer *p)
 {
     const struct mount_settings *settings = &p->options.settings->mount;
 
-    if (p->shut || p->ended == -ENOENT)
+    if (p->shut || p->ended == -ENOENT || p->doubled)
         return TIME_FOREVER;
     if (p->hold_us > 0)
         return p->hold_us;
@@ -265,34 +332,6 @@ int64_t producer_pump_due(const struct producer *p)
 }
 
 /* ---- answers ---- */
-
-static void acknowledge(struct producer *p, struct put *put, int64_t now_us)
-{
-    p->acked = put->end;
-    p->counters.batch_puts++;
-    p->counters.batch_items += put->slice.view.n_items;
-    histogram_add(&p->counters.latency, now_us - put->slice.batch->oldest_us,
-                  put->slice.view.n_items);
-    p->epoch_fresh = false;
-    p->trim_us = time_after(now_us, TRIM_US);
-    put_free(p, put);
-}
-
-/* Whatever has come to the front leaves. */
-static void advance(struct producer *p, int64_t now_us, struct effects *effects)
-{
-    struct put *front;
-
-    while ((front = TAILQ_FIRST(&p->puts)) && front->state == PUT_STORED)
-        acknowledge(p, front, now_us);
-    if (front && front->stored > p->acked)
-        p->acked = front->stored;
-    if (p->acked >= p->probe_until) {
-        p->failing = 0;
-        backoff_reset(&p->backoff);
-    }
-    producer_wake(p, effects);
-}
 
 static void answered_short(struct producer *p, struct put *put, uint64_t last, bool full,
                            int64_t now_us, struct effects *effects)
@@ -314,11 +353,46 @@ static void answered_short(struct producer *p, struct put *put, uint64_t last, b
         back_off(p, now_us);
 }
 
+/* Whether the items up to `last` that the service has under these numbers are this producer's, as
+ * far as can be said: those that are acknowledged are gone. Chain 0: it does not say. */
+static bool is_mine(const struct producer *p, const struct put *put, uint64_t last, uint64_t chain)
+{
+    const struct put *next;
+    uint32_t n;
+
+    while ((next = TAILQ_NEXT(put, link)) && last > put->end)
+        put = next;
+    while (last + 1 < put->slice.base && TAILQ_PREV(put, put_list, link))
+        put = TAILQ_PREV(put, put_list, link);
+    if (chain == 0 || last + 1 < put->slice.base)
+        return true;
+    if (last > put->end)
+        return false; /* so much was never sent */
+    n = (uint32_t)(last + 1 - put->slice.base);
+    if (n < put->slice.view.n_items)
+        return chain == chain_append_some(put->chain, &put->slice.view, n);
+    next = TAILQ_NEXT(put, link);
+    return chain == (next ? next->chain : p->chain);
+}
+
+static void doubled(struct producer *p, struct put *put, int64_t now_us)
+{
+    p->doubled = true;
+    probe_until(p, put);
+    back_off(p, now_us);
+}
+
 static void answered(struct producer *p, struct put *put, int64_t now_us, struct effects *effects)
 {
     const struct request *request = &put->request;
     uint64_t last = request->out.put.last;
 
+    if (!is_mine(p, put, last, request->out.put.chain)) {
+        doubled(p, put, now_us);
+        return;
+    }
+    if (last > p->known_last)
+        p->known_last = last;
     p->counters.duplicates += request->out.put.n_repeats;
     if (last >= put->end)
         put->state = PUT_STORED;
@@ -331,8 +405,6 @@ static void answered(struct producer *p, struct put *put, int64_t now_us, struct
 static void failed(struct producer *p, struct put *put, int error, int64_t now_us,
                    struct effects *effects)
 {
-    struct op *op, *next;
-
     probe_until(p, put);
     back_off(p, now_us);
     count_failed(p, put);
@@ -341,15 +413,13 @@ static void failed(struct producer *p, struct put *put, int error, int64_t now_u
     else
         producer_fail_waiters(p, put->slice.base, error, effects);
     p->failing = error;
-    if (error != -ENOSPC)
-        return;
-    TAILQ_FOREACH_SAFE (op, &p->parked.ops, link, next)
-        producer_write_end(p, op, error, now_us, effects);
+    if (error == -ENOSPC)
+        producer_end_parked(p, error, now_us, effects);
 }
 
 static void refused(struct producer *p, struct put *put, int error, int64_t now_us)
 {
-    bool final = error == -EMSGSIZE || put->n_tries >= REFUSED_TRIES_MAX;
+    bool final = error == -EMSGSIZE || error == -EACCES || put->n_tries >= REFUSED_TRIES_MAX;
 
     probe_until(p, put);
     if (final)
@@ -383,6 +453,7 @@ void producer_put_answered(struct producer *p, struct put *put, int64_t now_us,
         failed(p, put, put->request.status, now_us, effects);
         break;
     case -EMSGSIZE:
+    case -EACCES:
     case -EBADMSG:
     case -EPROTO:
     case -EINVAL:
@@ -395,6 +466,9 @@ void producer_put_answered(struct producer *p, struct put *put, int64_t now_us,
         p->epoch_wanted = true;
         probe_until(p, put);
         back_off(p, now_us);
+        break;
+    case -ENOTUNIQ:
+        doubled(p, put, now_us);
         break;
     case -ENOENT: /* the end, which is the caller's */
         break;

@@ -138,7 +138,7 @@ static bool span_equal(const struct span *a, const struct span *b)
 {
     return a->state == b->state && a->deliveries == b->deliveries && a->kind == b->kind &&
            a->token == b->token && a->when_us == b->when_us && a->first_us == b->first_us &&
-           a->lease_us == b->lease_us && a->lessee == b->lessee;
+           a->lease_us == b->lease_us && a->loan == b->loan;
 }
 
 /* Merge equal neighbours among the spans at positions [first, last]. */

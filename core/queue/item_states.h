@@ -19,24 +19,42 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <bsd/sys/queue.h>
+
 #include "core/request.h"
 
-/* Whoever has leases of GET_STREAM: a session of the service. */
+struct tracked_batch;
+
+/*
+ * Whoever has leases: a session of the service. A token is told sealed (xor'ed) with a number that
+ * is the session's own, and stays so over restarts: in the hands of any other session it is another
+ * token. So a lease, in memory or stored, ends only by the session that holds it, and nothing has
+ * to be stored for that.
+ */
 struct lessee {
-    uint64_t n_leased; /* items */
+    uint64_t seal;
+    LIST_HEAD(, loan) loans; /* of GET_STREAM */
+};
+
+/* What one GET_STREAM was lent of one batch: ends with the last of its items. */
+struct loan {
+    LIST_ENTRY(loan) link; /* of the lessee's */
+    struct tracked_batch *batch;
+    uint32_t from, to; /* all its spans lie there */
+    uint32_t n_items;  /* that are still lent */
 };
 
 struct span {
     uint32_t from, to;
     uint64_t n_bytes; /* payload of its items */
     enum item_state state;
-    uint32_t deliveries;   /* counted ones; a claim's own is among them */
-    enum get_kind kind;    /* of the lease */
-    uint64_t token;        /* of the lease */
-    int64_t when_us;       /* monotonic; TIME_FOREVER where nothing ends by time */
-    int64_t first_us;      /* when the lease began, renewals apart */
-    int64_t lease_us;      /* of GET_CLAIM: how long it was lent for, at last */
-    struct lessee *lessee; /* whose the lease is, of GET_STREAM; borrowed */
+    uint32_t deliveries; /* counted ones; a claim's own is among them */
+    enum get_kind kind;  /* of the lease */
+    uint64_t token;      /* of the lease */
+    int64_t when_us;     /* monotonic; TIME_FOREVER where nothing ends by time */
+    int64_t first_us;    /* when the lease began, renewals apart */
+    int64_t lease_us;    /* of GET_CLAIM: how long it was lent for, at last */
+    struct loan *loan;   /* that the lease is part of, of GET_STREAM */
 };
 
 struct mark {
@@ -86,10 +104,9 @@ struct mark_head {
     int64_t put_time_us; /* wall clock, of the batch */
 };
 
-/* The clocks as they are, for what is stored as time, and the queue's lease, for a stored form that
- * does not say it. */
+/* The clocks as they are, for what is stored as time. */
 struct mark_times {
-    int64_t mono_us, wall_us, lease_us;
+    int64_t mono_us, wall_us;
 };
 
 size_t mark_encoded_size(const struct mark *mark);

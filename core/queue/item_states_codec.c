@@ -1,9 +1,10 @@
 /*
  * The stored form of a mark, little-endian:
  *   u8 version, u8 framing, u16 0, u32 n_items, i64 put time, u32 n_spans, then the spans:
- *   u8 state, u32 items, u32 bytes, u32 deliveries; leased: u64 token, from version 2 on i64 length
- *   of the lease; delayed: i64 time of day, from version 3 on i64 how long that was away.
- * What comes from the disk is checked, not trusted: the spans must add up to n_items.
+ *   u8 state, u32 items, u32 bytes, u32 deliveries; leased: u64 token, i64 length of the lease;
+ *   delayed: i64 time of day, i64 how long that was away.
+ * What comes from the disk is checked, not trusted: the spans must add up to n_items, and hold no
+ * more bytes than a batch may have. Another version is no mark.
  */
 #include "core/queue/item_states.h"
 
@@ -29,13 +30,9 @@ static enum item_state stored_state(const struct span *span)
     return span->state;
 }
 
-static size_t extra_size(enum item_state state, uint8_t version)
+static size_t extra_size(enum item_state state)
 {
-    if (state == ITEM_LEASED)
-        return version == 1 ? 8 : 16;
-    if (state == ITEM_DELAYED)
-        return version <= 2 ? 8 : 16;
-    return 0;
+    return state == ITEM_LEASED || state == ITEM_DELAYED ? 16 : 0;
 }
 
 size_t mark_encoded_size(const struct mark *mark)
@@ -43,7 +40,7 @@ size_t mark_encoded_size(const struct mark *mark)
     size_t size = HEAD_SIZE + (size_t)mark->n_spans * SPAN_SIZE;
 
     for (uint32_t i = 0; i < mark->n_spans; i++)
-        size += extra_size(stored_state(&mark->spans[i]), MARK_VERSION);
+        size += extra_size(stored_state(&mark->spans[i]));
     return size;
 }
 
@@ -84,10 +81,9 @@ void mark_encode(const struct mark *mark, const struct mark_head *head,
 
 /* When a delay that was stored as time of day ends, on the clock of this life. The time of day may
  * have been set back since; no more is left than there was. */
-static int64_t delay_end(const uint8_t *extra, uint8_t version, const struct mark_times *times)
+static int64_t delay_end(const uint8_t *extra, const struct mark_times *times)
 {
-    uint64_t stored = get_le64(extra);
-    uint64_t left_us = version <= 2 ? UINT64_MAX : get_le64(extra + 8);
+    uint64_t stored = get_le64(extra), left_us = get_le64(extra + 8);
 
     if (stored > INT64_MAX || (int64_t)stored <= times->wall_us)
         return times->mono_us;
@@ -97,10 +93,9 @@ static int64_t delay_end(const uint8_t *extra, uint8_t version, const struct mar
 }
 
 /* A lease that runs in full again. */
-static void lease_decode(const uint8_t *extra, uint8_t version, const struct mark_times *times,
-                         struct span *span)
+static void lease_decode(const uint8_t *extra, const struct mark_times *times, struct span *span)
 {
-    uint64_t lease_us = version == 1 ? (uint64_t)times->lease_us : get_le64(extra + 8);
+    uint64_t lease_us = get_le64(extra + 8);
 
     span->kind = GET_CLAIM;
     span->token = get_le64(extra);
@@ -109,8 +104,8 @@ static void lease_decode(const uint8_t *extra, uint8_t version, const struct mar
     span->when_us = time_after(times->mono_us, span->lease_us);
 }
 
-static size_t span_decode(const uint8_t *in, size_t len, uint8_t version,
-                          const struct mark_times *times, struct span *span)
+static size_t span_decode(const uint8_t *in, size_t len, const struct mark_times *times,
+                          struct span *span)
 {
     const uint8_t *extra;
     size_t size;
@@ -122,14 +117,14 @@ static size_t span_decode(const uint8_t *in, size_t len, uint8_t version,
                           .n_bytes = get_le32(in + 5),
                           .deliveries = get_le32(in + 9),
                           .when_us = TIME_FOREVER};
-    size = SPAN_SIZE + extra_size(span->state, version);
-    if (len < size)
+    size = SPAN_SIZE + extra_size(span->state);
+    if (len < size || (span->state == ITEM_LEASED && span->deliveries == 0))
         return 0;
     extra = in + SPAN_SIZE;
     if (span->state == ITEM_LEASED)
-        lease_decode(extra, version, times, span);
+        lease_decode(extra, times, span);
     else if (span->state == ITEM_DELAYED)
-        span->when_us = delay_end(extra, version, times);
+        span->when_us = delay_end(extra, times);
     return size;
 }
 
@@ -137,30 +132,32 @@ static int spans_decode(struct mark *mark, uint32_t n_spans, const uint8_t *data
                         const struct mark_times *times)
 {
     const uint8_t *in = data + HEAD_SIZE;
+    uint64_t n_bytes = 0;
     uint32_t at = 0;
 
     len -= HEAD_SIZE;
     for (uint32_t i = 0; i < n_spans; i++) {
         struct span *span = &mark->spans[i];
-        size_t taken = span_decode(in, len, data[0], times, span);
+        size_t taken = span_decode(in, len, times, span);
 
         if (taken == 0 || span->to == 0 || span->to > mark->n_items - at)
             return -EBADMSG;
         span->from = at;
         span->to += at;
         at = span->to;
+        n_bytes += span->n_bytes;
         mark->items[span->state] += span->to - span->from;
         mark->bytes[span->state] += span->n_bytes;
         in += taken;
         len -= taken;
     }
     mark->n_spans = n_spans;
-    return at == mark->n_items && len == 0 ? 0 : -EBADMSG;
+    return at == mark->n_items && len == 0 && n_bytes <= BATCH_BYTES_MAX ? 0 : -EBADMSG;
 }
 
 static int head_decode(const uint8_t *data, size_t len, struct mark_head *head)
 {
-    if (len < HEAD_SIZE || data[0] < 1 || data[0] > MARK_VERSION || data[1] > FRAMING_FILE)
+    if (len < HEAD_SIZE || data[0] != MARK_VERSION || data[1] > FRAMING_FILE)
         return -EBADMSG;
     head->framing = data[1];
     head->n_items = get_le32(data + 4);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/random.h"
 
 /* Positive outcome of lease_span(): the next item does not fit. */
 enum { LEASE_FULL = 1 };
@@ -20,6 +21,7 @@ struct leasing {
     struct queue *queue;
     struct lessee *lessee;
     struct lease *lease;
+    struct loan *loan; /* of the batch at hand, GET_STREAM; without items until one is lent */
     size_t n_grants;
     uint32_t items_left;
     size_t bytes_left;
@@ -102,8 +104,11 @@ static void lend(struct leasing *l, struct tracked_batch *t, uint32_t pos)
         tracked_timer(t, lent.when_us);
         tracked_dirty(t);
     } else {
-        lent.lessee = l->lessee;
-        l->lessee->n_leased += n;
+        lent.loan = l->loan;
+        l->loan->from =
+            l->loan->n_items > 0 && l->loan->from < span->from ? l->loan->from : span->from;
+        l->loan->to = l->loan->to > span->to ? l->loan->to : span->to;
+        l->loan->n_items += n;
     }
     lease_add(l->lease, t->batch, span->from, span->to);
     mark_change(&t->mark, pos, &lent);
@@ -114,6 +119,26 @@ static void lend(struct leasing *l, struct tracked_batch *t, uint32_t pos)
     l->bytes_left -= bytes < l->bytes_left ? bytes : l->bytes_left;
 }
 
+/* The loan that what is lent of the batch is to be part of. */
+static int loan_begin(struct leasing *l, struct tracked_batch *t)
+{
+    if (l->lease->kind != GET_STREAM || l->loan)
+        return 0;
+    l->loan = calloc(1, sizeof(*l->loan));
+    if (!l->loan)
+        return -ENOMEM;
+    l->loan->batch = t;
+    LIST_INSERT_HEAD(&l->lessee->loans, l->loan, link);
+    return 0;
+}
+
+static void loan_done(struct leasing *l)
+{
+    if (l->loan && l->loan->n_items == 0)
+        loan_end(l->loan, 0);
+    l->loan = NULL;
+}
+
 /* The lowest ready span of the (open) batch, or what fits of it. */
 static int lease_span(struct leasing *l, struct tracked_batch *t)
 {
@@ -122,6 +147,8 @@ static int lease_span(struct leasing *l, struct tracked_batch *t)
     uint32_t from = t->mark.first_ready, n;
     int rc = lease_reserve(l->lease);
 
+    if (rc == 0)
+        rc = loan_begin(l, t);
     if (rc == 0 && !t->verified)
         rc = tracked_view(t, false, &view);
     if (rc < 0)
@@ -147,6 +174,7 @@ static int lease_batch(struct leasing *l, struct tracked_batch *t)
         rc = lease_span(l, t);
     if (rc == 0 && t->mark.items[ITEM_READY] > 0)
         rc = LEASE_FULL;
+    loan_done(l);
     tracked_close(t);
     return rc;
 }
@@ -162,6 +190,8 @@ static int lease_index(struct leasing *l, struct tracked_batch *t, uint32_t inde
     struct batch_view view;
     int rc = 0;
 
+    if (t->damaged)
+        return -EBADMSG;
     if (index >= t->mark.n_items || !is_free(&t->mark.spans[mark_find(&t->mark, index)]))
         return 0;
     rc = t->verified ? 0 : tracked_view(t, false, &view);
@@ -217,7 +247,10 @@ int queue_lease(struct queue *q, const struct request *get, struct lessee *lesse
                         .bytes_left = get->in.get.max_bytes};
     int rc;
 
-    *lease = (struct lease){.kind = get->in.get.kind, .token = ++q->shared->token};
+    *lease = (struct lease){.kind = get->in.get.kind, .seal = lessee->seal};
+    rc = random_bytes(&lease->token, sizeof(lease->token)); /* nobody shall guess it */
+    if (rc < 0)
+        return rc;
     rc = get->in.get.item ? lease_item(&l, get->in.get.item) : lease_lowest(&l);
     if (l.n_grants == 0) {
         lease_fini(lease);
@@ -250,7 +283,8 @@ static bool is_lent(const struct span *span, const struct lease *lease)
     return span->state == ITEM_LEASED && span->token == lease->token;
 }
 
-static void grant_fill(struct grant *grant, const struct tracked_batch *t, const struct span *span)
+static void grant_fill(struct grant *grant, const struct tracked_batch *t, const struct span *span,
+                       uint64_t seal)
 {
     bool claim = span->kind == GET_CLAIM;
     int64_t left_us = claim ? span->when_us - t->queue->shared->now_us : TIME_FOREVER;
@@ -259,7 +293,7 @@ static void grant_fill(struct grant *grant, const struct tracked_batch *t, const
         .batch = t->batch,
         .from = span->from,
         .to = span->to,
-        .token = span->token,
+        .token = span->token ^ seal,
         .framing = t->framing,
         .deliveries = span->deliveries - (claim ? 1 : 0),
         .len = span->n_bytes + (span->to - span->from) * frame_size(t->framing),
@@ -282,7 +316,7 @@ static size_t list_part(struct queue *q, const struct lease *lease, const struct
         if (!is_lent(&t->mark.spans[pos], lease))
             continue;
         if (grants)
-            grant_fill(&grants[n], t, &t->mark.spans[pos]);
+            grant_fill(&grants[n], t, &t->mark.spans[pos], lease->seal);
         n++;
     }
     return n;
@@ -302,6 +336,13 @@ bool queue_lends(struct queue *q, const struct lease *lease)
     return list_grants(q, lease, NULL) > 0;
 }
 
+/* The mark does not fit the batch. */
+static int other_items(struct tracked_batch *t)
+{
+    tracked_set_aside(t, "its mark is of other items");
+    return -EBADMSG;
+}
+
 static int copy_grant(struct queue *q, const struct grant *grant, uint8_t *out)
 {
     struct tracked_batch *t = tracked_find(q, grant->batch);
@@ -312,16 +353,20 @@ static int copy_grant(struct queue *q, const struct grant *grant, uint8_t *out)
 
     if (rc < 0)
         return rc;
-    if (whole) {
+    if (whole && view.len == grant->len) {
         memcpy(out, view.data, view.len);
         return 0;
     }
+    if (whole)
+        return other_items(t);
     if (grant->framing == FRAMING_FILE) {
         table = (size_t)(grant->to - grant->from) * 4;
         memcpy(out, view.data + (size_t)grant->from * 4, table);
     }
     start = batch_offset(&t->index, &view, grant->from);
     end = batch_offset(&t->index, &view, grant->to);
+    if (table + (end - start) != grant->len)
+        return other_items(t);
     memcpy(out + table, view.data + start, end - start);
     return 0;
 }
@@ -394,6 +439,6 @@ void queue_unlease(struct queue *q, const struct lease *lease)
         uint64_t n_late = 0;
 
         /* Cuts nothing, as the parts end where spans do, and so cannot fail. */
-        queue_settle(q, &back, &n_late);
+        queue_settle(q, &back, NULL, &n_late);
     }
 }

@@ -209,7 +209,7 @@ static int read_batch(struct queue *q, uint64_t from, uint64_t *batch, struct ba
         if (rc != -ENOENT)
             return rc;
     }
-    return store->ops->batch_next(store, q->record.number, from, batch, view);
+    return queue_next_stored(q, from, batch, view);
 }
 
 static int index_looked(struct queue *q, uint64_t batch, const struct batch_view *view)

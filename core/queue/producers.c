@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/chain.h"
+
 static int sequence_compare(const struct sequence *a, const struct sequence *b)
 {
     return memcmp(&a->record.producer, &b->record.producer, sizeof(struct producer_id));
@@ -23,6 +25,7 @@ static struct sequence *sequence_new(struct queue *q, const struct sequence_reco
     seq->record = *record;
     seq->epoch = record->epoch;
     seq->last = record->last;
+    seq->chain = record->chain;
     RB_INSERT(sequence_tree, &q->sequences, seq);
     return seq;
 }
@@ -34,7 +37,7 @@ struct sequence *sequence_get(struct queue *q, const struct producer_id *produce
 
     if (seq)
         return seq;
-    wanted.record.last_used_us = q->shared->wall_us;
+    wanted.record.last_used_us = q->shared->ran_us;
     seq = sequence_new(q, &wanted.record);
     if (seq)
         seq->fresh = true;
@@ -53,30 +56,54 @@ void sequence_free(struct sequence *seq)
     free(seq);
 }
 
-enum sequence_verdict sequence_check(struct sequence *seq, uint64_t epoch, uint64_t base,
-                                     uint32_t n_items, uint32_t *skip)
+static void begin_epoch(struct sequence *seq, const struct request *put, bool at_base)
 {
-    if (seq->fresh) {
-        seq->epoch = epoch;
-        seq->fresh = false;
-    }
-    if (epoch < seq->epoch)
+    seq->epoch = put->in.put.epoch;
+    seq->last = at_base ? put->in.put.base - 1 : 0;
+    seq->chain = at_base ? put->in.put.chain : 0;
+    seq->fresh = false;
+}
+
+/* Whether what is stored of the put's numbers are its bytes, as far as can be said. */
+static bool is_same(const struct sequence *seq, const struct request *put, uint64_t end)
+{
+    const struct batch_view *batch = &put->in.put.batch;
+    uint64_t chain = put->in.put.chain;
+
+    if (end < seq->last)
+        return true;
+    if (end == seq->last)
+        chain = chain_append(chain, batch);
+    else if (put->in.put.base <= seq->last)
+        chain = chain_append_some(chain, batch, (uint32_t)(seq->last + 1 - put->in.put.base));
+    return chain == seq->chain;
+}
+
+enum sequence_verdict sequence_check(struct sequence *seq, const struct request *put,
+                                     uint32_t *skip)
+{
+    uint64_t base = put->in.put.base, end = base + put->in.put.batch.n_items - 1;
+
+    if (seq->fresh)
+        begin_epoch(seq, put, put->in.put.begins);
+    if (put->in.put.epoch < seq->epoch)
         return SEQUENCE_STALE;
-    if (epoch > seq->epoch) {
-        seq->epoch = epoch;
-        seq->last = base - 1;
-    }
+    if (put->in.put.epoch > seq->epoch)
+        begin_epoch(seq, put, true);
     if (base > seq->last + 1)
         return SEQUENCE_GAP;
-    if (base + n_items - 1 <= seq->last)
+    if ((base <= seq->last && !put->repeat) || !is_same(seq, put, end))
+        return SEQUENCE_DOUBLE;
+    if (end <= seq->last)
         return SEQUENCE_REPEAT;
     *skip = (uint32_t)(seq->last + 1 - base);
     return SEQUENCE_STORE;
 }
 
-void sequence_stage(struct sequence *seq, uint32_t n_items)
+void sequence_stage(struct sequence *seq, const struct batch_view *items)
 {
-    seq->last += n_items;
+    seq->last += items->n_items;
+    seq->chain = chain_append(seq->chain, items);
     if (!seq->is_staged)
         TAILQ_INSERT_TAIL(&seq->queue->shared->staged, seq, staged_link);
     seq->is_staged = true;
@@ -89,12 +116,13 @@ static void unstage(struct sequence *seq)
     seq->is_staged = false;
 }
 
-void sequence_commit(struct sequence *seq, int64_t wall_us)
+void sequence_commit(struct sequence *seq, int64_t ran_us)
 {
     unstage(seq);
     seq->record.epoch = seq->epoch;
     seq->record.last = seq->last;
-    seq->record.last_used_us = wall_us;
+    seq->record.chain = seq->chain;
+    seq->record.last_used_us = ran_us;
 }
 
 void sequence_revert(struct sequence *seq)
@@ -102,6 +130,7 @@ void sequence_revert(struct sequence *seq)
     unstage(seq);
     seq->epoch = seq->record.epoch;
     seq->last = seq->record.last;
+    seq->chain = seq->record.chain;
     seq->fresh = seq->record.last == 0 && seq->record.epoch == 0;
 }
 
@@ -142,7 +171,7 @@ struct request *sequence_release(struct sequence *seq, bool any)
     return put;
 }
 
-bool sequence_is_old(const struct sequence *seq, int64_t wall_us)
+bool sequence_is_old(const struct sequence *seq, int64_t ran_us)
 {
-    return !seq->held && !seq->is_staged && seq->record.last_used_us < wall_us - SEQUENCE_KEEP_US;
+    return !seq->held && !seq->is_staged && seq->record.last_used_us < ran_us - SEQUENCE_KEEP_US;
 }

@@ -5,8 +5,15 @@
  * and within HOLD_REQUESTS and HOLD_BYTES. So retries, batches cut anew, late copies and a put of
  * which only a part was admitted are all harmless.
  *
- * `epoch` and `last` run ahead of the record by what the open group stages; commit or failure
- * brings them together again.
+ * Two that put under one id (see request.h) are told apart before anything is stored: by `repeat`,
+ * and by the chain of what is stored. A repeat that ends below `last` is the producer's to judge:
+ * it is told the chain at `last`, and knows what it has sent.
+ *
+ * Producers are forgotten by the store's own running time: neither a clock that jumps nor a service
+ * that was down for long makes a retry new.
+ *
+ * `epoch`, `last` and `chain` run ahead of the record by what the open group stages; commit or
+ * failure brings them together again.
  */
 #ifndef QUEUEFS_CORE_QUEUE_PRODUCERS_H
 #define QUEUEFS_CORE_QUEUE_PRODUCERS_H
@@ -18,13 +25,13 @@
 #define SEQUENCE_HOLD_US       INT64_C(1000000)
 #define SEQUENCE_HOLD_REQUESTS 64
 #define SEQUENCE_HOLD_BYTES    ((size_t)128 << 20)
-#define SEQUENCE_KEEP_US       (INT64_C(24) * 3600 * 1000000)
+#define SEQUENCE_KEEP_US       (INT64_C(24) * 3600 * 1000000) /* after its last put */
 
 struct sequence {
     RB_ENTRY(sequence) by_producer;
     struct queue *queue;
     struct sequence_record record; /* as committed */
-    uint64_t epoch, last;
+    uint64_t epoch, last, chain;
     bool fresh; /* no put was ever taken: the first says which epoch it is */
     bool is_staged;
     TAILQ_ENTRY(sequence) staged_link, holding_link;
@@ -38,7 +45,8 @@ enum sequence_verdict {
     SEQUENCE_STORE,  /* items from *skip on are new */
     SEQUENCE_REPEAT, /* all of it is stored */
     SEQUENCE_GAP,
-    SEQUENCE_STALE, /* of an older epoch */
+    SEQUENCE_STALE,  /* of an older epoch */
+    SEQUENCE_DOUBLE, /* somebody else puts under this id */
 };
 
 /* Of that producer, made if it is not there; NULL: out of memory. */
@@ -47,14 +55,14 @@ struct sequence *sequence_get(struct queue *q, const struct producer_id *produce
 int sequence_add(struct queue *q, const struct sequence_record *record);
 void sequence_free(struct sequence *seq); /* holds nothing, is not staged */
 
-/* What to do with a put of n_items from `base` on. A newer epoch begins here, at its base. */
-enum sequence_verdict sequence_check(struct sequence *seq, uint64_t epoch, uint64_t base,
-                                     uint32_t n_items, uint32_t *skip);
+/* What to do with a put. A newer epoch begins here, at its base. */
+enum sequence_verdict sequence_check(struct sequence *seq, const struct request *put,
+                                     uint32_t *skip);
 
-/* n_items more are staged. */
-void sequence_stage(struct sequence *seq, uint32_t n_items);
-/* What was staged is committed (with the time of day), or will not be. */
-void sequence_commit(struct sequence *seq, int64_t wall_us);
+/* These items are staged. */
+void sequence_stage(struct sequence *seq, const struct batch_view *items);
+/* What was staged is committed (at this running time), or will not be. */
+void sequence_commit(struct sequence *seq, int64_t ran_us);
 void sequence_revert(struct sequence *seq);
 
 /* Hold a put back. False: too many, it must be answered. */
@@ -63,7 +71,7 @@ bool sequence_hold(struct sequence *seq, struct request *put);
 struct request *sequence_release(struct sequence *seq, bool any);
 
 /* Nothing was put for SEQUENCE_KEEP_US. */
-bool sequence_is_old(const struct sequence *seq, int64_t wall_us);
+bool sequence_is_old(const struct sequence *seq, int64_t ran_us);
 
 RB_PROTOTYPE(sequence_tree, sequence, by_producer, sequence_compare)
 

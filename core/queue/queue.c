@@ -7,15 +7,14 @@
 #include <string.h>
 
 #include "core/clock.h"
-#include "core/log.h"
 #include "core/queue/producers.h"
 
 /* A batch with more spans is looked at once in so many microseconds, as it has spans. */
 #define TICK_SPANS 1024
 
-void queue_shared_init(struct queue_shared *shared, struct store *store, uint64_t token)
+void queue_shared_init(struct queue_shared *shared, struct store *store)
 {
-    *shared = (struct queue_shared){.store = store, .token = token};
+    *shared = (struct queue_shared){.store = store};
     RB_INIT(&shared->timers);
     TAILQ_INIT(&shared->dirty);
     TAILQ_INIT(&shared->unsaved);
@@ -69,7 +68,6 @@ void queue_free(struct queue *q)
     if (q->shared->deaths.queue == q)
         queue_log_deaths(q->shared);
     batch_index_fini(&q->looked.index);
-    free(q->damaged);
     free(q);
 }
 
@@ -77,7 +75,7 @@ void queue_free(struct queue *q)
 
 static int load_mark(struct queue *q, uint64_t batch, const void *data, size_t len)
 {
-    struct mark_times times = {q->shared->now_us, q->shared->wall_us, q->record.settings.lease_us};
+    struct mark_times times = {q->shared->now_us, q->shared->wall_us};
     struct queue_front front = {.batch = batch};
     struct mark_head head;
     struct tracked_batch *t;
@@ -103,52 +101,95 @@ static int load_mark(struct queue *q, uint64_t batch, const void *data, size_t l
     return 0;
 }
 
+/* Its number is not given out yet: it is the key that is damaged. */
+static int say_misplaced(struct queue *q, const char *table, uint64_t batch)
+{
+    damage_found(q->shared,
+                 "queue %s: there is a %s %llu, which it has not made yet: the number is damaged, "
+                 "and nothing is done with it",
+                 q->record.name, table, (unsigned long long)batch);
+    return 0;
+}
+
+/* What a mark that cannot be read has said of its items is not known: that some are done, perhaps.
+ */
 static int load_marks(struct queue *q)
 {
+    static const struct batch_view unknown;
     struct store *store = q->shared->store;
     uint64_t from = 1, batch = 0;
     const void *data;
     size_t len;
     int rc;
 
-    while ((rc = store->ops->mark_next(store, q->record.number, from, &batch, &data, &len)) == 0) {
-        rc = load_mark(q, batch, data, len);
-        if (rc == -EBADMSG)
-            log_error("queue %s: the mark of batch %llu is damaged, its items count as ready",
-                      q->record.name, (unsigned long long)batch);
-        else if (rc < 0)
-            return rc;
+    for (;;) {
+        rc = store->ops->mark_next(store, q->record.number, from, &batch, &data, &len);
+        if (rc == 0)
+            rc = load_mark(q, batch, data, len);
+        if (rc == -EBADMSG && batch < q->record.next_batch)
+            rc = queue_set_aside(q, batch, &unknown, "its mark is wrong or of a later version");
+        else if (rc == -EBADMSG)
+            rc = say_misplaced(q, "mark", batch);
+        if (rc < 0)
+            return rc == -ENOENT ? 0 : rc;
         from = batch + 1;
     }
+}
+
+/* A batch that the queue has not made yet. */
+static int find_misplaced(struct queue *q)
+{
+    struct store *store = q->shared->store;
+    uint64_t batch = 0;
+    struct batch_view view;
+    int rc = store->ops->batch_next(store, q->record.number, q->record.next_batch, &batch, &view);
+
+    if (rc == 0 || rc == -EBADMSG)
+        return say_misplaced(q, "batch", batch);
     return rc == -ENOENT ? 0 : rc;
+}
+
+/* A producer that is not known begins anew, under a newer epoch. */
+static int load_sequences(struct queue *q)
+{
+    struct store *store = q->shared->store;
+    struct producer_id *after = NULL;
+    struct sequence_record record;
+    struct producer_id last;
+    int rc;
+
+    for (;;) {
+        rc = store->ops->sequence_next(store, q->record.number, after, &record);
+        if (rc == 0)
+            rc = sequence_add(q, &record);
+        else if (rc == -EBADMSG)
+            damage_found(q->shared,
+                         "queue %s: what is known of a producer is damaged: what it sends again, "
+                         "after a lost answer, may be stored twice",
+                         q->record.name);
+        if (rc < 0 && rc != -EBADMSG)
+            return rc == -ENOENT ? 0 : rc;
+        last = record.producer;
+        after = &last;
+    }
 }
 
 int queue_load(struct queue *q)
 {
-    struct store *store = q->shared->store;
-    struct sequence_record record;
-    struct producer_id after;
-    int rc;
+    int rc = load_marks(q);
 
-    rc = load_marks(q);
-    if (rc < 0)
-        return rc;
-    rc = store->ops->sequence_next(store, q->record.number, NULL, &record);
-    while (rc == 0) {
-        rc = sequence_add(q, &record);
-        if (rc < 0)
-            return rc;
-        after = record.producer;
-        rc = store->ops->sequence_next(store, q->record.number, &after, &record);
-    }
-    return rc == -ENOENT ? 0 : rc;
+    if (rc == 0)
+        rc = find_misplaced(q);
+    return rc < 0 ? rc : load_sequences(q);
 }
 
 /* ---- counting ---- */
 
 uint64_t queue_count(const struct queue *q)
 {
-    return sub_floor(q->record.n_items, q->n_unreachable + q->items[ITEM_DEAD]) + q->staged.n_items;
+    uint64_t others = q->n_unreachable + q->aside.n_ready + q->items[ITEM_DEAD];
+
+    return sub_floor(q->record.n_items, others) + q->staged.n_items;
 }
 
 bool queue_has_room(const struct queue *q)
@@ -163,7 +204,7 @@ bool queue_has_ready(const struct queue *q)
 
 uint64_t queue_n_ready(const struct queue *q)
 {
-    return q->items[ITEM_READY] + queue_n_untracked(q);
+    return q->items[ITEM_READY] - q->aside.n_ready + queue_n_untracked(q);
 }
 
 /* Time of put of the lowest ready batch; 0 where there is none, or it cannot be read. */
@@ -189,11 +230,14 @@ void queue_state(struct queue *q, struct queue_state *state)
     *state = (struct queue_state){
         .oldest_put_us = oldest_put_us(q), /* may find batches that cannot be read: comes first */
         .revision = q->listed.revision,
-        .depth = sub_floor(record->n_items, items + q->n_unreachable),
-        .depth_bytes = sub_floor(record->n_bytes, bytes + q->unreachable_bytes),
+        .depth = sub_floor(record->n_items, items + q->n_unreachable + q->aside.n_ready),
+        .depth_bytes =
+            sub_floor(record->n_bytes, bytes + q->unreachable_bytes + q->aside.ready_bytes),
         .leased = q->items[ITEM_LEASED],
         .delayed = q->items[ITEM_DELAYED],
         .dead = q->items[ITEM_DEAD],
+        .damaged_batches = q->n_damaged,
+        .damaged_items = q->n_unreachable + q->aside.n_items,
         QUEUE_COUNTERS(COPY)};
 }
 
@@ -202,6 +246,7 @@ void queue_entry(struct queue *q, struct queue_entry *entry)
     *entry = (struct queue_entry){
         .number = q->record.number,
         .made_us = q->record.made_us,
+        .may = ACCESS_ALL,
         .settings = q->record.settings,
     };
     memcpy(entry->name, q->record.name, sizeof(entry->name));
@@ -275,34 +320,23 @@ int64_t queue_deadline(const struct queue_shared *shared)
     return t ? t->timer_us : TIME_FOREVER;
 }
 
-static bool end_leases_of(struct tracked_batch *t, const struct lessee *lessee)
+void lessee_end_leases(struct lessee *lessee)
 {
-    uint32_t n = t->mark.n_spans;
-    bool found = false;
+    const struct loan *loan = LIST_FIRST(&lessee->loans); /* its last span frees it */
+    struct tracked_batch *t = loan->batch;
+    const uint32_t to = loan->to;
+    uint32_t first = mark_find(&t->mark, loan->from), pos;
 
-    for (uint32_t pos = 0; pos < n; pos++) {
+    tracked_open(t);
+    for (pos = first; pos < t->mark.n_spans && t->mark.spans[pos].from < to; pos++) {
         const struct span *span = &t->mark.spans[pos];
 
-        if (span->state != ITEM_LEASED || span->lessee != lessee)
+        if (span->state != ITEM_LEASED || span->loan != loan)
             continue;
         t->queue->record.expired += span->to - span->from;
         tracked_fail(t, pos);
-        found = true;
     }
-    if (found)
-        mark_merge(&t->mark, 0, n - 1);
-    return found;
-}
-
-void queue_end_leases(struct queue *q, struct lessee *lessee)
-{
-    struct tracked_batch *t, *next;
-
-    for (t = RB_MIN(tracked_by_batch, &q->tracked); t && lessee->n_leased > 0; t = next) {
-        next = RB_NEXT(tracked_by_batch, &q->tracked, t);
-        tracked_open(t);
-        if (end_leases_of(t, lessee))
-            queue_unsaved(q);
-        tracked_close(t);
-    }
+    mark_merge(&t->mark, first, pos - 1);
+    queue_unsaved(t->queue);
+    tracked_close(t);
 }

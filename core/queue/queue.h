@@ -38,7 +38,8 @@ struct tracked_batch {
     uint64_t done_items, done_bytes; /* that the record has been told of */
     int64_t timer_us;                /* when to look at it again, or earlier; TIME_FOREVER: never */
     bool verified;                   /* the checksum was right when it was read */
-    bool damaged;                    /* unreadable: kept, and not given */
+    bool damaged;                    /* set aside: kept in the store, and not given */
+    bool is_open;                    /* its sums are taken out of the queue's */
     bool stored;                     /* the store has a mark */
     bool dirty;                      /* the store's mark is not this one: in shared->dirty */
     bool is_ready;                   /* stands in queue->ready */
@@ -60,11 +61,18 @@ struct deaths {
     bool buried;
 };
 
+/* Damage that was found since the start, and what the log has said of it. */
+struct damage {
+    uint64_t n_rows;
+    uint32_t n_lines, n_unsaid; /* since `since_us` */
+    int64_t since_us;
+};
+
 /* What the queues of one service share. */
 struct queue_shared {
     struct store *store;
     int64_t now_us, wall_us; /* of the round; set by the service */
-    uint64_t token;          /* of the last lease */
+    int64_t ran_us;          /* the same: how long services have run on this store */
     struct tracked_by_timer timers;
     TAILQ_HEAD(, tracked_batch) dirty;
     TAILQ_HEAD(, queue) unsaved;    /* whose record must be written */
@@ -73,6 +81,7 @@ struct queue_shared {
     TAILQ_HEAD(, sequence) holding; /* that hold requests back */
     TAILQ_HEAD(, queue) calling;    /* whose items may not be come for, by call_us */
     struct deaths deaths;
+    struct damage damage;
 };
 
 /* Where a queue, or what is left of one, stands in the order of last changes. */
@@ -115,8 +124,10 @@ struct queue {
     struct queue_looked looked;
     uint64_t items[ITEM_STATES], bytes[ITEM_STATES]; /* sums over `tracked` */
     uint64_t n_unreachable, unreachable_bytes;       /* of batches that cannot be read */
-    uint64_t *damaged;                               /* the numbers of those; owned */
-    size_t n_damaged;
+    uint64_t n_damaged;                              /* batches set aside */
+    struct {
+        uint64_t n_items, n_ready, ready_bytes;
+    } aside; /* sums over the tracked ones of these, which are in those of `items` too */
 
     struct sequence_tree sequences;
     LIST_HEAD(, interest) armed;
@@ -133,7 +144,7 @@ struct queue {
     RB_ENTRY(queue) by_number, by_name;
 };
 
-void queue_shared_init(struct queue_shared *shared, struct store *store, uint64_t token);
+void queue_shared_init(struct queue_shared *shared, struct store *store);
 
 /* a - b, where a damaged store might have made b larger. */
 static inline uint64_t sub_floor(uint64_t a, uint64_t b)
@@ -169,11 +180,31 @@ void queue_take_batch(struct queue *q, const struct queue_front *batch);
 void queue_tick(struct queue_shared *shared);
 int64_t queue_deadline(const struct queue_shared *shared); /* TIME_FOREVER: none */
 
-/* Its leases end: a delivery without acknowledgement each. */
-void queue_end_leases(struct queue *q, struct lessee *lessee);
+/* Some leases of the lessee, which has any, end: a delivery without acknowledgement each. The work
+ * is that of one GET. */
+void lessee_end_leases(struct lessee *lessee);
+
+/* ---- loan.c ---- */
+
+/* So many items of the loan are lent no more; the last ones free it. */
+void loan_end(struct loan *loan, uint32_t n_items);
+/* It has none any more, and nobody is told: of queues that are used no more. */
+void lessee_forget(struct lessee *lessee);
 
 /* ---- tracked_batch.c: tracked batches ---- */
 
+/*
+ * Damage costs the batch it hit, which is set aside: it stays in the store, nothing of it is given,
+ * not even what its bytes still say, until a purge of the queue removes it. Of one that is not
+ * tracked `view` says how many items it has, where that is known (else n_items is 0); from then on
+ * it is tracked, without any. `what` ends the log's line. 0 or -ENOMEM.
+ */
+int queue_set_aside(struct queue *q, uint64_t batch, const struct batch_view *view,
+                    const char *what);
+void tracked_set_aside(struct tracked_batch *t, const char *what); /* open or not */
+/* The first batch from `from` on that can be read; damaged ones before it are set aside. 0,
+ * -ENOENT, of the store, -ENOMEM. */
+int queue_next_stored(struct queue *q, uint64_t from, uint64_t *batch, struct batch_view *view);
 /* Look for the lowest untracked batch, into q->front. 0 or an error of the store. */
 int queue_peek(struct queue *q);
 /* The batch with the lowest ready item, open; NULL: none below batch number `below`. */
@@ -209,7 +240,8 @@ struct lease_part {
 /* What one GET was lent; all under one token. */
 struct lease {
     enum get_kind kind;
-    uint64_t token;
+    uint64_t token;           /* as it is in the spans */
+    uint64_t seal;            /* of the lessee */
     struct lease_part *parts; /* owned */
     size_t n_parts, cap;
 };
@@ -231,8 +263,10 @@ void queue_unlease(struct queue *q, const struct lease *lease);
 
 /* ---- settle.c ---- */
 
-/* 0, or of the store, -EBADMSG, -ENOMEM; then nothing of it was done. */
-int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late);
+/* As the lessee asks; NULL: the service itself, with the token as it is in the spans. 0, or of the
+ * store, -EBADMSG, -ENOMEM; then nothing of it was done. */
+int queue_settle(struct queue *q, const struct settlement *settlement, const struct lessee *lessee,
+                 uint64_t *n_late);
 /* The delivery of the leased span at `pos` ends without acknowledgement. The batch is open. */
 void tracked_fail(struct tracked_batch *t, uint32_t pos);
 
@@ -240,6 +274,14 @@ void tracked_fail(struct tracked_batch *t, uint32_t pos);
  * when none is left. *n_items grows. Negative: of the store, -ENOMEM. */
 enum { PURGE_MORE = 1 };
 int queue_purge(struct queue *q, uint64_t below, uint64_t *n_items);
+
+/* ---- damage.c ---- */
+
+/* A row is damaged: counted, and said in a line, where there have not been too many of late. */
+void damage_found(struct queue_shared *shared, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Say how many were found and not said: at once, or when it is time. */
+void damage_tell_rest(struct queue_shared *shared, bool at_once);
 
 /* ---- list.c ---- */
 

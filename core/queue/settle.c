@@ -36,8 +36,8 @@ static void end_lease(struct tracked_batch *t, uint32_t pos, const struct span *
 {
     const struct span *span = &t->mark.spans[pos];
 
-    if (span->lessee)
-        span->lessee->n_leased -= span_items(span);
+    if (span->loan)
+        loan_end(span->loan, span_items(span));
     /* Given back uncounted, a stream's items are in the store what they were before. */
     if (span->kind == GET_CLAIM || to->state != ITEM_READY || to->deliveries != span->deliveries)
         tracked_dirty(t);
@@ -187,7 +187,7 @@ static int find_batch(struct queue *q, const struct settlement *s, struct tracke
     return queue_track(q, s->batch, tracked);
 }
 
-int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late)
+static int settle(struct queue *q, const struct settlement *settlement, uint64_t *n_late)
 {
     struct tracked_batch *t;
     int rc = find_batch(q, settlement, &t);
@@ -217,6 +217,15 @@ int queue_settle(struct queue *q, const struct settlement *settlement, uint64_t 
     return 0;
 }
 
+int queue_settle(struct queue *q, const struct settlement *settlement, const struct lessee *lessee,
+                 uint64_t *n_late)
+{
+    struct settlement opened = *settlement;
+
+    opened.token ^= lessee ? lessee->seal : 0;
+    return settle(q, &opened, n_late);
+}
+
 /* ---- purge ---- */
 
 /* Nobody can see what is in a batch that was set aside: all of it that is not lent goes. */
@@ -243,6 +252,7 @@ static void purge_tracked(struct tracked_batch *t, uint64_t *n_items)
     tracked_close(t);
 }
 
+/* They are removed whole. */
 static void purge_set_aside(struct queue *q, uint64_t *n_items)
 {
     struct tracked_batch *t;
@@ -253,26 +263,10 @@ static void purge_set_aside(struct queue *q, uint64_t *n_items)
         tracked_open(t);
         purge_tracked(t, n_items);
     }
-}
-
-/* A batch that cannot be read is removed whole. */
-static int purge_damaged(struct queue *q)
-{
-    while (q->n_damaged > 0) {
-        struct queue_front front = {.batch = q->damaged[q->n_damaged - 1]};
-        struct tracked_batch *t;
-        int rc = tracked_new(q, &front, &t);
-
-        if (rc < 0)
-            return rc;
-        tracked_dirty(t);
-        tracked_close(t);
-        q->n_damaged--;
-    }
     q->record.n_items -= q->n_unreachable;
     q->record.n_bytes -= q->unreachable_bytes;
+    *n_items += q->n_unreachable;
     q->n_unreachable = q->unreachable_bytes = 0;
-    return 0;
 }
 
 int queue_purge(struct queue *q, uint64_t below, uint64_t *n_items)
@@ -285,7 +279,7 @@ int queue_purge(struct queue *q, uint64_t below, uint64_t *n_items)
             return rc;
         if (!t) {
             purge_set_aside(q, n_items);
-            return purge_damaged(q);
+            return 0;
         }
         purge_tracked(t, n_items);
     }

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
-#include "core/log.h"
 
 static int tracked_compare(const struct tracked_batch *a, const struct tracked_batch *b)
 {
@@ -65,23 +64,6 @@ void queue_unsaved(struct queue *q)
 
 /* ---- the lowest untracked batch ---- */
 
-/* An unreadable batch, already logged by the store. Kept in mind so that a purge removes it. */
-static int note_damaged(struct queue *q, uint64_t batch)
-{
-    uint64_t *damaged;
-
-    for (size_t i = 0; i < q->n_damaged; i++) {
-        if (q->damaged[i] == batch)
-            return 0;
-    }
-    damaged = reallocarray(q->damaged, q->n_damaged + 1, sizeof(*damaged));
-    if (!damaged)
-        return -ENOMEM;
-    q->damaged = damaged;
-    q->damaged[q->n_damaged++] = batch;
-    return 0;
-}
-
 /* The store has no further batch: what the record still counts cannot be read. */
 static void all_seen(struct queue *q)
 {
@@ -109,27 +91,41 @@ static void view_front(struct queue_front *front, uint64_t batch, const struct b
     };
 }
 
-int queue_peek(struct queue *q)
+/* Batches from next_batch on are none of the queue's: rows whose keys are damaged. */
+int queue_next_stored(struct queue *q, uint64_t from, uint64_t *batch, struct batch_view *view)
 {
     struct store *store = q->shared->store;
+    int rc = -EBADMSG;
+
+    for (*batch = from; rc == -EBADMSG; from = *batch + 1) {
+        rc = store->ops->batch_next(store, q->record.number, from, batch, view);
+        if ((rc == 0 || rc == -EBADMSG) && *batch >= q->record.next_batch)
+            return -ENOENT;
+        if (rc == -EBADMSG && !tracked_find(q, *batch) &&
+            queue_set_aside(q, *batch, view, "its checksum is wrong") < 0)
+            return -ENOMEM;
+    }
+    return rc;
+}
+
+int queue_peek(struct queue *q)
+{
     struct batch_view view;
 
     while (q->front.batch == 0 && queue_n_untracked(q) > 0) {
-        uint64_t batch = 0;
+        uint64_t batch;
         int rc;
 
         while (tracked_find(q, q->head))
             q->head++;
-        rc = store->ops->batch_next(store, q->record.number, q->head, &batch, &view);
+        rc = queue_next_stored(q, q->head, &batch, &view);
         if (rc == 0 && !tracked_find(q, batch)) {
             q->head = batch;
             view_front(&q->front, batch, &view);
         } else if (rc == -ENOENT) {
             all_seen(q);
-        } else if (rc == 0 || rc == -EBADMSG) {
-            if (rc == -EBADMSG && note_damaged(q, batch < q->head ? q->head : batch) < 0)
-                return -ENOMEM;
-            q->head = batch < q->head ? q->head + 1 : batch + 1;
+        } else if (rc == 0) {
+            q->head = batch + 1;
         } else {
             return rc;
         }
@@ -186,6 +182,8 @@ static int touch_stored(struct queue *q, uint64_t batch, struct tracked_batch **
     rc = store->ops->batch_next(store, q->record.number, batch, &found, &view);
     if ((rc == 0 || rc == -EBADMSG) && found != batch)
         return -ENOENT;
+    if (rc == -EBADMSG && queue_set_aside(q, batch, &view, "its checksum is wrong") < 0)
+        return -ENOMEM;
     if (rc < 0)
         return rc;
     view_front(&front, batch, &view);
@@ -219,6 +217,7 @@ int tracked_new(struct queue *q, const struct queue_front *front, struct tracked
     t->put_time_us = front->put_time_us;
     t->verified = front->verified;
     t->timer_us = TIME_FOREVER;
+    t->is_open = true;
     RB_INSERT(tracked_by_batch, &q->tracked, t);
     if (q->front.batch == t->batch)
         q->front.batch = 0;
@@ -253,9 +252,29 @@ void tracked_free(struct tracked_batch *t)
     if (t->dirty)
         TAILQ_REMOVE(&t->queue->shared->dirty, t, dirty_link);
     RB_REMOVE(tracked_by_batch, &t->queue->tracked, t);
+    t->queue->n_damaged -= t->damaged;
     batch_index_fini(&t->index);
     mark_fini(&t->mark);
     free(t);
+}
+
+static uint64_t kept_items(const struct mark *mark)
+{
+    return mark->n_items - mark->items[ITEM_DONE];
+}
+
+static void aside_add(struct tracked_batch *t)
+{
+    t->queue->aside.n_items += kept_items(&t->mark);
+    t->queue->aside.n_ready += t->mark.items[ITEM_READY];
+    t->queue->aside.ready_bytes += t->mark.bytes[ITEM_READY];
+}
+
+static void aside_take(struct tracked_batch *t)
+{
+    t->queue->aside.n_items -= kept_items(&t->mark);
+    t->queue->aside.n_ready -= t->mark.items[ITEM_READY];
+    t->queue->aside.ready_bytes -= t->mark.bytes[ITEM_READY];
 }
 
 void tracked_open(struct tracked_batch *t)
@@ -264,6 +283,9 @@ void tracked_open(struct tracked_batch *t)
         t->queue->items[state] -= t->mark.items[state];
         t->queue->bytes[state] -= t->mark.bytes[state];
     }
+    if (t->damaged)
+        aside_take(t);
+    t->is_open = true;
 }
 
 /* Nothing of it differs from a batch that was never tracked. */
@@ -305,6 +327,9 @@ void tracked_close(struct tracked_batch *t)
     q->record.n_bytes -= t->mark.bytes[ITEM_DONE] - t->done_bytes;
     t->done_items = t->mark.items[ITEM_DONE];
     t->done_bytes = t->mark.bytes[ITEM_DONE];
+    t->is_open = false;
+    if (t->damaged)
+        aside_add(t);
     set_ready(t, t->mark.items[ITEM_READY] > 0 && !t->damaged);
 }
 
@@ -327,6 +352,50 @@ void tracked_saved(struct tracked_batch *t, bool stored)
         tracked_free(t);
     else
         tracked_close(t);
+}
+
+/* ---- damage ---- */
+
+static void say_aside(struct queue *q, uint64_t batch, const char *what)
+{
+    damage_found(q->shared,
+                 "queue %s: batch %llu is damaged: %s; it is set aside, with all its items. Bring "
+                 "the store back from a backup, or drop it: echo %s > %s/purge",
+                 q->record.name, (unsigned long long)batch, what, q->record.name, q->record.name);
+    queue_changed(q);
+}
+
+int queue_set_aside(struct queue *q, uint64_t batch, const struct batch_view *view,
+                    const char *what)
+{
+    struct queue_front front = {.batch = batch}, lost = {0};
+    struct tracked_batch *t;
+    int rc = tracked_new(q, &front, &t);
+
+    if (rc < 0)
+        return rc;
+    t->damaged = true;
+    q->n_damaged++;
+    tracked_close(t);
+    if (view->n_items > 0 && view->n_items <= queue_n_untracked(q)) {
+        view_front(&lost, batch, view);
+        q->n_unreachable += lost.n_items;
+        q->unreachable_bytes += lost.n_bytes;
+    }
+    say_aside(q, batch, what);
+    return 0;
+}
+
+void tracked_set_aside(struct tracked_batch *t, const char *what)
+{
+    if (t->damaged)
+        return;
+    t->damaged = true;
+    t->queue->n_damaged++;
+    if (!t->is_open)
+        aside_add(t);
+    set_ready(t, false);
+    say_aside(t->queue, t->batch, what);
 }
 
 /* ---- bytes ---- */
@@ -355,11 +424,8 @@ int tracked_view(struct tracked_batch *t, bool with_index, struct batch_view *vi
 {
     int rc = t->damaged ? -EBADMSG : read_batch(t, view);
 
-    if ((rc == -EBADMSG || rc == -ENOENT) && !t->damaged) {
-        log_error("queue %s: batch %llu cannot be read, it is set aside", t->queue->record.name,
-                  (unsigned long long)t->batch);
-        t->damaged = true;
-        set_ready(t, false);
+    if (rc == -EBADMSG || rc == -ENOENT) {
+        tracked_set_aside(t, rc == -ENOENT ? "it is missing" : "its checksum is wrong");
         rc = -EBADMSG;
     }
     if (rc < 0)
@@ -372,7 +438,8 @@ int tracked_view(struct tracked_batch *t, bool with_index, struct batch_view *vi
 int tracked_cut(struct tracked_batch *t, uint32_t at)
 {
     struct batch_view view;
-    uint32_t from;
+    const struct span *span;
+    uint64_t left_bytes;
     int rc;
 
     if (!mark_needs_cut(&t->mark, at))
@@ -383,7 +450,12 @@ int tracked_cut(struct tracked_batch *t, uint32_t at)
     rc = mark_reserve(&t->mark, 1);
     if (rc < 0)
         return rc;
-    from = t->mark.spans[mark_find(&t->mark, at)].from;
-    mark_cut(&t->mark, at, batch_payload(&t->index, &view, from, at));
+    span = &t->mark.spans[mark_find(&t->mark, at)];
+    left_bytes = batch_payload(&t->index, &view, span->from, at);
+    if (left_bytes > span->n_bytes) {
+        tracked_set_aside(t, "its mark is of other items");
+        return -EBADMSG;
+    }
+    mark_cut(&t->mark, at, left_bytes);
     return 0;
 }

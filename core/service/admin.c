@@ -53,20 +53,28 @@ void service_make(struct service *s, struct reply *reply)
 
     reply->status = make(s, reply, &q);
     if (reply->status == 0)
-        queue_entry(q, &reply->result.entry);
+        reply->result.made = q->record.number;
     TAILQ_INSERT_TAIL(&s->finished, reply, link);
 }
 
-int service_set_queue(struct service *s, struct queue *q, const struct queue_settings *settings)
+int service_set_queue(struct service *s, struct queue *q, const struct queue_settings *settings,
+                      uint64_t fields)
 {
+    const struct all_settings from = {.own = *settings};
     struct queue_settings before = q->record.settings;
+    struct all_settings to = {.own = before};
     int rc;
 
-    if (queue_settings_check(settings, NULL) < 0)
+    if (fields & ~SETTINGS_OWN)
+        return -EINVAL;
+    settings_merge(&to, &from, fields);
+    if (queue_settings_check(&to.own, NULL) < 0)
         return -EINVAL;
     if (service_space(s)->gone)
         return -EIO;
-    q->record.settings = *settings;
+    if (memcmp(&to.own, &before, sizeof(before)) == 0)
+        return 0;
+    q->record.settings = to.own;
     queue_unsaved(q);
     rc = service_commit(s);
     if (rc < 0)
@@ -78,11 +86,13 @@ int service_set_queue(struct service *s, struct queue *q, const struct queue_set
 
 void service_set(struct service *s, struct reply *reply)
 {
+    const struct request *request = reply->request;
     struct queue *q = service_find(s, reply->queue);
 
-    reply->status = q ? service_set_queue(s, q, reply->request->in.set.settings) : -ENOENT;
+    reply->status =
+        q ? service_set_queue(s, q, request->in.set.settings, request->in.set.fields) : -ENOENT;
     if (reply->status == 0)
-        queue_entry(q, &reply->result.entry);
+        reply->result.made = q->record.number;
     TAILQ_INSERT_TAIL(&s->finished, reply, link);
 }
 

@@ -45,7 +45,7 @@ static int write_mark(struct service *s, struct tracked_batch *t)
 {
     const struct queue_record *record = &t->queue->record;
     struct mark_head head = {t->framing, t->mark.n_items, t->put_time_us};
-    struct mark_times times = {s->shared.now_us, s->shared.wall_us, record->settings.lease_us};
+    struct mark_times times = {s->shared.now_us, s->shared.wall_us};
     struct store *store = s->options.store;
     size_t size;
     int rc;
@@ -83,7 +83,8 @@ static int write_sequence(struct service *s, const struct sequence *seq)
 
     record.epoch = seq->epoch;
     record.last = seq->last;
-    record.last_used_us = s->shared.wall_us;
+    record.chain = seq->chain;
+    record.last_used_us = s->shared.ran_us;
     return s->options.store->ops->sequence_put(s->options.store, seq->queue->record.number,
                                                &record);
 }
@@ -167,6 +168,7 @@ void service_drop_puts(struct service *s, int status)
 
         next = put->next;
         put->out.put.last = 0;
+        put->out.put.chain = 0;
         put->out.put.full = false;
         answers_add(&s->answers, put, own < 0 ? own : status);
     }
@@ -181,7 +183,7 @@ static void take_staged(struct service *s)
         queue_take_batch(put->queue, &put->batch);
     free_staged(s);
     while ((seq = TAILQ_FIRST(&s->shared.staged)) != NULL)
-        sequence_commit(seq, s->shared.wall_us);
+        sequence_commit(seq, s->shared.ran_us);
 }
 
 static void take_saved(struct service *s)
@@ -246,7 +248,7 @@ int service_commit(struct service *s)
 
 static bool is_forgotten(struct service *s, const struct sequence *seq)
 {
-    return sequence_is_old(seq, s->shared.wall_us) &&
+    return sequence_is_old(seq, s->shared.ran_us) &&
            !sessions_find(&s->sessions, &seq->record.producer);
 }
 
@@ -297,13 +299,24 @@ static bool any_forgotten(struct service *s)
     return false;
 }
 
+void service_keep_time(struct service *s)
+{
+    int rc = lineage_keep(&s->lineage, s->options.store, s->shared.ran_us);
+
+    if (rc < 0)
+        log_warning("how long the store has been served was not kept: %s", strerror(-rc));
+}
+
 void service_sweep(struct service *s)
 {
     struct store *store = s->options.store;
     int rc;
 
     s->sweep_us = time_after(s->shared.now_us, SERVICE_SWEEP_US);
-    if (s->failed || !any_forgotten(s) || store->ops->begin(store) < 0)
+    if (!s->failed)
+        service_keep_time(s);
+    if (s->failed || s->shared.now_us - s->started_us < SERVICE_AMNESTY_US || !any_forgotten(s) ||
+        store->ops->begin(store) < 0)
         return;
     rc = sweep_queues(s, false);
     if (rc < 0)

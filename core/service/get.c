@@ -73,10 +73,21 @@ bool service_get_again(struct service *s, struct reply *reply)
     return true;
 }
 
+/* What the answer takes, apart from the request. */
+static size_t filled(const struct request *get)
+{
+    return get->out.get.n_grants * sizeof(struct grant) + get->out.get.len;
+}
+
 int service_fill_get(struct service *s, struct reply *reply)
 {
     struct queue *q = service_find(s, reply->queue);
-    int rc = q ? queue_fill(q, &reply->result.lease, reply->request) : -ENOENT;
+    int rc;
+
+    if (s->filled_bytes > SERVICE_FILLED_MAX)
+        service_give(s);
+    rc = q ? queue_fill(q, &reply->result.lease, reply->request) : -ENOENT;
+    s->filled_bytes += filled(reply->request);
 
     if (rc == -ENOMEM && reply->given)
         return -ETIMEDOUT; /* they may be in somebody's hands */

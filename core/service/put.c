@@ -15,15 +15,6 @@ static size_t frame_size(enum framing framing)
     return framing == FRAMING_FILE ? 4 : 1;
 }
 
-static int store_check(struct service *s)
-{
-    const struct store_space *space = service_space(s);
-
-    if (space->gone)
-        return -EIO;
-    return space->full ? -ENOSPC : 0;
-}
-
 static int put_check(const struct queue *q, const struct request *put)
 {
     const struct batch_view *batch = &put->in.put.batch;
@@ -81,13 +72,14 @@ static int cut_view(struct staged_put *staged, const struct batch_view *batch, u
     return rc;
 }
 
-static int stage(struct service *s, struct queue *q, const struct batch_view *batch, uint32_t from,
-                 uint32_t n)
+static int stage(struct service *s, struct sequence *seq, const struct batch_view *batch,
+                 uint32_t from, uint32_t n)
 {
+    struct queue *q = seq->queue;
     struct staged_put *staged;
     int rc = 0;
 
-    if (q->record.next_batch + q->staged.n_batches > BATCH_NUMBER_MAX)
+    if (service_space(s)->full || q->record.next_batch + q->staged.n_batches > BATCH_NUMBER_MAX)
         return -ENOSPC;
     staged = calloc(1, sizeof(*staged));
     if (!staged)
@@ -112,6 +104,7 @@ static int stage(struct service *s, struct queue *q, const struct batch_view *ba
     q->staged.n_batches++;
     q->staged.n_items += n;
     q->staged.n_bytes += staged->batch.n_bytes;
+    sequence_stage(seq, &staged->view);
     queue_unsaved(q);
     s->staged_bytes += staged->view.len;
     *s->staged_end = staged;
@@ -124,6 +117,7 @@ static int stage(struct service *s, struct queue *q, const struct batch_view *ba
 static void put_answer(struct service *s, struct sequence *seq, struct request *put, int status)
 {
     put->out.put.last = seq->last;
+    put->out.put.chain = seq->chain;
     answers_add(&s->puts, put, status);
 }
 
@@ -147,14 +141,12 @@ static void put_store(struct service *s, struct sequence *seq, struct request *p
     if (maxsize > 0 && count + n > maxsize)
         n = count < maxsize ? (uint32_t)(maxsize - count) : 0;
     if (n > 0)
-        rc = stage(s, q, &put->in.put.batch, skip, n);
+        rc = stage(s, seq, &put->in.put.batch, skip, n);
     put->out.put.n_repeats = skip;
     if (rc < 0) {
         put_answer(s, seq, put, rc);
         return;
     }
-    if (n > 0)
-        sequence_stage(seq, n);
     if (n < wanted)
         answer_full(s, seq, put);
     else
@@ -163,14 +155,14 @@ static void put_store(struct service *s, struct sequence *seq, struct request *p
 
 static void put_judge(struct service *s, struct sequence *seq, struct request *put)
 {
-    uint32_t n_items = put->in.put.batch.n_items, skip = 0;
+    uint32_t skip = 0;
 
-    switch (sequence_check(seq, put->in.put.epoch, put->in.put.base, n_items, &skip)) {
+    switch (sequence_check(seq, put, &skip)) {
     case SEQUENCE_STORE:
         put_store(s, seq, put, skip);
         break;
     case SEQUENCE_REPEAT:
-        put->out.put.n_repeats = n_items;
+        put->out.put.n_repeats = put->in.put.batch.n_items;
         put_answer(s, seq, put, 0);
         break;
     case SEQUENCE_GAP:
@@ -182,6 +174,9 @@ static void put_judge(struct service *s, struct sequence *seq, struct request *p
     case SEQUENCE_STALE:
         put_answer(s, seq, put, -ESTALE);
         break;
+    case SEQUENCE_DOUBLE:
+        put_answer(s, seq, put, -ENOTUNIQ);
+        break;
     }
 }
 
@@ -191,8 +186,8 @@ void service_put(struct service *s, struct session *session, struct request *put
     struct sequence *seq;
     int rc = q ? put_check(q, put) : -ENOENT;
 
-    if (rc == 0)
-        rc = store_check(s);
+    if (rc == 0 && service_space(s)->gone)
+        rc = -EIO;
     if (rc < 0) {
         answers_add(&s->answers, put, rc);
         return;

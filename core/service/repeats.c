@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/refused.h"
+
 static int reply_compare(const struct reply *a, const struct reply *b)
 {
     return (a->number > b->number) - (a->number < b->number);
@@ -11,9 +13,26 @@ static int reply_compare(const struct reply *a, const struct reply *b)
 
 RB_GENERATE_INTERNAL(reply_tree, reply, by_number, reply_compare, __attribute__((unused)) static)
 
+/* What is kept of it. */
+static size_t reply_bytes(const struct reply *reply)
+{
+    size_t parts = reply->kind == REQUEST_GET ? reply->result.lease.cap : 0;
+
+    return sizeof(*reply) + parts * sizeof(struct lease_part);
+}
+
+static void count_kept(struct session *s, size_t before, size_t after)
+{
+    s->kept_bytes += after - before;
+    s->sessions->kept_bytes += after - before;
+}
+
 static void reply_free(struct reply *reply)
 {
     struct session *s = reply->session;
+
+    if (reply->is_kept)
+        count_kept(s, reply_bytes(reply), 0);
 
     if (reply->number > 0) {
         RB_REMOVE(reply_tree, &s->replies, reply);
@@ -24,6 +43,13 @@ static void reply_free(struct reply *reply)
     free(reply);
 }
 
+/* Whether it has more than may be kept for it: as much as is left for all others. */
+static bool keeps_too_much(const struct session *s)
+{
+    return s->n_replies >= SESSION_REPLIES_MAX ||
+           (s->kept_bytes > 0 && s->kept_bytes + s->sessions->kept_bytes > SESSION_KEPT_MAX);
+}
+
 /* Forget what is answered below the number, and the oldest ones where there are too many. */
 static void forget(struct session *s, uint64_t below)
 {
@@ -31,10 +57,13 @@ static void forget(struct session *s, uint64_t below)
 
     for (reply = RB_MIN(reply_tree, &s->replies); reply; reply = next) {
         next = RB_NEXT(reply_tree, &s->replies, reply);
-        if (reply->number >= below && s->n_replies < SESSION_REPLIES_MAX)
+        if (reply->number >= below && !keeps_too_much(s))
             break;
-        if (!reply->request)
-            reply_free(reply);
+        if (reply->request)
+            continue;
+        if (reply->number >= below)
+            refused_add();
+        reply_free(reply);
     }
 }
 
@@ -63,7 +92,7 @@ int reply_begin(struct session *s, struct request *request, struct answers *answ
 {
     struct reply wanted = {.number = request->number}, *known = NULL;
 
-    if (request->answered_below > s->answered_below || s->n_replies >= SESSION_REPLIES_MAX) {
+    if (request->answered_below > s->answered_below || keeps_too_much(s)) {
         if (request->answered_below > s->answered_below)
             s->answered_below = request->answered_below;
         forget(s, s->answered_below);
@@ -71,6 +100,8 @@ int reply_begin(struct session *s, struct request *request, struct answers *answ
     if (request->number > 0)
         known = RB_FIND(reply_tree, &s->replies, &wanted);
     *news = REPLY_NEW;
+    if (request->number > 0 && !request->repeat && (known || request->number < s->answered_below))
+        return -ENOTUNIQ;
     if (!known && request->number > 0 && request->number < s->answered_below)
         return -ETIMEDOUT;
     if (!known)
@@ -84,6 +115,9 @@ int reply_begin(struct session *s, struct request *request, struct answers *answ
         answers_add(answers, known->request, -ETIMEDOUT);
     else
         s->n_working++;
+    if (known->is_kept)
+        count_kept(s, reply_bytes(known), 0); /* it may be worked on anew */
+    known->is_kept = false;
     known->request = request;
     return 0;
 }
@@ -97,8 +131,12 @@ void reply_end(struct reply *reply, int status, struct answers *answers)
     if (status != -ETIMEDOUT)
         reply->status = status;
     answers_add(answers, request, status);
-    if (reply->number == 0)
+    if (reply->number == 0) {
         reply_free(reply);
+        return;
+    }
+    reply->is_kept = true;
+    count_kept(reply->session, 0, reply_bytes(reply));
 }
 
 void session_free_replies(struct session *s)

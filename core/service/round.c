@@ -9,40 +9,6 @@
 
 /* ---- replies ---- */
 
-static bool settlements_valid(const struct request *request)
-{
-    const struct settlement *items = request->in.settle.items;
-
-    if (request->in.settle.n_items < 1 || request->in.settle.n_items > REQUEST_SETTLEMENTS_MAX)
-        return false;
-    for (size_t i = 0; i < request->in.settle.n_items; i++) {
-        if (!settlement_valid(&items[i]))
-            return false;
-    }
-    return true;
-}
-
-static int settle(struct service *s, struct reply *reply)
-{
-    struct queue *q = service_find(s, reply->queue);
-    const struct request *request = reply->request;
-    int rc = 0;
-
-    if (!settlements_valid(request))
-        return -EPROTO;
-    if (!q)
-        return -ENOENT;
-    for (size_t i = 0; i < request->in.settle.n_items && rc == 0; i++)
-        rc = queue_settle(q, &request->in.settle.items[i], &reply->result.n_late);
-    return service_status(rc);
-}
-
-static void start_settle(struct service *s, struct reply *reply)
-{
-    reply->status = settle(s, reply);
-    TAILQ_INSERT_TAIL(&s->waiting, reply, link);
-}
-
 static void start_purge(struct service *s, struct reply *reply)
 {
     struct queue *q = service_find(s, reply->queue);
@@ -55,29 +21,30 @@ static void start_purge(struct service *s, struct reply *reply)
     TAILQ_INSERT_TAIL(&s->purges, reply, link);
 }
 
-static int fill_settle(struct service *s, struct reply *reply)
-{
-    reply->request->out.settle.n_late = reply->result.n_late;
-    return 0;
-}
-
 static int fill_purge(struct service *s, struct reply *reply)
 {
     reply->request->out.purge.n_items = reply->result.purge.n_items;
     return 0;
 }
 
+/* As it is now, also where it is asked for again. */
 static int fill_entry(struct service *s, struct reply *reply)
 {
-    reply->request->out.make.entry = reply->result.entry;
+    struct queue_entry *entry = &reply->request->out.make.entry;
+    struct queue *q = service_find(s, reply->result.made);
+
+    if (!q)
+        return -ENOENT;
+    queue_entry(q, entry);
+    entry->may = service_rights(s, reply->request, entry->name);
     return 0;
 }
 
 /* ---- those without a reply ---- */
 
-static void take_sync(struct service *s, struct session *session, struct request *request)
+static void take_look(struct service *s, struct session *session, struct request *request)
 {
-    answers_add(&s->syncs, request, 0);
+    session_look(session, request);
 }
 
 static void take_watch(struct service *s, struct session *session, struct request *request)
@@ -90,11 +57,6 @@ static void take_arm(struct service *s, struct session *session, struct request 
     answers_add(&s->arms, request, 0);
 }
 
-static void take_list(struct service *s, struct session *session, struct request *request)
-{
-    answers_add(&s->lists, request, 0);
-}
-
 /* ---- the kinds ---- */
 
 /* What is done with a request: it is taken as it is, or it is given a reply, which is started and,
@@ -105,13 +67,13 @@ static const struct {
     void (*start)(struct service *s, struct reply *reply);
     int (*fill)(struct service *s, struct reply *reply);
 } kinds[REQUEST_KINDS] = {
-    [REQUEST_SYNC] = {.take = take_sync},
+    [REQUEST_SYNC] = {.take = take_look},
     [REQUEST_WATCH] = {.take = take_watch},
     [REQUEST_ARM] = {.take = take_arm},
     [REQUEST_PUT] = {.take = service_put},
-    [REQUEST_LIST] = {.take = take_list},
+    [REQUEST_LIST] = {.take = take_look},
     [REQUEST_GET] = {.start = service_get, .fill = service_fill_get},
-    [REQUEST_SETTLE] = {.start = start_settle, .fill = fill_settle},
+    [REQUEST_SETTLE] = {.start = service_settle, .fill = service_fill_settle},
     [REQUEST_MAKE] = {.start = service_make, .fill = fill_entry},
     [REQUEST_REMOVE] = {.start = service_remove},
     [REQUEST_SET] = {.start = service_set, .fill = fill_entry},
@@ -137,14 +99,26 @@ static void take_replied(struct service *s, struct session *session, struct requ
 static void take(struct service *s, struct request *request)
 {
     struct session *session;
+    int rc;
 
     memset(&request->out, 0, sizeof(request->out));
     memset(&request->state, 0, sizeof(request->state));
-    session = s->failed ? NULL : sessions_touch(&s->sessions, request, s->shared.now_us);
+    request->position = 0;
+    /* First: it is another life's queue that it names. */
+    rc = request->kind == REQUEST_SYNC || request->life == s->options.id ? 0 : -EREMCHG;
+    if (rc == 0)
+        rc = service_admit(s, request);
+    if (rc < 0) {
+        answers_add(&s->answers, request, rc);
+        return;
+    }
+    session =
+        s->failed ? NULL : sessions_touch(&s->sessions, request, s->shared.now_us, &s->answers);
     if (!session) {
         answers_add(&s->answers, request, s->failed ? -EIO : -ENOMEM);
         return;
     }
+    service_bind(session, request);
     if (request->kind >= REQUEST_KINDS)
         answers_add(&s->answers, request, -EPROTO);
     else if (kinds[request->kind].take)
@@ -155,16 +129,24 @@ static void take(struct service *s, struct request *request)
 
 /* ---- the round ---- */
 
+/* Is a slice of a round over that began then? */
+static bool slice_over(const struct service *s, int64_t began_us)
+{
+    return s->options.clock->mono_us(s->options.clock) - began_us >= SERVICE_SLICE_US;
+}
+
 static void end_sessions(struct service *s)
 {
+    int64_t began_us = s->options.clock->mono_us(s->options.clock);
     struct session *session;
-    struct queue *q;
 
     while ((session = sessions_expired(&s->sessions, s->shared.now_us)) != NULL) {
-        RB_FOREACH (q, queue_by_number, &s->by_number)
-            queue_end_leases(q, &session->lessee);
-        session_free(&s->sessions, session, 0, &s->answers);
+        session_end(session, 0, &s->answers);
+        if (slice_over(s, began_us))
+            break;
     }
+    while (sessions_reap(&s->sessions) && !slice_over(s, began_us))
+        continue;
 }
 
 static void tick(struct service *s)
@@ -172,6 +154,7 @@ static void tick(struct service *s)
     if (s->failed)
         return;
     queue_tick(&s->shared);
+    damage_tell_rest(&s->shared, false);
     queues_call_again(&s->shared);
     end_sessions(s);
     service_end_holds(s, false, 0);
@@ -259,22 +242,6 @@ static void end_replies(struct service *s, struct reply_list *list)
     }
 }
 
-/* What the queue is like after the request. */
-static void fill_states(struct service *s)
-{
-    for (struct request *request = s->answers.first; request; request = request->next) {
-        bool made = request->kind == REQUEST_MAKE && request->status == 0;
-        uint64_t number = made ? request->out.make.entry.number : request->queue;
-        struct queue *q = number > 0 ? service_find(s, number) : NULL;
-
-        if (!q)
-            continue;
-        queue_state(q, &request->state);
-        if ((made || request->kind == REQUEST_SET) && request->status == 0)
-            request->out.make.entry.state = request->state;
-    }
-}
-
 static void fail(struct service *s)
 {
     service_answer_all(s, -EIO);
@@ -286,15 +253,35 @@ static void fail(struct service *s)
 static void finish_round(struct service *s)
 {
     service_run_streams(s);
-    if (s->retry_us == TIME_FOREVER) /* else what is in memory is not in the store */
-        run_each(s, &s->lists, list);
     service_run_claims(s);
     run_each(s, &s->arms, arm);
     end_replies(s, &s->finished);
     service_publish(s);
-    run_each(s, &s->syncs, service_sync);
-    fill_states(s);
+    service_give(s);
     sessions_answer_watches(&s->sessions, s->shared.now_us, &s->answers);
+}
+
+/* The kind of looks that may be answered; REQUEST_KINDS: all. What is in memory is not always in
+ * the store, and then nobody is shown items. */
+static enum request_kind looks_now(const struct service *s)
+{
+    return s->retry_us == TIME_FOREVER ? REQUEST_KINDS : REQUEST_SYNC;
+}
+
+/* Each answer is given before the next one is made, as they are long. */
+static void run_looks(struct service *s)
+{
+    int64_t began_us = s->options.clock->mono_us(s->options.clock);
+    struct request *look;
+
+    do {
+        look = sessions_next_look(&s->sessions, looks_now(s));
+        if (!look)
+            return;
+        answers_add(&s->answers, look,
+                    look->kind == REQUEST_SYNC ? service_sync(s, look) : list(s, look));
+        service_give(s);
+    } while (!slice_over(s, began_us));
 }
 
 static struct request *take_inbox(struct service *s)
@@ -325,8 +312,10 @@ void service_round(struct service *s)
 
     s->shared.now_us = s->options.clock->mono_us(s->options.clock);
     s->shared.wall_us = s->options.clock->wall_us(s->options.clock);
+    s->shared.ran_us = s->ran_before_us + (s->shared.now_us - s->started_us);
     s->space_known = false;
     tick(s);
+    service_settle_on(s);
     take_all(s, request);
     purge(s);
     service_commit(s);
@@ -336,6 +325,13 @@ void service_round(struct service *s)
     else
         finish_round(s);
     answers_run(&s->answers);
+    if (!s->failed)
+        run_looks(s);
+}
+
+static bool looks_are_due(const struct service *s)
+{
+    return sessions_has_look(&s->sessions, looks_now(s));
 }
 
 int64_t service_deadline(const struct service *s)
@@ -345,6 +341,8 @@ int64_t service_deadline(const struct service *s)
 
     if (s->failed)
         return TIME_FOREVER;
+    if (!TAILQ_EMPTY(&s->settles) || !TAILQ_EMPTY(&s->sessions.ending) || looks_are_due(s))
+        return s->shared.now_us;
     if (s->retry_us == TIME_FOREVER && (!TAILQ_EMPTY(&s->purges) || !TAILQ_EMPTY(&s->shared.dirty)))
         return s->shared.now_us;
     TAILQ_FOREACH (seq, &s->shared.holding, holding_link)
@@ -380,12 +378,14 @@ void service_answer_all(struct service *s, int status)
     end_all(s, &s->claims, status);
     end_all(s, &s->waiting, status);
     end_all(s, &s->purges, status);
+    end_all(s, &s->settles, status);
     end_all(s, &s->finished, status);
     run_each(s, &s->arms, refuse);
-    run_each(s, &s->lists, refuse);
-    run_each(s, &s->syncs, refuse);
-    while ((session = TAILQ_FIRST(&s->sessions.all)) != NULL) {
-        session->lessee.n_leased = 0; /* of a life that ends here: the leases are in memory only */
-        session_free(&s->sessions, session, status, &s->answers);
-    }
+    while ((session = TAILQ_FIRST(&s->sessions.all)) != NULL)
+        session_end(session, status, &s->answers);
+    /* Of a life that ends here: the leases are in memory only. */
+    TAILQ_FOREACH (session, &s->sessions.ending, link)
+        lessee_forget(&session->lessee);
+    while (sessions_reap(&s->sessions))
+        continue;
 }

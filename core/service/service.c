@@ -14,6 +14,9 @@
 #include "core/log.h"
 #include "core/service/service_state.h"
 
+/* Where the last queue number is not known, the next one is so far above all that are seen. */
+#define NUMBERS_SKIPPED (UINT64_C(1) << 20)
+
 static void service_submit(struct backend *backend, struct request *request)
 {
     struct service *s = (struct service *)backend;
@@ -53,11 +56,10 @@ static void init_lists(struct service *s)
     TAILQ_INIT(&s->waiting);
     TAILQ_INIT(&s->finished);
     TAILQ_INIT(&s->purges);
+    TAILQ_INIT(&s->settles);
     answers_init(&s->answers);
     answers_init(&s->puts);
-    answers_init(&s->syncs);
     answers_init(&s->arms);
-    answers_init(&s->lists);
     answers_init(&s->inbox);
     s->staged_end = &s->staged;
     s->retry_us = TIME_FOREVER;
@@ -73,6 +75,13 @@ static int init_locks(struct service *s)
             pthread_mutex_destroy(&s->lock);
     }
     return rc;
+}
+
+/* Two queues of one name would be one too many: the first one is served. */
+static bool record_is_sane(struct service *s, const struct queue_record *record)
+{
+    return queue_settings_check(&record->settings, NULL) == 0 && record->next_batch >= 1 &&
+           record->next_batch <= BATCH_NUMBER_MAX + 1 && !service_find_name(s, record->name);
 }
 
 static int load_queue(struct service *s, const struct queue_record *record)
@@ -91,32 +100,72 @@ static int load_queue(struct service *s, const struct queue_record *record)
     return 0;
 }
 
+/* Its batches stay, under a number that no other queue is given. */
+static void say_queue_lost(struct service *s, uint64_t number)
+{
+    damage_found(&s->shared,
+                 "the record of queue number %llu is damaged: the queue is not served, what it "
+                 "holds stays in the store. Bring the store back from a backup to have it again",
+                 (unsigned long long)number);
+    if (s->last_number < number)
+        s->last_number = number;
+}
+
+static int load_queues(struct service *s)
+{
+    struct store *store = s->options.store;
+    struct queue_record record = {0};
+    int rc;
+
+    for (;;) {
+        rc = store->ops->queue_next(store, record.number + 1, &record);
+        if (rc == 0 && !record_is_sane(s, &record))
+            rc = -EBADMSG;
+        if (rc == 0)
+            rc = load_queue(s, &record);
+        else if (rc == -EBADMSG)
+            say_queue_lost(s, record.number);
+        if (rc < 0 && rc != -EBADMSG)
+            return rc == -ENOENT ? 0 : rc;
+    }
+}
+
+/* Where the store's running time goes on: it may have been kept some time before the last end. */
+static void start_clock(struct service *s)
+{
+    struct sequence *seq;
+    struct queue *q;
+
+    s->ran_before_us = s->lineage.ran_us;
+    RB_FOREACH (q, queue_by_number, &s->by_number) {
+        RB_FOREACH (seq, sequence_tree, &q->sequences) {
+            if (seq->record.last_used_us > s->ran_before_us)
+                s->ran_before_us = seq->record.last_used_us;
+        }
+    }
+    s->started_us = s->shared.now_us;
+    s->shared.ran_us = s->ran_before_us;
+    s->sweep_us = time_after(s->shared.now_us, SERVICE_SWEEP_US);
+}
+
 static int load(struct service *s)
 {
     struct store *store = s->options.store;
-    struct queue_record record;
-    int rc = store->ops->queue_last_number(store, &s->last_number);
+    int rc = store->ops->queue_last_number(store, &s->last_number), found = rc;
 
-    if (rc < 0)
+    if (rc < 0 && rc != -EBADMSG)
         return rc;
-    rc = store->ops->queue_next(store, 1, &record);
-    while (rc == 0) {
-        rc = load_queue(s, &record);
-        if (rc < 0)
-            return rc;
-        rc = store->ops->queue_next(store, record.number + 1, &record);
+    if (rc < 0)
+        s->last_number = 0;
+    rc = load_queues(s);
+    if (found == -EBADMSG) {
+        s->last_number += NUMBERS_SKIPPED;
+        damage_found(&s->shared,
+                     "which queue numbers were used is damaged: new queues begin at number %llu",
+                     (unsigned long long)s->last_number + 1);
     }
-    return rc == -ENOENT ? 0 : rc;
-}
-
-/* Tokens of an earlier life are in the store: begin somewhere else. */
-static uint64_t first_token(uint64_t id)
-{
-    uint64_t z = id + UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
+    damage_tell_rest(&s->shared, true);
+    return rc;
 }
 
 static void free_all(struct service *s)
@@ -147,7 +196,7 @@ int service_new(const struct service_options *options, struct service **service)
     s->backend.submit = service_submit;
     s->options = *options;
     init_lists(s);
-    queue_shared_init(&s->shared, options->store, first_token(options->id));
+    queue_shared_init(&s->shared, options->store);
     sessions_init(&s->sessions, options->id);
     s->shared.now_us = options->clock->mono_us(options->clock);
     s->shared.wall_us = options->clock->wall_us(options->clock);
@@ -157,10 +206,12 @@ int service_new(const struct service_options *options, struct service **service)
     rc = init_locks(s);
     if (rc < 0)
         goto free_service;
-    rc = load(s);
+    rc = lineage_begin(&s->lineage, options->store, options->id);
+    if (rc == 0)
+        rc = load(s);
     if (rc < 0)
         goto destroy_locks;
-    service_sweep(s);
+    start_clock(s);
     *service = s;
     return 0;
 
@@ -188,16 +239,15 @@ void service_free(struct service *s)
     store->ops->close(store);
 }
 
-int service_ensure_queue(struct service *s, const char *name, const struct queue_settings *settings)
+int service_ensure_queue(struct service *s, const char *name, const struct queue_settings *settings,
+                         uint64_t fields)
 {
     struct queue *q = service_find_name(s, name);
 
     assert(!s->started);
     if (!q)
         return service_make_queue(s, name, settings, &q);
-    if (memcmp(&q->record.settings, settings, sizeof(*settings)) == 0)
-        return 0;
-    return service_set_queue(s, q, settings);
+    return service_set_queue(s, q, settings, fields & SETTINGS_OWN);
 }
 
 /* ---- the thread ---- */
@@ -243,7 +293,8 @@ static void end(struct service *s)
         if (q->counters_dirty)
             queue_unsaved(q);
     }
-    service_commit(s);
+    if (service_commit(s) == 0)
+        service_keep_time(s);
     service_answer_all(s, s->failed ? -EIO : -ESHUTDOWN);
     answers_run(&s->answers);
 }

@@ -7,6 +7,7 @@
 #ifndef QUEUEFS_CORE_SERVICE_SERVICE_H
 #define QUEUEFS_CORE_SERVICE_SERVICE_H
 
+#include "core/access.h"
 #include "core/request.h"
 #include "core/clock.h"
 #include "core/store/store.h"
@@ -16,7 +17,8 @@ struct service;
 struct service_options {
     struct store *store; /* taken: service_free() closes it, service_new() too where it fails */
     const struct clock *clock;
-    uint64_t id; /* random, of this life of the service */
+    uint64_t id;                 /* random, of this life of the service */
+    const struct access *access; /* who may what; borrowed; NULL: whoever asks may all */
     /* The store failed for good (already logged): nothing more will be acknowledged, requests are
      * answered -EIO. Called once, on the service's thread; must not call the service. */
     void (*fatal)(void *arg, int error);
@@ -27,11 +29,12 @@ struct service_options {
 int service_new(const struct service_options *options, struct service **service);
 
 /*
- * Make the queue if it is not there, give it these own settings if it is: what `queues:` in the
- * service's file says. Before service_start() only. 0, -EINVAL, or of the store.
+ * Make the queue if it is not there, with these own settings; give it those of `fields` if it is:
+ * what `queues:` in the service's file says. Before service_start() only. 0, -EINVAL, or of the
+ * store.
  */
 int service_ensure_queue(struct service *service, const char *name,
-                         const struct queue_settings *settings);
+                         const struct queue_settings *settings, uint64_t fields);
 
 int service_start(struct service *service); /* its thread; after the last fork */
 

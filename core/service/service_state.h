@@ -2,7 +2,8 @@
  * The inside of the queue service, for its own files and its tests. One thread owns all of it but
  * the inbox. A round: what time has brought, then the requests that have gathered, one commit,
  * then gets of streams, which change memory only (those that came during the commit too), then
- * lists, which show what is committed, then revisions and events, then all answers.
+ * revisions and events, then all answers. Then looks, each answered before the next one is made.
+ * What may take long has a slice of each round and goes on in the next.
  *
  * A request that needs the commit waits in `waiting` (replies) or `puts`; what needs no commit, or
  * has had it, stands in `finished` or `answers`. done() is called at the end, with no lock held.
@@ -15,12 +16,16 @@
 
 #include "core/queue/queue.h"
 #include "core/queue/producers.h"
+#include "core/service/lineage.h"
 #include "core/service/service.h"
 #include "core/service/session.h"
 
-#define SERVICE_RETRY_US       INT64_C(1000000)          /* of a commit that found no space */
-#define SERVICE_SWEEP_US       (INT64_C(3600) * 1000000) /* of old producers */
+#define SERVICE_RETRY_US       INT64_C(1000000)              /* of a commit that found no space */
+#define SERVICE_SWEEP_US       (INT64_C(3600) * 1000000)     /* of old producers */
+#define SERVICE_AMNESTY_US     (INT64_C(4) * 3600 * 1000000) /* none is old after a start */
+#define SERVICE_SLICE_US       INT64_C(2000) /* a round spends so long on each kind of long work */
 #define SERVICE_GROUP_BYTES    ((size_t)64 << 20) /* a group with more is committed at once */
+#define SERVICE_FILLED_MAX     ((size_t)4 << 20)  /* answers with more are given at once */
 #define SERVICE_TOMBSTONES_MAX 4096
 #define SERVICE_TOMBSTONE_US   (INT64_C(600) * 1000000)
 
@@ -40,6 +45,8 @@ struct service {
     struct backend backend; /* first: the backend is the service */
     struct service_options options;
 
+    struct lineage lineage;
+    int64_t started_us, ran_before_us; /* see queue_shared.ran_us */
     struct queue_shared shared;
     struct sessions sessions;
     struct queue_by_number by_number;
@@ -52,10 +59,12 @@ struct service {
     uint64_t forgotten; /* a mount that knows less than this must ask for everything */
 
     /* Of the round. */
-    struct answers answers, puts, syncs, arms, lists;
-    struct reply_list streams, claims, waiting, finished, purges;
+    struct answers answers, puts, arms;
+    struct reply_list streams, claims, waiting, finished, purges, settles;
+    int64_t settle_until_us; /* what comes may be settled so long */
     struct staged_put *staged, **staged_end;
     size_t staged_bytes;
+    size_t filled_bytes; /* of answers to GETs that are not given yet */
     bool space_known;
     struct store_space space; /* see service_space() */
 
@@ -85,6 +94,16 @@ int64_t service_deadline(const struct service *s);
 /* Everything taken and not answered is answered with `status`; sessions are forgotten. */
 void service_answer_all(struct service *s, int status);
 
+/* ---- admit.c ---- */
+
+/* Whether it may be asked: 0; -EPERM the session is somebody else's, -EACCES no rule of `access`
+ * allows it, which is counted. Before sessions_touch(). */
+int service_admit(struct service *s, const struct request *request);
+/* What the asker may do with a queue of this name: ACCESS_*, or'ed. */
+uint32_t service_rights(const struct service *s, const struct request *request, const char *name);
+/* The session is the asker's, if it is nobody's yet. */
+void service_bind(struct session *session, const struct request *request);
+
 /* ---- queues.c ---- */
 
 struct queue *service_find(struct service *s, uint64_t number);
@@ -106,6 +125,11 @@ static inline int service_status(int rc)
     return rc == -EBADMSG || rc == -ENOENT ? -EIO : rc;
 }
 
+/* ---- give.c ---- */
+
+/* Give the answers that are there; after the commit. */
+void service_give(struct service *s);
+
 /* ---- commit.c ---- */
 
 /* How the store is off; asked once a round. */
@@ -119,7 +143,9 @@ const struct store_space *service_space(struct service *s);
 int service_commit(struct service *s);
 /* The staged puts will not be: their requests are answered with status. */
 void service_drop_puts(struct service *s, int status);
-/* Forget producers that were not heard of for a day. */
+/* Keep how long the store has been served. */
+void service_keep_time(struct service *s);
+/* Forget producers that were not heard of for a day of that time. */
 void service_sweep(struct service *s);
 
 /* ---- put.c ---- */
@@ -148,6 +174,13 @@ void service_run_streams(struct service *s);
  * put has its item at once. */
 struct request *service_late_gets(struct service *s);
 
+/* ---- settle.c ---- */
+
+void service_settle(struct service *s, struct reply *reply);
+/* Those that earlier rounds have begun go on, before others of this one. */
+void service_settle_on(struct service *s);
+int service_fill_settle(struct service *s, struct reply *reply);
+
 /* ---- admin.c ---- */
 
 void service_make(struct service *s, struct reply *reply);
@@ -156,7 +189,9 @@ void service_set(struct service *s, struct reply *reply);
 /* 0, -EINVAL, -ENOMEM, or of service_commit(). */
 int service_make_queue(struct service *s, const char *name, const struct queue_settings *settings,
                        struct queue **queue);
-int service_set_queue(struct service *s, struct queue *q, const struct queue_settings *settings);
+/* Those of `fields`, over what it has, which is judged as a whole. */
+int service_set_queue(struct service *s, struct queue *q, const struct queue_settings *settings,
+                      uint64_t fields);
 
 /* ---- sync.c ---- */
 

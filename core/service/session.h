@@ -13,6 +13,13 @@
  * Answers: each GET, SETTLE, MAKE, REMOVE, SET and PURGE has a struct reply, from its first coming
  * until answered_below has passed its number. One that comes again while it is worked on takes the
  * place of the one before. SYNC, ARM and LIST change nothing that matters: each is answered anew.
+ * Where more of them are kept than there is memory for, those who have the most lose their oldest:
+ * one may have no more than what is left for all others.
+ *
+ * Looks: SYNC and LIST, whose answers are long. Sessions take turns at them.
+ *
+ * The end: a session that was silent for too long, or that holds nothing while others want its
+ * place, is found by its id no more; its leases end bit by bit, as there may be very many.
  */
 #ifndef QUEUEFS_CORE_SERVICE_SESSION_H
 #define QUEUEFS_CORE_SERVICE_SESSION_H
@@ -29,8 +36,11 @@
 #define SESSION_LIFE_US     INT64_C(30000000)
 #define SESSION_WATCH_US    INT64_C(60000000) /* a WATCH is parked for at most so long */
 #define SESSION_REPLIES_MAX 65536
+#define SESSION_KEPT_MAX    ((size_t)32 << 20) /* bytes of answers that are kept, of all */
 #define SESSION_CALL_US     INT64_C(50000) /* whoever is told of an item has so long to come for it */
 #define SESSIONS_MAX        16384
+#define SESSIONS_LOOK       256    /* so many are looked at for one that holds nothing */
+#define INTERESTS_MAX       262144 /* what all wait for; one as much as is left for all others */
 
 struct interest {
     RB_ENTRY(interest) by_queue;
@@ -55,11 +65,15 @@ struct reply {
     uint64_t queue;
     struct request *request; /* NULL: answered */
     int status;
-    bool given; /* GET: the lease was laid into an answer */
+    bool given;   /* GET: the lease was laid into an answer */
+    bool is_kept; /* and counted: it is answered, and may be asked for again */
     union {
-        struct lease lease;       /* GET */
-        uint64_t n_late;          /* SETTLE */
-        struct queue_entry entry; /* MAKE, SET */
+        struct lease lease; /* GET */
+        struct {
+            uint64_t n_late;
+            size_t n_done; /* of the request's settlements */
+        } settle;
+        uint64_t made; /* number, of MAKE and SET */
         struct {
             uint64_t below, n_items;
         } purge;
@@ -74,6 +88,9 @@ struct session {
     TAILQ_ENTRY(session) link;
     struct sessions *sessions;
     struct producer_id id;
+    struct identity owner; /* whoever asked first: admit.c */
+    bool bound, warned;    /* owner is set; somebody else was refused, and that is logged */
+    bool denied;           /* it was refused something, and that is logged */
     uint64_t service; /* what it is told of the service's life: another one for a session that was
                          forgotten and begins anew, as all it had armed is forgotten too */
     int64_t last_us;  /* its last request; monotonic */
@@ -90,7 +107,10 @@ struct session {
     bool watches;      /* has ever sent one */
 
     struct reply_tree replies;
-    size_t n_replies, n_working;
+    size_t n_replies, n_working, n_interests;
+    size_t kept_bytes;    /* of its replies */
+    struct answers looks; /* requests that wait for their turn */
+    TAILQ_ENTRY(session) look_link;
     uint64_t answered_below;
 };
 
@@ -100,7 +120,13 @@ struct sessions {
     struct session_tree by_id;
     TAILQ_HEAD(session_list, session) all; /* least recently heard of first */
     struct session_list due;               /* WATCHes to be answered */
-    size_t n;
+    struct session_list looking;           /* with looks, the next one first */
+    struct session_list ending;            /* their leases are to end */
+    size_t n;                              /* of all */
+    struct session *hand;                  /* where the search for one that holds nothing goes on */
+    size_t kept_bytes, n_interests;        /* of all sessions */
+    bool counted;                          /* n_mounts is as of now */
+    uint32_t n_mounts;
     uint64_t service; /* the next session's */
     int64_t watch_us; /* no parked WATCH ends by time before this */
 };
@@ -108,15 +134,18 @@ struct sessions {
 void sessions_init(struct sessions *all, uint64_t service);
 
 /* The session a request is of, made if need be, and noted as heard of. NULL: out of memory, or
- * too many. */
-struct session *sessions_touch(struct sessions *all, const struct request *request, int64_t now_us);
+ * too many. Answers: of one that had to go for it. */
+struct session *sessions_touch(struct sessions *all, const struct request *request, int64_t now_us,
+                               struct answers *answers);
 struct session *sessions_find(struct sessions *all, const struct producer_id *id);
-uint32_t sessions_count_mounts(const struct sessions *all, int64_t now_us);
+uint32_t sessions_count_mounts(struct sessions *all, int64_t now_us);
 
 /* A session that has not been heard of for SESSION_LIFE_US and has no request at work; NULL. */
 struct session *sessions_expired(struct sessions *all, int64_t now_us);
-/* It has no leases any more. Its WATCH ends with status. */
-void session_free(struct sessions *all, struct session *s, int status, struct answers *answers);
+/* What it asked for ends with status, and it is found no more; sessions_reap() frees it. */
+void session_end(struct session *s, int status, struct answers *answers);
+/* One bit of what is left to do for those that have ended. False: there is nothing. */
+bool sessions_reap(struct sessions *all);
 /* When something of all this is due next. */
 int64_t sessions_deadline(const struct sessions *all);
 
@@ -154,7 +183,8 @@ enum reply_news {
     REPLY_WORKED_ON, /* took the place of the one before */
 };
 
-/* 0 and *news, *reply; -EPROTO, -ENOMEM, -ETIMEDOUT: it was answered, and forgotten since. */
+/* 0 and *news, *reply; -EPROTO, -ENOMEM, -ETIMEDOUT: it was answered, and forgotten since;
+ * -ENOTUNIQ: it is said not to be sent again, and its number was used. */
 int reply_begin(struct session *s, struct request *request, struct answers *answers,
                 enum reply_news *news, struct reply **reply);
 /*
@@ -164,5 +194,15 @@ int reply_begin(struct session *s, struct request *request, struct answers *answ
  */
 void reply_end(struct reply *reply, int status, struct answers *answers);
 void session_free_replies(struct session *s);
+
+/* ---- look.c ---- */
+
+/* It waits for its turn. */
+void session_look(struct session *s, struct request *look);
+/* The next one whose turn it is, one of `kind` where that is not REQUEST_KINDS; NULL: none. */
+struct request *sessions_next_look(struct sessions *all, enum request_kind kind);
+bool sessions_has_look(const struct sessions *all, enum request_kind kind);
+/* Those of one session end with status. */
+void session_end_looks(struct session *s, int status, struct answers *answers);
 
 #endif

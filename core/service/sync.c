@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/refused.h"
+
 void service_publish(struct service *s)
 {
     struct queue *q;
@@ -82,10 +84,11 @@ static struct listed *first_since(struct service *s, uint64_t since, size_t *n)
     return first;
 }
 
-static void fill_entry(struct listed *listed, struct queue_entry *entry)
+static void fill_entry(struct listed *listed, struct queue_entry *entry, uint32_t may)
 {
     if (listed->queue) {
         queue_entry(listed->queue, entry);
+        entry->may = may;
         return;
     }
     *entry = (struct queue_entry){.number = listed->number, .gone = true};
@@ -99,7 +102,7 @@ static void sync_free(struct request *sync)
 
 static int sync_list(struct service *s, struct request *sync)
 {
-    size_t n, i;
+    size_t n, i, n_shown = 0;
     struct listed *listed = first_since(s, sync->in.sync.since, &n);
     struct queue_entry *entries;
 
@@ -109,16 +112,22 @@ static int sync_list(struct service *s, struct request *sync)
         n = REQUEST_ENTRIES_MAX;
     if (n == 0)
         return 0;
+    if (sync->reply_room && !sync->reply_room(sync, n * sizeof(*entries)))
+        return -ETIMEDOUT;
     entries = calloc(n, sizeof(*entries));
     if (!entries)
         return -ENOMEM;
     for (i = 0; i < n; i++, listed = TAILQ_NEXT(listed, link)) {
-        fill_entry(listed, &entries[i]);
+        const char *name = listed->queue ? listed->queue->record.name : listed->name;
+        uint32_t may = service_rights(s, sync, name);
+
+        if (may)
+            fill_entry(listed, &entries[n_shown++], may);
         if (sync->out.sync.more)
             sync->out.sync.until = listed->revision;
     }
     sync->out.sync.entries = entries;
-    sync->out.sync.n_entries = n;
+    sync->out.sync.n_entries = n_shown;
     sync->reply_memory = entries;
     sync->reply_free = sync_free;
     return 0;
@@ -131,9 +140,14 @@ int service_sync(struct service *s, struct request *sync)
     uint64_t since = sync->in.sync.since;
 
     sync->out.sync.service = session ? session->service : s->options.id;
+    sync->out.sync.store = s->lineage.store;
+    sync->out.sync.life = s->options.id;
+    sync->out.sync.reached = lineage_reached(&s->lineage, store, sync->life);
     sync->out.sync.n_mounts = sessions_count_mounts(&s->sessions, s->shared.now_us);
+    sync->out.sync.n_refused = refused_count();
     if (store->ops->space(store, &sync->out.sync.space) < 0)
         sync->out.sync.space = (struct store_space){0};
+    sync->out.sync.space.damaged_rows += s->shared.damage.n_rows;
     if (since != 0 && (since < s->forgotten || since > s->revision)) {
         sync->out.sync.full = true;
         return 0;

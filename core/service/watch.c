@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
+#include "core/refused.h"
 
 static int interest_compare(const struct interest *a, const struct interest *b)
 {
@@ -14,6 +15,7 @@ static int interest_compare(const struct interest *a, const struct interest *b)
 RB_GENERATE_INTERNAL(interest_tree, interest, by_queue, interest_compare,
                      __attribute__((unused)) static)
 
+/* NULL: out of memory, or it would wait for more than is left for all others. */
 static struct interest *interest_get(struct session *s, uint64_t queue)
 {
     struct interest wanted = {.queue = queue};
@@ -21,12 +23,18 @@ static struct interest *interest_get(struct session *s, uint64_t queue)
 
     if (interest)
         return interest;
+    if (s->n_interests >= INTERESTS_MAX - s->sessions->n_interests) {
+        refused_add();
+        return NULL;
+    }
     interest = calloc(1, sizeof(*interest));
     if (!interest)
         return NULL;
     interest->session = s;
     interest->queue = queue;
     RB_INSERT(interest_tree, &s->interests, interest);
+    s->n_interests++;
+    s->sessions->n_interests++;
     return interest;
 }
 
@@ -78,6 +86,8 @@ static void interest_free(struct interest *interest)
     if (interest->pending)
         TAILQ_REMOVE(&s->pending, interest, pending_link);
     RB_REMOVE(interest_tree, &s->interests, interest);
+    s->n_interests--;
+    s->sessions->n_interests--;
     free(interest);
 }
 

@@ -17,6 +17,7 @@
 #define FREE_LOW       4 /* segments that can be had: below that, cleaning begins earlier */
 #define PIECE_BYTES    ((uint64_t)256 << 10) /* moved with one commit */
 #define PIECE_CHANGES  2000                  /* looked at for one commit */
+#define OTHERS_BYTES   ((uint64_t)512 << 10) /* what the commit may have besides */
 
 static bool wanted(struct local_store *s)
 {
@@ -34,7 +35,8 @@ static bool wanted(struct local_store *s)
 
 static bool record_at(struct local_store *s, uint64_t position)
 {
-    s->clean = (struct local_cleaning){.record = position};
+    s->clean.record = position;
+    s->clean.at = 0;
     return commit_log_record(s->log, position, &s->clean.len, &s->clean.next) == 0;
 }
 
@@ -62,13 +64,18 @@ static uint8_t *room(struct local_store *s, size_t len)
     return bytes;
 }
 
-/* Whether the index says that this is the row's last writing. */
-static bool lives(struct local_store *s, const struct change *change, uint64_t position)
+/* Whether the index says that this is the row's last writing: 1, 0, or negative errno. */
+static int lives(struct local_store *s, const struct change *change, uint64_t position)
 {
     struct index_row row;
+    int rc;
 
-    return change->verb == CHANGE_PUT && index_get(s->index, change->key, &row) == 0 &&
-           row.position == position;
+    if (change->verb != CHANGE_PUT)
+        return 0;
+    rc = index_get(s->index, change->key, &row);
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    return row.position == position;
 }
 
 /* The bytes of a row, as they are in the log, among the changes. */
@@ -97,8 +104,9 @@ static int64_t move_change(struct local_store *s)
         return rc;
     s->clean.at += CHANGE_HEAD + (change.len + 7) / 8 * 8;
     position += CHANGE_HEAD;
-    if (!lives(s, &change, position))
-        return 0;
+    rc = lives(s, &change, position);
+    if (rc <= 0)
+        return rc;
     rc = move_row(s, change.key, position, change.len);
     return rc < 0 ? rc : (int64_t)(CHANGE_HEAD + change.len);
 }
@@ -156,8 +164,8 @@ static int rescue(struct local_store *s, const struct live_segment *segment)
         struct index_key key = {.table = (enum index_table)table};
         bool after = false;
 
-        while ((rc = index_next(s->index, key, after, false, &row)) == 0 || rc == -EBADMSG) {
-            bool here = rc == 0 && row.position >= segment->first && row.position < segment->end;
+        while ((rc = index_next(s->index, key, after, false, &row)) == 0) {
+            bool here = row.position >= segment->first && row.position < segment->end;
 
             rc = here ? rescue_row(s, &row) : 0;
             if (rc < 0)
@@ -176,17 +184,23 @@ int local_clean(struct local_store *s)
 {
     const struct live_segment *segment = oldest(s);
     bool again;
+    int rc;
 
     s->clean_before = s->clean;
     if (!segment || !wanted(s))
         return 0;
-    again = s->walked == segment->first + 1;
+    again = s->clean.walked == segment->first + 1;
     if (s->clean.record == 0 && again)
         return rescue(s, segment);
     if (s->clean.record == 0 && !record_at(s, segment->first + COMMIT_LOG_FIRST))
-        s->clean = (struct local_cleaning){.record = 0};
-    s->walked = segment->first + 1;
-    return s->clean.record == 0 ? 0 : move_piece(s);
+        s->clean.record = 0;
+    s->clean.walked = segment->first + 1;
+    rc = s->clean.record == 0 ? 0 : move_piece(s);
+    if (rc == 0 && !commit_log_fits(s->log, s->changes.len + OTHERS_BYTES)) {
+        changes_reset(&s->changes);
+        s->clean = s->clean_before;
+    }
+    return rc;
 }
 
 void local_cleaned(struct local_store *s, bool committed)

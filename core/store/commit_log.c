@@ -17,9 +17,10 @@
 #include "core/log.h"
 #include "core/store/segment.h"
 
-#define MAGIC  UINT32_C(0x52465151) /* "QQFR" */
-#define SPARES 2                    /* kept; what is released beyond goes */
-#define LOOK   ((size_t)1 << 20)    /* read at a time, to find the next record */
+#define MAGIC         UINT32_C(0x52465151) /* "QQFR" */
+#define SPARES        2                    /* kept; what is released beyond goes */
+#define OVER_SEGMENTS 2                    /* made beyond a limit that was lowered */
+#define LOOK          ((size_t)1 << 20)    /* read at a time, to find the next record */
 
 enum record_kind {
     RECORD_DATA = 1,
@@ -47,8 +48,10 @@ struct commit_log {
     /* Guarded by lock. */
     struct segment_list spares;
     uint64_t n_spares, number;
+    uint64_t limit_bytes; /* the limit, or while there is more than that, a little more */
     bool making, stopping;
-    int made; /* how the last making went */
+    bool urgent; /* what is asked for may take what min_free leaves */
+    int made;    /* how the last making went */
 };
 
 /* ---- heads ---- */
@@ -99,20 +102,32 @@ static struct segment *find(const struct commit_log *log, uint64_t position)
     return segment && position < segment_end(segment) ? segment : NULL;
 }
 
-/* Of the size of the others. */
-static uint64_t growable_locked(const struct commit_log *log)
+/* So many bytes of further segments may be made. */
+static uint64_t growable_locked(const struct commit_log *log, bool urgent)
 {
     uint64_t made = log->n_bytes + log->n_spares * log->options.segment_bytes, room, free_bytes;
+    uint64_t keep = urgent ? 0 : log->options.min_free_bytes;
     struct statvfs disk;
 
-    room = made < log->options.max_bytes ? log->options.max_bytes - made : 0;
+    room = made < log->limit_bytes ? log->limit_bytes - made : 0;
     if (log->dir_fd >= 0 && fstatvfs(log->dir_fd, &disk) == 0) {
         free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-        free_bytes -=
-            free_bytes < log->options.min_free_bytes ? free_bytes : log->options.min_free_bytes;
+        free_bytes -= free_bytes < keep ? free_bytes : keep;
         room = room < free_bytes ? room : free_bytes;
     }
     return room;
+}
+
+/* Who has lowered the limit below what there is can still take and acknowledge, which are writes.
+ */
+static void follow_limit_locked(struct commit_log *log)
+{
+    uint64_t least = log->n_bytes + OVER_SEGMENTS * log->options.segment_bytes;
+
+    if (least < log->limit_bytes)
+        log->limit_bytes = least;
+    if (log->limit_bytes < log->options.max_bytes)
+        log->limit_bytes = log->options.max_bytes;
 }
 
 static void take_spare_locked(struct commit_log *log, struct segment *spare)
@@ -126,7 +141,7 @@ static void make_locked(struct commit_log *log)
 {
     struct segment *spare = NULL;
     uint64_t number = ++log->number;
-    int rc = growable_locked(log) >= log->options.segment_bytes ? 0 : -ENOSPC;
+    int rc = growable_locked(log, log->urgent) >= log->options.segment_bytes ? 0 : -ENOSPC;
 
     if (rc == 0) {
         pthread_mutex_unlock(&log->lock);
@@ -162,16 +177,20 @@ static void ask_for_spare_locked(struct commit_log *log)
 }
 
 /* A spare to use, and the next one is made. */
-static int take(struct commit_log *log, struct segment **segment)
+static int take(struct commit_log *log, bool urgent, struct segment **segment)
 {
     int rc = 0;
 
     pthread_mutex_lock(&log->lock);
     if (log->n_spares == 0) {
-        if (!log->making)
+        while (log->making) /* it may not have been urgent */
+            pthread_cond_wait(&log->wake, &log->lock);
+        log->urgent = urgent;
+        if (log->n_spares == 0)
             ask_for_spare_locked(log);
         while (log->making)
             pthread_cond_wait(&log->wake, &log->lock);
+        log->urgent = false;
         rc = log->n_spares == 0 ? log->made : 0;
     }
     if (rc == 0) {
@@ -187,7 +206,7 @@ static int take(struct commit_log *log, struct segment **segment)
 }
 
 /* A segment of its own for a record that is larger than others are. */
-static int take_large(struct commit_log *log, uint64_t size, struct segment **segment)
+static int take_large(struct commit_log *log, uint64_t size, bool urgent, struct segment **segment)
 {
     uint64_t number;
     bool room;
@@ -195,7 +214,7 @@ static int take_large(struct commit_log *log, uint64_t size, struct segment **se
 
     pthread_mutex_lock(&log->lock);
     number = ++log->number;
-    room = growable_locked(log) >= size;
+    room = growable_locked(log, urgent) >= size;
     if (room)
         log->n_bytes += size;
     pthread_mutex_unlock(&log->lock);
@@ -221,6 +240,7 @@ int commit_log_drop_first(struct commit_log *log)
     keep = first->size == log->options.segment_bytes && log->n_spares < SPARES;
     number = ++log->number;
     log->n_bytes -= first->size;
+    follow_limit_locked(log);
     pthread_mutex_unlock(&log->lock);
     TAILQ_REMOVE(&log->all, first, link);
     if (!keep)
@@ -258,7 +278,7 @@ void commit_log_space(struct commit_log *log, struct commit_log_space *space)
 {
     pthread_mutex_lock(&log->lock);
     space->used_bytes = log->n_bytes;
-    space->n_free = log->n_spares + growable_locked(log) / log->options.segment_bytes;
+    space->n_free = log->n_spares + growable_locked(log, false) / log->options.segment_bytes;
     pthread_mutex_unlock(&log->lock);
 }
 
@@ -282,7 +302,7 @@ static int finish_segment(struct commit_log *log)
 }
 
 /* The log goes on in another segment, with room for `size` bytes of records. */
-static int next_segment(struct commit_log *log, uint64_t size)
+static int next_segment(struct commit_log *log, uint64_t size, bool urgent)
 {
     struct segment *last = TAILQ_LAST(&log->all, segment_list), *next;
     uint64_t first = last ? segment_end(last) : 0;
@@ -290,7 +310,7 @@ static int next_segment(struct commit_log *log, uint64_t size)
     int rc;
 
     size = (size + SEGMENT_HEAD + 4095) / 4096 * 4096;
-    rc = large ? take_large(log, size, &next) : take(log, &next);
+    rc = large ? take_large(log, size, urgent, &next) : take(log, urgent, &next);
     if (rc < 0)
         return rc;
     rc = last ? finish_segment(log) : 0;
@@ -306,16 +326,33 @@ static int next_segment(struct commit_log *log, uint64_t size)
     return 0;
 }
 
-static int fit(struct commit_log *log, uint64_t size)
+static int fit(struct commit_log *log, uint64_t size, bool urgent)
 {
     const struct segment *last = TAILQ_LAST(&log->all, segment_list);
 
     if (last && segment_end(last) - log->end >= size)
         return 0;
-    return next_segment(log, size);
+    return next_segment(log, size, urgent);
 }
 
-int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_parts,
+bool commit_log_fits(struct commit_log *log, uint64_t len)
+{
+    const struct segment *last = TAILQ_LAST(&log->all, segment_list);
+    uint64_t size = record_size(len), segment = log->options.segment_bytes;
+    bool fits = last && segment_end(last) - log->end >= size;
+
+    if (fits)
+        return true;
+    pthread_mutex_lock(&log->lock);
+    if (size <= segment - SEGMENT_HEAD)
+        fits = log->n_spares > 0 || growable_locked(log, true) >= segment;
+    else
+        fits = growable_locked(log, true) >= size + SEGMENT_HEAD;
+    pthread_mutex_unlock(&log->lock);
+    return fits;
+}
+
+int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_parts, bool urgent,
                       uint64_t *position)
 {
     struct head head = {.kind = RECORD_DATA, .body_crc = CRC32C_NOTHING};
@@ -327,7 +364,7 @@ int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_part
         head.body_crc = crc32c_more(head.body_crc, parts[i].iov_base, parts[i].iov_len);
     }
     if (rc == 0)
-        rc = fit(log, record_size(head.len));
+        rc = fit(log, record_size(head.len), urgent);
     if (rc < 0)
         return rc;
     head.position = log->end;
@@ -607,6 +644,7 @@ static int load(struct commit_log *log)
     const struct segment *segment;
     int rc;
 
+    log->limit_bytes = log->options.max_bytes;
     if (!log->options.dir)
         return 0;
     log->dir_fd = open(log->options.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -615,6 +653,8 @@ static int load(struct commit_log *log)
     rc = segments_load(log->dir_fd, &log->options.id, &log->all, &log->spares);
     TAILQ_FOREACH (segment, &log->all, link)
         log->n_bytes += segment->size;
+    log->limit_bytes = UINT64_MAX;
+    follow_limit_locked(log);
     return rc == 0 ? sort_spares(log) : rc;
 }
 

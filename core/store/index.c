@@ -25,7 +25,7 @@
 #define KEY_MAX  24
 #define ROW_HEAD 12 /* position, checksum of key and the rest of the value */
 
-static const char *const table_names[INDEX_TABLES] = {
+const char *const index_table_names[INDEX_TABLES] = {
     [INDEX_META] = "meta",   [INDEX_QUEUES] = "queues",       [INDEX_BATCHES] = "batches",
     [INDEX_MARKS] = "marks", [INDEX_PRODUCERS] = "producers",
 };
@@ -133,13 +133,8 @@ static int row_decode(struct store_index *index, const MDB_val *key, const MDB_v
     const uint8_t *bytes = value->mv_data;
 
     if (value->mv_size < ROW_HEAD ||
-        get_le32(bytes + 8) != row_crc(key, bytes, value->mv_size, row->key.table)) {
-        log_error("%s: the index is damaged at table %s, queue %llu, row %016llx: remove the "
-                  "directory before the next start, it is then made anew from the log",
-                  index->dir ? index->dir : "memory", table_names[row->key.table],
-                  (unsigned long long)row->key.queue, (unsigned long long)row->key.batch);
+        get_le32(bytes + 8) != row_crc(key, bytes, value->mv_size, row->key.table))
         return -EBADMSG;
-    }
     row->position = get_le64(bytes);
     row->data = bytes + ROW_HEAD;
     row->len = value->mv_size - ROW_HEAD;
@@ -267,16 +262,27 @@ uint64_t index_bytes(const struct store_index *index)
 
 /* ---- open and close ---- */
 
+static int env_open_dir(struct store_index *index)
+{
+    char *file;
+    int rc;
+
+    if (mkdir(index->dir, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    if (asprintf(&file, "%s/data.mdb", index->dir) < 0)
+        return -ENOMEM;
+    rc = index_check(file);
+    free(file);
+    return rc < 0 ? rc : error_of(mdb_env_open(index->env, index->dir, MDB_NOTLS, 0600));
+}
+
 static int env_open(struct store_index *index)
 {
     const unsigned int in_memory = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC;
     char path[64];
 
-    if (index->dir) {
-        if (mkdir(index->dir, 0700) < 0 && errno != EEXIST)
-            return -errno;
-        return error_of(mdb_env_open(index->env, index->dir, MDB_NOTLS, 0600));
-    }
+    if (index->dir)
+        return env_open_dir(index);
     index->memory_fd = memfd_create("index", MFD_CLOEXEC);
     if (index->memory_fd < 0)
         return -errno;
@@ -284,16 +290,12 @@ static int env_open(struct store_index *index)
     return error_of(mdb_env_open(index->env, path, MDB_NOTLS | in_memory, 0600));
 }
 
-/* A file cut short would be SIGBUS when read. */
-static int file_check(struct store_index *index)
+static int fd_of(const struct store_index *index)
 {
-    struct stat file;
-    int fd;
+    int fd = -1;
 
     mdb_env_get_fd(index->env, &fd);
-    if (fstat(fd, &file) < 0)
-        return -errno;
-    return (uint64_t)file.st_size < index_bytes(index) ? -EBADMSG : 0;
+    return fd;
 }
 
 static int tables_open(struct store_index *index)
@@ -304,7 +306,8 @@ static int tables_open(struct store_index *index)
     int rc = error_of(mdb_txn_begin(index->env, NULL, 0, &index->txn));
 
     for (int i = 0; i < INDEX_TABLES && rc == 0; i++)
-        rc = error_of(mdb_dbi_open(index->txn, table_names[i], MDB_CREATE, &index->tables[i]));
+        rc =
+            error_of(mdb_dbi_open(index->txn, index_table_names[i], MDB_CREATE, &index->tables[i]));
     if (rc < 0)
         return rc;
     rc = index_get(index, key, &row);
@@ -332,11 +335,11 @@ int index_open(const char *dir, uint64_t max_bytes, struct store_index **out)
     mdb_env_set_mapsize(index->env, max_bytes / page * page);
     rc = env_open(index);
     if (rc == 0)
-        rc = file_check(index);
-    if (rc == 0)
         rc = tables_open(index);
     if (rc < 0)
         goto close;
+    if (index->dir)
+        index_fault_watch(fd_of(index), index->dir);
     *out = index;
     return 0;
 close:
@@ -350,6 +353,8 @@ void index_close(struct store_index *index)
         return;
     if (index->txn)
         mdb_txn_abort(index->txn);
+    if (index->env && index->dir)
+        index_fault_unwatch(fd_of(index));
     if (index->env)
         mdb_env_close(index->env);
     if (index->memory_fd >= 0)

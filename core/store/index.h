@@ -5,7 +5,7 @@
  *
  * A row has a key of its table, the position of its last writing, and bytes: all of a mark, a queue
  * or a producer; of a batch its head (record.h), as its data stays in the log. Each row's checksum
- * covers key and value, so that a row that is damaged, or at a wrong place, is -EBADMSG (logged).
+ * covers key and value: a row that is damaged, or at a wrong place, is -EBADMSG.
  *
  * Errors: negative errno; -ENOENT no such row; after another of a change the index is of no use
  * until it is opened again. What a read lends lives until the next change. One thread.
@@ -49,6 +49,17 @@ struct store_index;
 int index_open(const char *dir, uint64_t max_bytes, struct store_index **index);
 void index_close(struct store_index *index); /* NULL too; what was not checkpointed is gone */
 int index_discard(const char *dir);
+
+extern const char *const index_table_names[INDEX_TABLES];
+
+/* index_check.c: whether LMDB can be trusted with the file: 0, also where there is none; -EBADMSG.
+ */
+int index_check(const char *file);
+
+/* index_fault.c: while it is watched, what cannot be read of the map of this file (which the disk
+ * has lost, or somebody has cut) ends the process with a line. One file a process. */
+void index_fault_watch(int fd, const char *dir);
+void index_fault_unwatch(int fd);
 
 struct index_key index_key_of_producer(uint64_t queue, const struct producer_id *producer);
 struct producer_id index_producer(const struct index_key *key);

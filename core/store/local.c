@@ -40,10 +40,12 @@ static int local_begin(struct store *store)
     assert(s->transaction != LOCAL_OPEN);
     s->transaction = LOCAL_NONE;
     changes_reset(&s->changes);
-    s->puts = false;
+    s->puts = s->marks = false;
     rc = local_queue_last_number(store, &s->last_queue);
     if (rc == 0)
         rc = local_clean(s);
+    if (rc == -EBADMSG)
+        rc = local_reindex(s);
     if (rc == -ENOMEM)
         return rc;
     if (rc < 0)
@@ -80,7 +82,17 @@ static int append(struct local_store *s, uint64_t *position)
 
     if (rc == 0)
         rc = room_check(s);
-    return rc < 0 ? rc : commit_log_append(s->log, parts, n_parts, position);
+    return rc < 0 ? rc : commit_log_append(s->log, parts, n_parts, !s->puts, position);
+}
+
+/* Enough has come since the last one, or it would give a segment back. */
+static bool checkpoint_due(const struct local_store *s)
+{
+    const struct live_segment *first = s->live.all;
+
+    return commit_log_end(s->log) - s->checkpoint >= s->options.segment_bytes ||
+           index_changes(s->index) >= CHECKPOINT_ROWS ||
+           (s->live.n > 1 && first->bytes == 0 && first->end > s->checkpoint);
 }
 
 static int apply_all(struct local_store *s, uint64_t position)
@@ -89,8 +101,7 @@ static int apply_all(struct local_store *s, uint64_t position)
 
     for (size_t i = 0; i < s->changes.n && rc == 0; i++)
         rc = local_apply(s, &s->changes.all[i], position);
-    if (rc == 0 && (commit_log_end(s->log) - s->checkpoint >= s->options.segment_bytes ||
-                    index_changes(s->index) >= CHECKPOINT_ROWS))
+    if (rc == 0 && checkpoint_due(s))
         rc = local_checkpoint(s);
     return rc == 0 ? local_drop(s) : rc;
 }
@@ -112,6 +123,8 @@ static int local_commit(struct store *store)
         return fatal(s, "commit", rc);
     if (s->changes.n > 0)
         rc = apply_all(s, position);
+    if (rc == -EBADMSG) /* the log has it all */
+        rc = local_reindex(s);
     changes_reset(&s->changes);
     return rc < 0 ? fatal(s, "index", rc) : 0;
 }
@@ -138,6 +151,11 @@ static bool is_gone(struct local_store *s)
     return gone;
 }
 
+static uint64_t local_position(struct store *store)
+{
+    return commit_log_end(local_of(store)->log);
+}
+
 static int local_space(struct store *store, struct store_space *space)
 {
     struct local_store *s = local_of(store);
@@ -147,6 +165,7 @@ static int local_space(struct store *store, struct store_space *space)
     space->used_bytes = s->live.bytes + index_bytes(s->index);
     space->limit_bytes = s->options.max_bytes;
     space->full = log.n_free < RESERVE;
+    space->damaged_rows = s->n_damaged;
     space->gone = is_gone(s);
     return 0;
 }
@@ -190,6 +209,9 @@ static const struct store_ops local_ops = {
     .sequence_put = local_sequence_put,
     .sequence_remove = local_sequence_remove,
     .sequence_next = local_sequence_next,
+    .identity_put = local_identity_put,
+    .identity_get = local_identity_get,
+    .position = local_position,
     .space = local_space,
     .close = local_close,
 };
@@ -240,50 +262,11 @@ static int open_log(struct local_store *s)
     return commit_log_open(&options, &s->log);
 }
 
-/* The index at its limit would be no reason to lose the log: it may become as large as that. */
-static int open_index(struct local_store *s, const char *path)
-{
-    return index_open(path, s->options.max_bytes + ((uint64_t)1 << 30), &s->index);
-}
-
-static void forget_index(struct local_store *s)
-{
-    index_close(s->index);
-    s->index = NULL;
-    live_fini(&s->live);
-}
-
-static int load(struct local_store *s, const char *path)
-{
-    int rc = open_index(s, path);
-
-    return rc == 0 ? local_replay(s) : rc;
-}
-
-/* What the index lacks is read from the log; where it is of no use, all of it. */
 static int open_both(struct local_store *s)
 {
-    char path[4096];
     int rc = open_log(s);
 
-    if (rc < 0)
-        return rc;
-    if (!s->dir)
-        return load(s, NULL);
-    if (snprintf(path, sizeof(path), "%s/index", s->dir) >= (int)sizeof(path))
-        return -ENAMETOOLONG;
-    rc = load(s, path);
-    if (rc != -EINVAL && rc != -EBADMSG)
-        return rc;
-    log_warning("%s: the index is damaged, or of another version: it is made anew from the log",
-                path);
-    forget_index(s);
-    commit_log_close(s->log);
-    s->log = NULL;
-    rc = index_discard(path);
-    if (rc == 0)
-        rc = open_log(s);
-    return rc == 0 ? load(s, path) : rc;
+    return rc == 0 ? local_load(s) : rc;
 }
 
 int store_local_open(const struct local_options *options, struct store **store)
@@ -312,4 +295,11 @@ int store_local_open(const struct local_options *options, struct store **store)
     s->sound = true;
     *store = &s->base;
     return 0;
+}
+
+int store_memory_open(uint64_t max_bytes, struct store **store)
+{
+    const struct local_options options = {.max_bytes = max_bytes};
+
+    return store_local_open(&options, store);
 }

@@ -2,6 +2,8 @@
 #include "core/store/local_state.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,20 +23,22 @@ uint64_t local_row_bytes(const struct index_row *row)
 }
 
 /* The row, where there is one, lives no more. */
-static void forget(struct local_store *s, struct index_key key)
+static int forget(struct local_store *s, struct index_key key)
 {
     struct index_row row;
+    int rc = index_get(s->index, key, &row);
 
-    if (index_get(s->index, key, &row) == 0)
+    if (rc == 0)
         live_sub(&s->live, row.position, local_row_bytes(&row));
+    return rc == -ENOENT ? 0 : rc;
 }
 
 static int remove_row(struct local_store *s, struct index_key key)
 {
-    int rc;
+    int rc = forget(s, key);
 
-    forget(s, key);
-    rc = index_remove(s->index, key);
+    if (rc == 0)
+        rc = index_remove(s->index, key);
     return rc == -ENOENT ? 0 : rc;
 }
 
@@ -48,8 +52,7 @@ static int remove_queue(struct local_store *s, uint64_t queue)
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && rc == 0; i++) {
         struct index_key key = {.table = tables[i], .queue = queue};
 
-        while (rc == 0 &&
-               ((rc = index_next(s->index, key, false, true, &row)) == 0 || rc == -EBADMSG))
+        while (rc == 0 && (rc = index_next(s->index, key, false, true, &row)) == 0)
             rc = remove_row(s, row.key);
         rc = rc == -ENOENT ? 0 : rc;
     }
@@ -72,8 +75,9 @@ int local_apply(struct local_store *s, const struct change *change, uint64_t rec
                                                  : remove_row(s, change->key);
     if (change->key.table == INDEX_BATCHES && change->len + change->tail_len < RECORD_BATCH_BYTES)
         return -EBADMSG;
-    forget(s, change->key);
-    rc = index_put(s->index, change->key, position, change->data, indexed(change));
+    rc = forget(s, change->key);
+    if (rc == 0)
+        rc = index_put(s->index, change->key, position, change->data, indexed(change));
     if (rc == 0)
         live_add(&s->live, position, CHANGE_HEAD + change->len + change->tail_len);
     return rc;
@@ -85,6 +89,25 @@ struct replaying {
     struct local_store *s;
     uint64_t told; /* position of the last line about progress */
 };
+
+static int note_damaged(struct local_store *s, uint64_t position, uint64_t end, const char *segment)
+{
+    s->n_damaged++;
+    log_error(
+        "%s/log%s%s is damaged at %llu: %llu bytes are passed over; what was put or "
+        "acknowledged with them is lost, all else is there. Bring the store back from a backup "
+        "if something is missing",
+        s->dir ? s->dir : "", segment ? "/" : "", segment ? segment : "",
+        (unsigned long long)position, (unsigned long long)(end - position));
+    return 0;
+}
+
+static int replay_damaged(void *owner, uint64_t position, uint64_t end, const char *segment)
+{
+    struct replaying *replaying = owner;
+
+    return note_damaged(replaying->s, position, end, segment);
+}
 
 static int replay_record(void *owner, uint64_t position, const uint8_t *body, size_t len)
 {
@@ -99,25 +122,14 @@ static int replay_record(void *owner, uint64_t position, const uint8_t *body, si
         if (rc < 0)
             return rc;
     }
+    if (rc == -EBADMSG)
+        rc = note_damaged(s, position, position + COMMIT_LOG_HEAD + len, NULL);
     if (position - replaying->told > PROGRESS_BYTES) {
         replaying->told = position;
         log_info("%s: %llu MiB of the log are read", s->dir ? s->dir : "memory",
                  (unsigned long long)(position >> 20));
     }
     return rc == -ENOENT ? 0 : rc;
-}
-
-static int replay_damaged(void *owner, uint64_t position, uint64_t end, const char *segment)
-{
-    struct replaying *replaying = owner;
-    struct local_store *s = replaying->s;
-
-    s->n_damaged++;
-    log_error("%s/log/%s is damaged at %llu: %llu bytes are passed over; what was put or "
-              "acknowledged with them is lost, all else is there",
-              s->dir ? s->dir : "", segment, (unsigned long long)position,
-              (unsigned long long)(end - position));
-    return 0;
 }
 
 static int load_accounts(struct local_store *s)
@@ -134,7 +146,8 @@ static int load_accounts(struct local_store *s)
     return rc == 0 ? live_load(&s->live, row.data, row.len) : rc;
 }
 
-int local_replay(struct local_store *s)
+/* Index and log, as they are on disk, become one: what the index lacks is applied to it. */
+static int replay(struct local_store *s)
 {
     struct replaying replaying = {.s = s};
     const struct commit_log_visitor visitor = {
@@ -151,6 +164,49 @@ int local_replay(struct local_store *s)
         return rc;
     replaying.told = s->checkpoint;
     return commit_log_replay(s->log, s->checkpoint, &visitor);
+}
+
+/* The index at its limit would be no reason to lose the log: it may become as large as that. */
+static int load(struct local_store *s, const char *path)
+{
+    int rc = index_open(path, s->options.max_bytes + ((uint64_t)1 << 30), &s->index);
+
+    return rc == 0 ? replay(s) : rc;
+}
+
+static int index_path(const struct local_store *s, char path[PATH_MAX])
+{
+    return snprintf(path, PATH_MAX, "%s/index", s->dir) >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+int local_reindex(struct local_store *s)
+{
+    char path[PATH_MAX];
+    int rc = s->dir ? index_path(s, path) : -EIO;
+
+    if (rc < 0)
+        return rc;
+    log_warning("%s: the index is damaged, or of another version: it is made anew from the log",
+                path);
+    index_close(s->index);
+    s->index = NULL;
+    live_fini(&s->live);
+    s->n_damaged = 0;
+    s->clean = s->clean_before = (struct local_cleaning){.record = 0};
+    rc = index_discard(path);
+    if (rc == 0)
+        rc = load(s, path);
+    return rc == -EBADMSG || rc == -EINVAL ? -EIO : rc; /* not twice */
+}
+
+int local_load(struct local_store *s)
+{
+    char path[PATH_MAX];
+    int rc = s->dir ? index_path(s, path) : 0;
+
+    if (rc == 0)
+        rc = load(s, s->dir ? path : NULL);
+    return s->dir && (rc == -EINVAL || rc == -EBADMSG) ? local_reindex(s) : rc;
 }
 
 /* ---- checkpoints ---- */

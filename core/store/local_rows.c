@@ -7,6 +7,8 @@
 #include "core/log.h"
 #include "core/store/local_state.h"
 
+#define SAID_MAX 20 /* lines about damaged batches */
+
 static struct index_key key_of(enum index_table table, uint64_t queue, uint64_t batch)
 {
     return (struct index_key){.table = table, .queue = queue, .batch = batch};
@@ -24,6 +26,30 @@ static int fail(struct local_store *s, int rc)
     s->transaction = LOCAL_FAILED;
     s->error = rc;
     return rc;
+}
+
+/* Reads of the index, which is made anew where a row of it is damaged. */
+static int row_get(struct local_store *s, struct index_key key, struct index_row *row)
+{
+    int rc = index_get(s->index, key, row);
+
+    if (rc == -EBADMSG)
+        rc = local_reindex(s);
+    else
+        return rc;
+    return rc == 0 ? index_get(s->index, key, row) : rc;
+}
+
+static int row_next(struct local_store *s, struct index_key key, bool after, bool same_queue,
+                    struct index_row *row)
+{
+    int rc = index_next(s->index, key, after, same_queue, row);
+
+    if (rc == -EBADMSG)
+        rc = local_reindex(s);
+    else
+        return rc;
+    return rc == 0 ? index_next(s->index, key, after, same_queue, row) : rc;
 }
 
 static int row_put(struct local_store *s, struct index_key key, const void *data, size_t len)
@@ -52,7 +78,7 @@ int local_queue_last_number(struct store *store, uint64_t *number)
 {
     struct local_store *s = local_of(store);
     struct index_row row;
-    int rc = index_get(s->index, key_of(INDEX_META, LOCAL_META_LAST_QUEUE, 0), &row);
+    int rc = row_get(s, key_of(INDEX_META, LOCAL_META_LAST_QUEUE, 0), &row);
 
     if (rc == 0 && row.len != 8)
         rc = -EBADMSG;
@@ -81,7 +107,7 @@ int local_queue_remove(struct store *store, uint64_t queue)
     struct local_store *s = local_of(store);
     struct index_key key = key_of(INDEX_QUEUES, queue, 0);
     struct index_row row;
-    int rc = index_get(s->index, key, &row);
+    int rc = row_get(s, key, &row);
 
     return rc == 0 || rc == -EBADMSG ? row_remove(s, key) : rc;
 }
@@ -90,7 +116,7 @@ int local_queue_next(struct store *store, uint64_t from, struct queue_record *re
 {
     struct local_store *s = local_of(store);
     struct index_row row;
-    int rc = index_next(s->index, key_of(INDEX_QUEUES, from, 0), false, false, &row);
+    int rc = row_next(s, key_of(INDEX_QUEUES, from, 0), false, false, &row);
 
     if (rc < 0 && rc != -EBADMSG)
         return rc;
@@ -123,11 +149,11 @@ int local_mark_remove(struct store *store, uint64_t queue, uint64_t batch)
     struct local_store *s = local_of(store);
     struct index_key key = key_of(INDEX_MARKS, queue, batch);
     struct index_row row;
-    int rc = index_get(s->index, key, &row);
+    int rc = row_get(s, key, &row);
 
-    if (rc == -ENOENT)
+    if (rc == -ENOENT && !s->marks)
         return writer(s);
-    return row_remove(s, key);
+    return rc == 0 || rc == -ENOENT ? row_remove(s, key) : rc;
 }
 
 int local_batch_remove(struct store *store, uint64_t queue, uint64_t batch)
@@ -135,7 +161,7 @@ int local_batch_remove(struct store *store, uint64_t queue, uint64_t batch)
     struct local_store *s = local_of(store);
     struct index_key key = key_of(INDEX_BATCHES, queue, batch);
     struct index_row row;
-    int rc = index_get(s->index, key, &row);
+    int rc = row_get(s, key, &row);
 
     if (rc < 0 && rc != -EBADMSG)
         return rc;
@@ -169,14 +195,26 @@ static int batch_load(struct local_store *s, const struct index_row *row, struct
     return rc;
 }
 
+/* What the index knows of a batch whose data cannot be read. */
+static void view_head(const struct index_row *row, struct batch_view *view)
+{
+    *view = (struct batch_view){.n_items = 0};
+    if (row->len == RECORD_BATCH_BYTES)
+        record_batch_decode(view, row->data, RECORD_BATCH_BYTES + get_le32(row->data + 8));
+    view->data = NULL;
+}
+
 static int batch_read(struct local_store *s, const struct index_row *row, struct batch_view *view)
 {
     int rc = row->len == RECORD_BATCH_BYTES ? batch_load(s, row, view) : -EBADMSG;
 
-    if (rc == -EBADMSG)
+    if (rc != -EBADMSG)
+        return rc;
+    if (s->n_said++ < SAID_MAX)
         log_error("%s: batch %llu of queue %llu is damaged, in the log at %llu",
                   s->dir ? s->dir : "memory", (unsigned long long)row->key.batch,
                   (unsigned long long)row->key.queue, (unsigned long long)row->position);
+    view_head(row, view);
     return rc;
 }
 
@@ -184,7 +222,7 @@ int local_batch_get(struct store *store, uint64_t queue, uint64_t batch, struct 
 {
     struct local_store *s = local_of(store);
     struct index_row row;
-    int rc = index_get(s->index, key_of(INDEX_BATCHES, queue, batch), &row);
+    int rc = row_get(s, key_of(INDEX_BATCHES, queue, batch), &row);
 
     return rc < 0 ? rc : batch_read(s, &row, view);
 }
@@ -194,7 +232,7 @@ int local_batch_next(struct store *store, uint64_t queue, uint64_t from, uint64_
 {
     struct local_store *s = local_of(store);
     struct index_row row;
-    int rc = index_next(s->index, key_of(INDEX_BATCHES, queue, from), false, true, &row);
+    int rc = row_next(s, key_of(INDEX_BATCHES, queue, from), false, true, &row);
 
     if (rc < 0 && rc != -EBADMSG)
         return rc;
@@ -207,6 +245,7 @@ int local_batch_next(struct store *store, uint64_t queue, uint64_t from, uint64_
 int local_mark_put(struct store *store, uint64_t queue, uint64_t batch, const void *data,
                    size_t len)
 {
+    local_of(store)->marks = true;
     return row_put(local_of(store), key_of(INDEX_MARKS, queue, batch), data, len);
 }
 
@@ -215,7 +254,7 @@ int local_mark_next(struct store *store, uint64_t queue, uint64_t from, uint64_t
 {
     struct local_store *s = local_of(store);
     struct index_row row;
-    int rc = index_next(s->index, key_of(INDEX_MARKS, queue, from), false, true, &row);
+    int rc = row_next(s, key_of(INDEX_MARKS, queue, from), false, true, &row);
 
     if (rc < 0 && rc != -EBADMSG)
         return rc;
@@ -241,7 +280,7 @@ int local_sequence_remove(struct store *store, uint64_t queue, const struct prod
     struct local_store *s = local_of(store);
     struct index_key key = index_key_of_producer(queue, producer);
     struct index_row row;
-    int rc = index_get(s->index, key, &row);
+    int rc = row_get(s, key, &row);
 
     return rc == -ENOENT ? rc : row_remove(s, key);
 }
@@ -252,8 +291,8 @@ int local_sequence_next(struct store *store, uint64_t queue, const struct produc
     static const struct producer_id lowest;
     struct local_store *s = local_of(store);
     struct index_row row;
-    int rc = index_next(s->index, index_key_of_producer(queue, after ? after : &lowest),
-                        after != NULL, true, &row);
+    int rc = row_next(s, index_key_of_producer(queue, after ? after : &lowest), after != NULL, true,
+                      &row);
 
     if (rc < 0 && rc != -EBADMSG)
         return rc;
@@ -261,4 +300,23 @@ int local_sequence_next(struct store *store, uint64_t queue, const struct produc
         rc = record_sequence_decode(record, row.data, row.len);
     record->producer = index_producer(&row.key);
     return rc;
+}
+
+/* ---- which store this is ---- */
+
+int local_identity_put(struct store *store, const void *data, size_t len)
+{
+    return row_put(local_of(store), key_of(INDEX_META, LOCAL_META_IDENTITY, 0), data, len);
+}
+
+int local_identity_get(struct store *store, const void **data, size_t *len)
+{
+    struct index_row row;
+    int rc = row_get(local_of(store), key_of(INDEX_META, LOCAL_META_IDENTITY, 0), &row);
+
+    if (rc < 0)
+        return rc;
+    *data = row.data;
+    *len = row.len;
+    return 0;
 }

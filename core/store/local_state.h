@@ -24,6 +24,7 @@ enum local_meta {
     LOCAL_META_POSITION = 1, /* of the log: what is before it is in the index */
     LOCAL_META_LIVE = 2,     /* see live.h */
     LOCAL_META_LAST_QUEUE = 3,
+    LOCAL_META_IDENTITY = 4,
 };
 
 enum local_transaction { LOCAL_NONE, LOCAL_OPEN, LOCAL_FAILED };
@@ -32,6 +33,7 @@ enum local_transaction { LOCAL_NONE, LOCAL_OPEN, LOCAL_FAILED };
 struct local_cleaning {
     uint64_t record; /* 0: none */
     uint64_t len, next, at;
+    uint64_t walked; /* a segment whose records were all walked along: its position + 1 */
 };
 
 struct local_store {
@@ -48,16 +50,16 @@ struct local_store {
     struct batch_cache cache;
     uint64_t checkpoint; /* the index on disk has all before this position */
     uint64_t n_damaged;  /* records of the log that are not whole */
+    uint64_t n_said;     /* lines about damaged batches */
 
     enum local_transaction transaction;
     int error; /* why it failed */
     struct changes changes;
-    bool puts;           /* a batch is among them */
+    bool puts, marks;    /* a batch is among them, a mark */
     uint64_t last_queue; /* as of the open transaction */
 
     struct local_cleaning clean, clean_before; /* before: of the open transaction */
-    uint64_t walked;      /* a segment whose records were all walked along: its position + 1 */
-    uint8_t *clean_bytes; /* owned */
+    uint8_t *clean_bytes;                      /* owned */
     size_t clean_size;
 };
 
@@ -72,8 +74,11 @@ static inline struct local_store *local_of(struct store *store)
 uint64_t local_row_bytes(const struct index_row *row);
 /* A change of the record at `record`, into the index and the accounts. */
 int local_apply(struct local_store *s, const struct change *change, uint64_t record);
-/* Index and log, as they are on disk, become one: what the index lacks is applied to it. */
-int local_replay(struct local_store *s);
+/* A start: the index is opened, and what it lacks is applied to it from the log; where it is of no
+ * use it is made anew. */
+int local_load(struct local_store *s);
+/* The same after a row of the index turned out to be damaged, all of it from the log. */
+int local_reindex(struct local_store *s);
 /* The index is durable as of now. */
 int local_checkpoint(struct local_store *s);
 
@@ -108,5 +113,7 @@ int local_sequence_put(struct store *store, uint64_t queue, const struct sequenc
 int local_sequence_remove(struct store *store, uint64_t queue, const struct producer_id *producer);
 int local_sequence_next(struct store *store, uint64_t queue, const struct producer_id *after,
                         struct sequence_record *record);
+int local_identity_put(struct store *store, const void *data, size_t len);
+int local_identity_get(struct store *store, const void **data, size_t *len);
 
 #endif

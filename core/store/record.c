@@ -1,29 +1,15 @@
 #include "core/store/record.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
 #include "core/bytes.h"
 #include "core/crc32c.h"
 
-/* The last 4 of len bytes are the checksum of those before. */
-static void seal(uint8_t *row, size_t len)
-{
-    put_le32(row + len - 4, crc32c(row, len - 4));
-}
-
-static int seal_check(const uint8_t *row, size_t len)
-{
-    return get_le32(row + len - 4) == crc32c(row, len - 4) ? 0 : -EBADMSG;
-}
-
 /* ---- queues ---- */
 
 #define QUEUE_HEAD (2 + QUEUE_NAME_MAX)
-
-/* A row of version 1 has so many of each, and does not say so. */
-#define FIRST_SETTINGS 10
-#define FIRST_COUNTERS 6
 
 #define PUT(name, shown)     at = put_le64(at, record->name);
 #define ADDRESS(name, shown) &record->name,
@@ -35,13 +21,11 @@ void record_queue_encode(const struct queue_record *record, uint8_t row[RECORD_Q
     uint8_t *at = row + QUEUE_HEAD;
 
     memset(row, 0, RECORD_QUEUE_BYTES);
-    row[0] = RECORD_QUEUE_VERSION;
+    row[0] = RECORD_VERSION;
     row[1] = (uint8_t)name_len;
     memcpy(row + 2, record->name, name_len);
-    if (RECORD_QUEUE_VERSION > 1) {
-        *at++ = QUEUE_N_SETTINGS;
-        *at++ = QUEUE_N_COUNTERS;
-    }
+    *at++ = QUEUE_N_SETTINGS;
+    *at++ = QUEUE_N_COUNTERS;
     for (size_t i = 0; i < QUEUE_N_SETTINGS; i++)
         at = put_le64(at, (uint64_t)settings[i]);
     at = put_le64(at, record->next_batch);
@@ -49,23 +33,19 @@ void record_queue_encode(const struct queue_record *record, uint8_t row[RECORD_Q
     at = put_le64(at, record->n_bytes);
     at = put_le64(at, (uint64_t)record->made_us);
     QUEUE_COUNTERS(PUT)
-    seal(row, RECORD_QUEUE_BYTES);
 }
+
 /* What the row says of how many there are, and where they begin; NULL: this is no such row. */
 static const uint8_t *numbers_of(const uint8_t *row, size_t len, size_t *n_settings,
                                  size_t *n_counters)
 {
     const uint8_t *at = row + QUEUE_HEAD;
 
-    *n_settings = FIRST_SETTINGS;
-    *n_counters = FIRST_COUNTERS;
-    if (row[0] > 1) {
-        *n_settings = *at++;
-        *n_counters = *at++;
-    }
+    *n_settings = *at++;
+    *n_counters = *at++;
     if (*n_settings > QUEUE_N_SETTINGS || *n_counters > QUEUE_N_COUNTERS)
         return NULL; /* a later program's */
-    return len == (size_t)(at - row) + 8 * (*n_settings + 4 + *n_counters) + 4 ? at : NULL;
+    return len == (size_t)(at - row) + 8 * (*n_settings + 4 + *n_counters) ? at : NULL;
 }
 
 /* Settings that a row of an earlier program does not have are the defaults. */
@@ -98,7 +78,7 @@ int record_queue_decode(struct queue_record *record, const void *row, size_t len
     const uint8_t *bytes = row;
     struct queue_record found = {0};
 
-    if (len < QUEUE_HEAD + 2 + 4 || seal_check(bytes, len) < 0 || bytes[0] < 1 || bytes[0] > 2)
+    if (len < QUEUE_HEAD + 2 || bytes[0] != RECORD_VERSION)
         return -EBADMSG;
     if (bytes[1] < 1 || bytes[1] > QUEUE_NAME_MAX)
         return -EBADMSG;
@@ -120,18 +100,19 @@ void record_sequence_encode(const struct sequence_record *record,
     put_le64(row + 1, record->epoch);
     put_le64(row + 9, record->last);
     put_le64(row + 17, (uint64_t)record->last_used_us);
-    seal(row, RECORD_SEQUENCE_BYTES);
+    put_le64(row + 25, record->chain);
 }
 
 int record_sequence_decode(struct sequence_record *record, const void *row, size_t len)
 {
     const uint8_t *bytes = row;
 
-    if (len != RECORD_SEQUENCE_BYTES || seal_check(bytes, len) < 0 || bytes[0] != RECORD_VERSION)
+    if (len != RECORD_SEQUENCE_BYTES || bytes[0] != RECORD_VERSION)
         return -EBADMSG;
     record->epoch = get_le64(bytes + 1);
     record->last = get_le64(bytes + 9);
     record->last_used_us = (int64_t)get_le64(bytes + 17);
+    record->chain = get_le64(bytes + 25);
     return 0;
 }
 
@@ -144,15 +125,13 @@ void record_batch_encode(const struct batch_view *view, uint8_t row[RECORD_BATCH
     put_le32(row + 8, (uint32_t)view->len);
     put_le32(row + 12, view->crc);
     put_le64(row + 16, (uint64_t)view->put_time_us);
-    seal(row, RECORD_BATCH_BYTES);
 }
 
 int record_batch_decode(struct batch_view *view, const void *row, size_t len)
 {
     const uint8_t *bytes = row;
 
-    if (len < RECORD_BATCH_BYTES || seal_check(bytes, RECORD_BATCH_BYTES) < 0 ||
-        bytes[0] != RECORD_VERSION)
+    if (len < RECORD_BATCH_BYTES || bytes[0] != RECORD_VERSION)
         return -EBADMSG;
     if (bytes[1] > FRAMING_FILE || get_le32(bytes + 8) != len - RECORD_BATCH_BYTES)
         return -EBADMSG;

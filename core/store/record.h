@@ -1,9 +1,8 @@
 /*
- * Rows as bytes on disk: little-endian, a version first, a CRC-32C last (of a batch: one of its
- * header here, one of its data in the header). Only rows are checked here; whether what they say
- * makes sense is for whoever asked for them. Pure functions, any thread.
+ * Rows as bytes on disk: little-endian, a version first. What they lie in has checksums (a record
+ * of the log, a row of the index); a batch has one of its own. Pure functions, any thread.
  *
- * Decoding gives 0, or -EBADMSG for a row that is damaged or of a version not known.
+ * Decoding: 0, or -EBADMSG for a version not known or for what no program of this version writes.
  */
 #ifndef QUEUEFS_CORE_STORE_RECORD_H
 #define QUEUEFS_CORE_STORE_RECORD_H
@@ -15,19 +14,15 @@
 
 #define RECORD_VERSION 1
 
-/* version, name's length, name (64 bytes), in version 2 how many settings and how many counters
- * (one byte each), settings, next batch, items, bytes, time of making and counters as 64-bit
- * numbers, crc. Version 1 is written as long as there are as many as it has always had. */
-#define RECORD_QUEUE_VERSION (QUEUE_N_SETTINGS == 10 && QUEUE_N_COUNTERS == 6 ? 1 : 2)
-#define RECORD_QUEUE_BYTES                                                                         \
-    (2 + QUEUE_NAME_MAX + (RECORD_QUEUE_VERSION > 1 ? 2 : 0) +                                     \
-     8 * (QUEUE_N_SETTINGS + 4 + QUEUE_N_COUNTERS) + 4)
+/* version, name's length, name (64 bytes), how many settings and how many counters (one byte
+ * each), settings, next batch, items, bytes, time of making and counters as 64-bit numbers */
+#define RECORD_QUEUE_BYTES (2 + QUEUE_NAME_MAX + 2 + 8 * (QUEUE_N_SETTINGS + 4 + QUEUE_N_COUNTERS))
 
-/* version, epoch, last, last use, crc; the producer is in the key */
-#define RECORD_SEQUENCE_BYTES (1 + 8 * 3 + 4)
+/* version, epoch, last, last use, chain; the producer is in the key */
+#define RECORD_SEQUENCE_BYTES (1 + 8 * 4)
 
-/* version, framing, 2 bytes 0, n_items, length, crc of the data, time of put, 4 bytes 0, crc of
- * all this; the data follows, on a multiple of 8 */
+/* version, framing, 2 bytes 0, n_items, length, crc of the data, time of put, 8 bytes 0; the data
+ * follows, on a multiple of 8 */
 #define RECORD_BATCH_BYTES 32
 
 void record_queue_encode(const struct queue_record *record, uint8_t row[RECORD_QUEUE_BYTES]);

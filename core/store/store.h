@@ -1,22 +1,27 @@
 /*
- * Where a service keeps its queues: the seam that core/store/lmdb.c and memory.c (and later nats)
- * implement. It holds four tables (the data model of the service):
+ * Where a service keeps its queues: the seam that core/store/local.c (and later nats)
+ * implements. It holds four tables (the data model of the service):
  *
  *   queues     number -> struct queue_record: name, own settings, next batch, counters
  *   batches    (queue, batch) -> a batch, whole, as written
  *   marks      (queue, batch) -> opaque bytes: which of its items are not plainly ready
  *   sequences  (queue, producer) -> the last item number stored, for exactly-once puts
  *
+ * and one row of its own: opaque bytes that say which store this is.
+ *
  * All calls come from one thread, the service's. Changes are made between begin and commit only;
  * commit returns 0 when they are on disk (fdatasync done), all of them, or changes nothing.
- * Reads may come at any time, in or out of a transaction, and see the changes of an open one.
- * What a read lends lives until the next call on the store.
+ * Reads may come at any time and see what is committed, not the changes of an open transaction.
+ * What a read lends lives until the next call on the store; bytes to put are borrowed until the
+ * transaction has ended.
  *
  * Every function returns 0 or a negative errno: -ENOENT no such row, -ENOSPC full (the limit, or
- * min_free), -EIO disk, -EBADMSG damaged row (named in one log line). After a failed change, or a
- * failed commit, the transaction is gone as if aborted: every later change of it and its commit
- * fail the same way, abort is still allowed. -ENOENT never ends a transaction, a failed read does
- * not either. -ENOSPC leaves the store usable, anything else from commit means: stop and restart.
+ * min_free), -EIO disk, -EBADMSG a damaged row, or one that lies at another's place. That costs the
+ * row: with -EBADMSG a `next` has said which one it is, so that one can name it and go past it.
+ * After a failed change, or a failed commit, the transaction is gone as if aborted: every later
+ * change of it and its commit fail the same way, abort is still allowed. -ENOENT never ends a
+ * transaction, a failed read does not either. -ENOSPC leaves the store usable, anything else from
+ * commit means: stop and restart.
  */
 #ifndef QUEUEFS_CORE_STORE_STORE_H
 #define QUEUEFS_CORE_STORE_STORE_H
@@ -46,7 +51,8 @@ struct sequence_record {
     struct producer_id producer;
     uint64_t epoch;
     uint64_t last;        /* number of the last item stored */
-    int64_t last_used_us; /* wall clock */
+    uint64_t chain;       /* of the items up to that one: core/chain.h */
+    int64_t last_used_us; /* on the store's own clock, which stands while no service runs */
 };
 
 struct store;
@@ -57,34 +63,45 @@ struct store_ops {
     void (*abort)(struct store *store);
 
     /* Queues. put makes or replaces; remove takes the queue's other rows with it. next: the record
-     * with the lowest number >= from. last_number: the highest number ever used, 0 for none;
-     * it survives the removal of that queue. */
+     * with the lowest number >= from; with -EBADMSG its number alone is set. last_number: the
+     * highest number ever used, 0 for none; it survives the removal of that queue. */
     int (*queue_put)(struct store *store, const struct queue_record *record);
     int (*queue_remove)(struct store *store, uint64_t queue);
     int (*queue_next)(struct store *store, uint64_t from, struct queue_record *record);
     int (*queue_last_number)(struct store *store, uint64_t *number);
 
     /* Batches. put: the number must be above all of that queue. next: the lowest number >= from,
-     * checksum verified; with -EBADMSG *batch is set all the same, so that one can go past it. */
+     * checksum verified; with -EBADMSG *batch is set all the same, and the view where that much is
+     * right: n_items (else 0), framing and len, without data. */
     int (*batch_put)(struct store *store, uint64_t queue, uint64_t batch,
                      const struct batch_view *view);
-    int (*batch_remove)(struct store *store, uint64_t queue, uint64_t batch); /* its mark too */
+    int (*batch_remove)(struct store *store, uint64_t queue,
+                        uint64_t batch); /* its mark too, or alone */
     int (*batch_get)(struct store *store, uint64_t queue, uint64_t batch, struct batch_view *view);
     int (*batch_next)(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
                       struct batch_view *view);
 
-    /* Marks. remove of an absent one is 0. */
+    /* Marks. remove of an absent one is 0. next: with -EBADMSG *batch alone is set. */
     int (*mark_put)(struct store *store, uint64_t queue, uint64_t batch, const void *data,
                     size_t len);
     int (*mark_remove)(struct store *store, uint64_t queue, uint64_t batch);
     int (*mark_next)(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
                      const void **data, size_t *len);
 
-    /* Sequences. next: the lowest producer id > *after, or the first where after is NULL. */
+    /* Sequences. next: the lowest producer id > *after, or the first where after is NULL;
+     * with -EBADMSG the producer alone is set. */
     int (*sequence_put)(struct store *store, uint64_t queue, const struct sequence_record *record);
     int (*sequence_remove)(struct store *store, uint64_t queue, const struct producer_id *producer);
     int (*sequence_next)(struct store *store, uint64_t queue, const struct producer_id *after,
                          struct sequence_record *record);
+
+    /* Which store this is. get: -ENOENT where nothing was ever put. */
+    int (*identity_put)(struct store *store, const void *data, size_t len);
+    int (*identity_get)(struct store *store, const void **data, size_t *len);
+
+    /* How far it has come: rises with each commit that changes something, survives the process, and
+     * goes with the bytes: a copy has the position that it was made at. Opening changes nothing. */
+    uint64_t (*position)(struct store *store);
 
     int (*space)(struct store *store, struct store_space *space);
     void (*close)(struct store *store); /* aborts an open transaction; frees the store */
@@ -95,21 +112,17 @@ struct store {
     const struct store_ops *ops;
 };
 
-/* Opened by the engine's own function. */
-struct lmdb_options {
-    const char *dir; /* exists; made by the caller */
-    uint64_t max_bytes;
-    uint64_t min_free_bytes;
-};
-/* -EBUSY where another process has it open (the caller's lock file is what tells which). */
-int store_lmdb_open(const struct lmdb_options *options, struct store **store);
 struct local_options {
     const char *dir; /* exists; made by the caller; NULL: in memory, and gone with the process */
     uint64_t max_bytes;
     uint64_t min_free_bytes;
     uint64_t segment_bytes; /* of the log; 0: as fits max_bytes */
 };
+
+/* -EBUSY where another process has it open (the caller's lock file is what tells which); -EINVAL: a
+ * store of another kind is there, which was logged. */
 int store_local_open(const struct local_options *options, struct store **store);
+/* The same in memory. */
 int store_memory_open(uint64_t max_bytes, struct store **store);
 
 #endif

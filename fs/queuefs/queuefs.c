@@ -129,6 +129,8 @@ static int make_mount(struct program *program)
         .backend = backing_backend(&program->backing),
         .clock = &clock_system,
         .buffer_total = config->buffer_total,
+        .by_uid = config->allow_other,
+        .owner = getuid(),
         .timeout_us = config->timeout_us,
         .defaults = config->defaults,
         .queues = queues,
@@ -174,7 +176,7 @@ static void set_limit(struct program *program)
     limit_set_kernel(&program->tree.limit, kernel_us);
 }
 
-static void make_tree(struct program *program)
+static int make_tree(struct program *program)
 {
     const struct config *config = &program->options.config;
     struct tree_options options = {
@@ -185,12 +187,16 @@ static void make_tree(struct program *program)
         .queue_mode = config->defaults.own.mode,
         .made_us = clock_system.wall_us(&clock_system),
         .list_all = config->list == CONFIG_LIST_ALL,
+        .all_make = config->may_make == CONFIG_MAKE_ALL,
         .config_print = config_queue_print,
         .config_parse = config_queue_parse,
     };
+    int rc = tree_init(&program->tree, &options);
 
-    tree_init(&program->tree, &options);
     program->tree.session = program->session;
+    if (rc < 0)
+        log_error("%s", strerror(-rc));
+    return rc;
 }
 
 static int mount_session(struct program *program)
@@ -312,15 +318,15 @@ static int run(struct program *program)
         .fatal_arg = program,
     };
     struct mount_rest rest;
-    int status = STATUS_FAILED;
+    int status = STATUS_FAILED, rc;
 
     if (backing_start(&program->backing, &backing) < 0)
         return status;
     if (start_mount(program) < 0)
         goto stop_backing;
-    make_tree(program);
+    rc = make_tree(program);
     set_limit(program);
-    if (mount_session(program) == 0) {
+    if (rc == 0 && mount_session(program) == 0) {
         status = serve(program) == 0 ? last_words(program) : STATUS_FAILED;
     } else {
         mount_stop(program->mount, 0, &rest);

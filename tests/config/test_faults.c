@@ -48,14 +48,14 @@ Test(faults, unknown_keys_are_named_with_what_is_known, .timeout = 5)
     expect("log:\n  levle: info\n",
            "f.yaml:2:3: log.levle: unknown key, did you mean level?; allowed: level");
     expect("log: {}\nfoo: 1\n",
-           "f.yaml:2:1: foo: unknown key; allowed: service, listen, socket, tls, "
+           "f.yaml:2:1: foo: unknown key; allowed: service, listen, socket, tls, access, "
            "store, mount, log, defaults, queues");
     expect("queues:\n  jobs: {batchsize: 1}\n",
            "f.yaml:2:10: queues.jobs.batchsize: unknown key, did you mean batch_size?; "
            "allowed: " SETTINGS);
     expect("defaults: {<<: {linger: 1ms}}", "f.yaml:1:12: defaults.<<: unknown key; "
                                             "allowed: " SETTINGS);
-    expect("{~: 1}", "f.yaml:1:2: ~: unknown key; allowed: service, listen, socket, tls, "
+    expect("{~: 1}", "f.yaml:1:2: ~: unknown key; allowed: service, listen, socket, tls, access, "
                      "store, mount, log, defaults, queues");
 }
 
@@ -142,7 +142,7 @@ Test(faults, bad_values_are_quoted, .timeout = 5)
            "f.yaml:1:20: store.max_bytes: \"99999999999999999999\" is out of range; "
            "allowed: 1MiB to 65536GiB");
     expect("store: {engine: sqlite}",
-           "f.yaml:1:17: store.engine: \"sqlite\" is none of them; allowed: lmdb, memory or nats");
+           "f.yaml:1:17: store.engine: \"sqlite\" is none of them; allowed: local, memory or nats");
     expect("mount: {allow_other: yes}",
            "f.yaml:1:22: mount.allow_other: \"yes\" is neither; allowed: true or false");
     expect("defaults: {mode: 0888}", "f.yaml:1:18: defaults.mode: \"0888\" is not an octal number; "

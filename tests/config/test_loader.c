@@ -41,7 +41,7 @@ Test(loader, nothing_given_is_the_defaults, .timeout = 5)
         cr_assert_eq(config.socket_mode, 0660);
         cr_assert_eq(config.socket_owner, CONFIG_NOBODY);
         cr_assert_eq(config.socket_group, CONFIG_NOBODY);
-        cr_assert_eq(config.engine, CONFIG_ENGINE_LMDB);
+        cr_assert_eq(config.engine, CONFIG_ENGINE_LOCAL);
         cr_assert_null(config.store_path);
         cr_assert_eq(config.max_bytes, INT64_C(16) << 30);
         cr_assert_eq(config.min_free, INT64_C(512) << 20);

@@ -127,6 +127,7 @@ Test(memory, a_missing_file_without_memory_is_enomem, .timeout = 5)
 Test(memory, config_files_survive_each_failing_allocation, .timeout = 60)
 {
     struct all_settings settings;
+    uint64_t fields;
     settings_default(&settings);
     left = 0;
     cr_assert_null(config_queue_print(&settings));
@@ -135,7 +136,7 @@ Test(memory, config_files_survive_each_failing_allocation, .timeout = 60)
     for (long n = 0; result == -ENOMEM; n++) {
         char *error = NULL;
         left = n;
-        result = config_queue_parse("linger: 5\n", 10, &settings, &error);
+        result = config_queue_parse("linger: 5\n", 10, &settings, &fields, &error);
         cr_assert(result != -ENOMEM || !error);
         free(error);
     }

@@ -9,7 +9,8 @@
 static void expect_taken(struct all_settings *settings, const char *text)
 {
     char *error = NULL;
-    int result = config_queue_parse(text, strlen(text), settings, &error);
+    uint64_t fields;
+    int result = config_queue_parse(text, strlen(text), settings, &fields, &error);
     cr_assert_eq(result, 0, "%s: %s", text, error);
     cr_assert_null(error);
 }
@@ -17,10 +18,12 @@ static void expect_taken(struct all_settings *settings, const char *text)
 static void expect_refused(const char *text, const char *message)
 {
     struct all_settings before, after;
+    uint64_t fields;
     char *error = NULL;
     settings_default(&before);
     after = before;
-    cr_assert_eq(config_queue_parse(text, strlen(text), &after, &error), -EINVAL, "%s", text);
+    cr_assert_eq(config_queue_parse(text, strlen(text), &after, &fields, &error), -EINVAL, "%s",
+                 text);
     cr_assert_str_eq(error, message);
     cr_assert_eq(memcmp(&before, &after, sizeof before), 0, "%s", text);
     free(error);
@@ -37,6 +40,19 @@ Test(queue_config, one_line_changes_one_setting, .timeout = 5)
     expected.mount.linger_us = 2000;
     expect_taken(&settings, "linger: 2ms");
     cr_assert_eq(memcmp(&settings, &expected, sizeof settings), 0);
+}
+
+Test(queue_config, tells_what_stands_there, .timeout = 5)
+{
+    const char *text = "mode: 640\nlinger: 2ms\n";
+    struct all_settings settings;
+    uint64_t fields = 0;
+    char *error;
+    settings_default(&settings);
+    cr_assert_eq(config_queue_parse(text, strlen(text), &settings, &fields, &error), 0);
+    cr_assert_eq(fields, setting_bit(setting_find("mode")) | setting_bit(setting_find("linger")));
+    cr_assert_eq(config_queue_parse("", 0, &settings, &fields, &error), 0);
+    cr_assert_eq(fields, 0);
 }
 
 Test(queue_config, several_lines_and_comments_are_applied_whole, .timeout = 5)

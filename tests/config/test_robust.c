@@ -15,7 +15,7 @@ static const char sample[] =
     "  tls: {ca: /a, cert: \"/b\", key: , server_name: 'q'}\n"
     "listen:\n"
     "  - ipc:///run/queued/queued.sock\n"
-    "store: {engine: lmdb, max_bytes: 16GiB, nats: {servers: [nats://127.0.0.1:4222]}}\n"
+    "store: {engine: local, max_bytes: 16GiB, nats: {servers: [nats://127.0.0.1:4222]}}\n"
     "mount: {path: /mnt/q, allow_other: false}\n"
     "defaults: {batch_size: 100, linger: 5ms, put_timeout: forever}\n"
     "queues:\n"
@@ -45,7 +45,8 @@ static int feed(const char *text, size_t len)
     free(error);
     config_fini(&config);
     settings_default(&settings);
-    config_queue_parse(text, len, &settings, &error);
+    uint64_t fields;
+    config_queue_parse(text, len, &settings, &fields, &error);
     free(error);
     return result;
 }

@@ -61,10 +61,12 @@ Test(name, a_reserved_one_that_a_store_may_have_is_valid_and_not_made, .timeout 
 
 Test(name, item_ids_hold_both_limits, .timeout = 5)
 {
-    uint64_t last = item_id(BATCH_NUMBER_MAX, BATCH_ITEMS_MAX - 1);
+    const uint32_t index = (UINT32_C(1) << ITEM_INDEX_BITS) - 1;
+    uint64_t last = item_id(BATCH_NUMBER_MAX, index);
+
     cr_assert_eq(last, (uint64_t)INT64_MAX);
     cr_assert_eq(item_batch(last), BATCH_NUMBER_MAX);
-    cr_assert_eq(item_index(last), BATCH_ITEMS_MAX - 1);
+    cr_assert_eq(item_index(last), index);
     cr_assert_eq(item_id(1, 0), UINT64_C(1) << ITEM_INDEX_BITS);
     cr_assert_lt(item_id(1, BATCH_ITEMS_MAX - 1), item_id(2, 0));
 }

@@ -90,17 +90,6 @@ Test(op, interrupted_and_not_acknowledged_is_not_yet, .timeout = 10)
     cr_assert_eq(op_interrupted(&op), -ETIMEDOUT);
 }
 
-Test(op, finish_frees_what_a_parked_write_kept, .timeout = 10)
-{
-    struct op op;
-
-    op_init(&op, done, NULL);
-    op.kept = malloc(100);
-    op_finish(&op, 5);
-    cr_assert_null(op.kept);
-    cr_assert_eq(last_result, 5);
-}
-
 Test(op, effects_keep_order_and_empty_the_list, .timeout = 10)
 {
     struct request a = {0}, b = {0};

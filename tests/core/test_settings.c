@@ -16,6 +16,8 @@ Test(settings, has_a_row_for_each_field_once, .timeout = 5)
             cr_assert_eq(*setting_value(other, &all), other == row, "%s, %s", row->key, other->key);
             cr_assert_eq(strcmp(other->key, row->key) == 0, other == row);
         }
+        cr_assert_eq(setting_bit(row), UINT64_C(1) << row->offset / sizeof(int64_t), "%s",
+                     row->key);
         bool own = row->offset < offsetof(struct all_settings, mount);
         cr_assert_eq(row->whose == SETTING_OWN, own, "%s", row->key);
     }

@@ -38,7 +38,7 @@ WRONG = [
     ("queues: {stats: {}}\n", 1, 10, ["stats"]),
     ("queues: 7\n", 1, 9, ["queues"]),
     ("queues: {jobs: {owner: no-such-user-here}}\n", 1, 24, ["owner"]),
-    ("store: {engine: paper}\n", 1, 17, ["engine", "lmdb", "memory"]),
+    ("store: {engine: paper}\n", 1, 17, ["engine", "local", "memory"]),
     ("store: {max_bytes: lots}\n", 1, 20, ["max_bytes"]),
     ("log:\n  level: loud\n", 2, 10, ["level", "info"]),
     ("mount: {allow_other: perhaps}\n", 1, 22, ["allow_other"]),
@@ -62,7 +62,7 @@ def test_each_wrong_setting_names_file_line_column_key_and_what_is_allowed(t):
         for word in words:
             assert word in message, "%r: no %s in %r" % (text, word, message)
         assert not is_mounted(path), repr(text)
-        assert not os.path.exists(t.path("data/data.mdb")), repr(text)
+        assert not os.path.exists(t.path("data/log")), repr(text)
 
 
 def test_a_settings_file_that_is_not_there(t):

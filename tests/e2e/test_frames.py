@@ -14,14 +14,11 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from frames import GET, HELLO, MIB, PUT, VERSION, Peer, framed, get_of, head, request  # noqa: E402
 from harness import SLOW, Fd, equal, eventually, free_port, main, timeout  # noqa: E402
 
-HELLO = b"\0SP\0\0\x30\0\0"
-MIB = 1 << 20
 KIB_MAX = 900 * 1024 * (2 if SLOW > 1 else 1)  # what floods may take; the sanitizer keeps a lot
 USUAL = 3 * SLOW  # seconds for a put and a get of another client
-PUT, GET, SETTLE, MAKE = 3, 4, 5, 6
-VERSION = 2  # of the frames
 
 
 class Service:
@@ -90,25 +87,6 @@ def both(check):
     run.__name__ = check.__name__.replace("check", "test")
     run.timeout = 60
     return run
-
-
-def head(local, length):
-    return (b"\1" if local else b"") + struct.pack(">Q", length)
-
-
-def framed(local, body, number=1):
-    """A request of REQ, with its number in front."""
-    return head(local, len(body) + 4) + struct.pack(">I", number | 1 << 31) + body
-
-
-def request(kind, queue=0, body=b"", session=b"s" * 16, number=0, version=VERSION, magic=b"qfs"):
-    return (magic + bytes([version, kind, 0, 0, 0]) + struct.pack("<Q", queue) + session +
-            struct.pack("<QQ", number, 0) + body)
-
-
-def get_of(n_items):
-    """The body of a GET of so many items at most."""
-    return struct.pack("<BBHIQQ", 0, 0, 0, n_items, 64 * MIB, 0)
 
 
 def send_quietly(sock, data):
@@ -256,10 +234,13 @@ def make_queue_of_large_items(service):
 def test_peers_that_never_read_their_answers(t):
     service = Service(t)
     queue = make_queue_of_large_items(service)
+    with Peer(service.tcp) as peer:
+        life = peer.life
 
     def frames(local):
         # The same request each time: its answer, of 16 MiB, is given each time.
-        return b"".join(framed(local, request(GET, queue, get_of(16), number=1), n)
+        return b"".join(framed(local, request(GET, queue, get_of(16), number=1, life=life,
+                                              repeat=True), n)
                         for n in range(200))
 
     flood_all(service, frames, 6, 6)
@@ -269,9 +250,11 @@ def test_peers_that_never_read_their_answers(t):
 @timeout(90)
 def test_a_flood_of_requests_whose_answers_are_not_read(t):
     service = Service(t)
+    with Peer(service.tcp) as peer:
+        life = peer.life
 
     def frames(local):
-        return b"".join(framed(local, request(kind, 1, b"\0" * 8), n)
+        return b"".join(framed(local, request(kind, 1, b"\0" * 8, life=life), n)
                         for n, kind in enumerate((0, 2, 4, 9) * 50))
 
     flood_all(service, frames, 4, 8)
@@ -281,7 +264,8 @@ def test_a_flood_of_requests_whose_answers_are_not_read(t):
 @timeout(90)
 def test_a_flood_of_large_frames(t):
     service = Service(t)
-    body = request(PUT, 1, b"\0" * (24 * MIB))
+    with Peer(service.tcp) as peer:
+        body = request(PUT, 1, b"\0" * (24 * MIB), life=peer.life)
     flood_all(service, lambda local: framed(local, body), 4, 6)
     service.serve()
 
@@ -298,9 +282,12 @@ def test_a_flood_of_sessions(t):
     """One connection that says to be twenty thousand mounts keeps no mount out."""
     service = Service(t)
     rng = random.Random(11)
+    with Peer(service.tcp) as peer:
+        life = peer.life
     with service.connect(True) as sock:
         for _ in range(100):
-            sock.sendall(b"".join(framed(True, request(GET, 99, get_of(1), rng.randbytes(16)), n)
+            sock.sendall(b"".join(framed(True, request(GET, 99, get_of(1), rng.randbytes(16),
+                                                       life=life), n)
                                   for n in range(200)))
             read_answers(sock, 200)
         service.serve()

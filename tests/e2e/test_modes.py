@@ -15,22 +15,22 @@ def other_user():
     return pwd.getpwnam("nobody")
 
 
-def shared(t):
+def shared(t, may_make="owner"):
     """A mount that other users reach, with the queue `jobs` of mode 0600."""
     user = other_user()
     os.chmod(t.directory, 0o755)
-    m = t.mount("mount: {allow_other: true}\n")
+    m = t.mount("mount: {allow_other: true, may_make: %s}\n" % may_make)
     m.mkdir("jobs")
     return m, user
 
 
-def as_user(user, function):
+def as_user(user, function, groups=()):
     """Run function in a child that is this user; its failure is ours."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            os.setgroups([])
+            os.setgroups(list(groups))
             os.setgid(user.pw_gid)
             os.setuid(user.pw_uid)
             function()
@@ -71,7 +71,7 @@ def test_a_new_queue_is_its_makers_and_nobody_elses(t):
             fails(errno.EACCES, os.listdir, m.at("jobs", name))
         for name in ("in", "purge", "config", "flush"):
             fails(errno.EACCES, writes, m.at("jobs", name))
-        fails(errno.EPERM, os.rmdir, m.at("jobs"))  # the root is sticky, as /tmp
+        fails(errno.EPERM, os.rmdir, m.at("jobs"))
         fails(errno.EPERM, os.chmod, m.at("jobs"), 0o666)
 
     as_user(user, body)
@@ -151,8 +151,30 @@ def test_another_user_gets_to_no_item(t):
     equal(os.listdir(m.at("jobs/leased")), [item], "leased")
 
 
-def test_mkdir_as_another_user_makes_it_theirs(t):
+def test_only_who_mounts_makes_queues(t):
     m, user = shared(t)
+    as_user(user, lambda: fails(errno.EACCES, os.mkdir, m.at("theirs")))
+    equal("theirs" in os.listdir(m.path), False, "whether it is there")
+
+
+def test_who_has_been_given_a_queue_removes_it(t):
+    m, user = shared(t)
+    m.mkdir("theirs")
+    os.chown(m.at("theirs"), user.pw_uid, user.pw_gid)
+
+    def body():
+        fails(errno.EPERM, os.rmdir, m.at("jobs"))
+        os.rmdir(m.at("theirs"))
+        fails(errno.EACCES, os.mkdir, m.at("theirs"))
+
+    as_user(user, body)
+    equal("theirs" in os.listdir(m.path), False, "whether it is there")
+
+
+def test_mkdir_as_another_user_makes_it_theirs(t):
+    m, user = shared(t, "all")
+    equal(stat.S_IMODE(os.stat(m.path).st_mode), 0o1777, "mode")
+    as_user(user, lambda: fails(errno.EPERM, os.rmdir, m.at("jobs")))  # sticky, as /tmp
     try:
         as_user(user, lambda: os.mkdir(m.at("theirs")))
     except AssertionError as error:
@@ -194,6 +216,40 @@ def test_mode_by_config(t):
     m.configure("jobs", mode="0600")
     as_user(user, lambda: fails(errno.EACCES, writes, m.at("jobs/in")))
     equal(m.get("jobs"), b"x\n")
+
+
+def test_only_root_gives_a_queue_away(t):
+    m, user = shared(t)
+    os.chown(m.at("jobs"), user.pw_uid, user.pw_gid)
+    before = m.out("cat jobs/config")
+
+    def writes_owner():
+        config = m.at("jobs/config")
+        fails(errno.EPERM, writes, config, b"owner: 0\n")
+        fails(errno.EPERM, writes, config, b"mode: 0640\ngroup: 0\n")
+        fails(errno.EPERM, os.chown, m.at("jobs"), 0, -1)
+        fails(errno.EPERM, os.chown, m.at("jobs"), -1, 0)
+        equal(writes(config, before), len(before))
+        writes(config, b"mode: 0644\ngroup: %d\n" % user.pw_gid)
+
+    as_user(user, writes_owner)
+    m.says("only root may give a queue to another user")
+    status = os.stat(m.at("jobs"))
+    equal((status.st_uid, status.st_gid), (user.pw_uid, user.pw_gid), "owner")
+    equal(status.st_mode & 0o666, 0o644, "mode")
+    writes(m.at("jobs/config"), b"owner: 0\n")
+    equal(os.stat(m.at("jobs")).st_uid, 0, "owner")
+
+
+def test_the_owner_gives_it_to_a_group_of_its_own(t):
+    m, user = shared(t)
+    os.chown(m.at("jobs"), user.pw_uid, user.pw_gid)
+
+    def gives():
+        writes(m.at("jobs/config"), b"group: 4242\n")
+
+    as_user(user, gives, groups=[4242])
+    equal(os.stat(m.at("jobs")).st_gid, 4242, "group")
 
 
 def test_modes_of_the_files_follow_the_queue(t):

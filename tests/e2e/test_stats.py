@@ -14,7 +14,7 @@ batch_gets avg_get_size put_errors retries duplicates acks_late waiting put_late
 put_latency_us_p99 put_latency_us_max get_latency_us_p50 get_latency_us_p99 get_latency_us_max
 connected endpoint last_error uptime_s version""".split()
 SERVICES = """depth depth_bytes leased delayed dead maxsize oldest_age_s mounts service_total_puts
-service_total_gets service_batch_puts service_batch_gets redelivered expired""".split()
+service_total_gets service_batch_puts service_batch_gets redelivered expired refused_by_access""".split()
 
 
 def test_1000_puts_and_a_flush(t):

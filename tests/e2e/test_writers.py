@@ -219,5 +219,37 @@ def test_without_o_sync_nothing_is_waited_for(t):
     equal([stats["buffer_size"], stats["depth"]], [1, 0])
 
 
+@timeout(60)
+def test_a_thousand_opens_at_once_cost_no_more_than_a_thousand(t):
+    """What an open asks of the mount does not grow with how many there are."""
+    n = 1000
+    m = t.queue()
+    together, numbers = threading.Barrier(n), []
+
+    def opens():
+        together.wait()
+        numbers.append(os.open(m.at("jobs/in"), os.O_WRONLY))
+
+    before, size = requests(m), threading.stack_size(128 << 10)
+    threads = [threading.Thread(target=opens) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    threading.stack_size(size)
+    equal(len(numbers), n, "open")
+    asked = (requests(m) - before) / n
+    print("# %.1f requests read for each open" % asked)
+    for number in numbers:
+        os.close(number)
+    assert asked < 40, asked
+
+
+def requests(m):
+    """Reads of the program so far: one for each request, and some that found nothing."""
+    with open("/proc/%d/io" % m.daemon.pid) as io:
+        return next(int(line.split()[1]) for line in io if line.startswith("syscr:"))
+
+
 if __name__ == "__main__":
     main()

@@ -26,18 +26,29 @@ struct rig_reply {
 
 /* ---- life ---- */
 
-static char *print_nothing(const struct all_settings *settings)
+atomic_bool rig_names_stuck;
+
+static void await_names(void)
+{
+    while (atomic_load(&rig_names_stuck))
+        usleep(1000);
+}
+
+static char *print_maxsize(const struct all_settings *settings)
 {
     char *text;
 
+    await_names();
     return asprintf(&text, "maxsize: %lld\n", (long long)settings->own.maxsize) < 0 ? NULL : text;
 }
 
-static int parse_maxsize(const char *text, size_t len, struct all_settings *settings, char **error)
+static int parse_maxsize(const char *text, size_t len, struct all_settings *settings,
+                         uint64_t *fields, char **error)
 {
     long long maxsize;
     char line[64];
 
+    await_names();
     snprintf(line, sizeof(line), "%.*s", (int)len, text);
     *error = NULL;
     if (sscanf(line, "maxsize: %lld", &maxsize) != 1) {
@@ -45,6 +56,7 @@ static int parse_maxsize(const char *text, size_t len, struct all_settings *sett
         return -EINVAL;
     }
     settings->own.maxsize = maxsize;
+    *fields = setting_bit(setting_find("maxsize"));
     return 0;
 }
 
@@ -135,14 +147,14 @@ void rig_init(struct rig *rig)
     struct fuse_args args = FUSE_ARGS_INIT(1, arguments);
     struct tree_options options = {.allow_other = true,
                                    .queue_mode = 0600,
-                                   .config_print = print_nothing,
+                                   .config_print = print_maxsize,
                                    .config_parse = parse_maxsize};
     int fds[2], size = 4 << 20;
 
     memset(rig, 0, sizeof(*rig));
     open_mount(rig);
     options.mount = rig->mount;
-    tree_init(&rig->tree, &options);
+    cr_assert_eq(tree_init(&rig->tree, &options), 0);
     cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
     for (int i = 0; i < 2; i++)
         setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));

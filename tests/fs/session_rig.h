@@ -8,6 +8,7 @@
 
 #include <linux/fuse.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "core/service/service.h"
 #include "fs/tree.h"
@@ -30,6 +31,9 @@ struct rig {
     unsigned n_woken;          /* lock; notifications of polls */
     pid_t pid;                 /* who asks; 0: this thread */
 };
+
+/* While it is set, neither `config` is printed nor what is written to it is read. */
+extern atomic_bool rig_names_stuck;
 
 void rig_init(struct rig *rig);
 void rig_fini(struct rig *rig);

@@ -120,6 +120,48 @@ Test(node, a_thread_is_told_once)
     cr_assert_eq(node_open(&nodes, a, 2), -ESTALE);
 }
 
+static void opening_ended(struct op *op, ssize_t result)
+{
+    *(ssize_t *)op->owner = result;
+}
+
+Test(node, of_many_that_open_at_once_a_few_look_up_again_and_the_others_wait)
+{
+    struct node *node = node_lookup(&nodes, NULL, &flush, 0);
+    ssize_t result = 1, cancelled = 1;
+    struct op op, other;
+
+    cr_assert_eq(node_open(&nodes, node, 1), 0);
+    cr_assert_eq(node_open(&nodes, node, 2), -ESTALE);
+    cr_assert_eq(node_open(&nodes, node, 3), -ESTALE);
+    cr_assert_eq(node_open(&nodes, node, 4), NODE_CROWD);
+    op_init(&op, opening_ended, &result);
+    op_init(&other, opening_ended, &cancelled);
+    node_open_wait(&nodes, 4, &op);
+    node_open_wait(&nodes, 5, &other);
+    cr_assert_eq(result, 1, "it waits");
+    cr_assert_eq(node_open(&nodes, node, 2), 0, "told once");
+    cr_assert_eq(result, 0, "its turn has come");
+    op_cancel(&other);
+    cr_assert_eq(cancelled, -EINTR);
+    cr_assert(node_is_crowded(&nodes));
+    cr_assert_eq(node_open(&nodes, node, 3), 0);
+    cr_assert_eq(node_open(&nodes, node, 4), 0, "told once");
+    cr_assert_not(node_is_crowded(&nodes));
+}
+
+Test(node, who_was_told_and_never_came_again_holds_up_nobody_for_long)
+{
+    struct node *node = node_lookup(&nodes, NULL, &flush, 0);
+
+    cr_assert_eq(node_open(&nodes, node, 1), 0);
+    cr_assert_eq(node_open(&nodes, node, 2), -ESTALE);
+    cr_assert_eq(node_open(&nodes, node, 3), -ESTALE);
+    cr_assert_eq(node_open(&nodes, node, 4), NODE_CROWD);
+    now_us += 30000;
+    cr_assert_eq(node_open(&nodes, node, 4), -ESTALE);
+}
+
 Test(node, a_thread_that_is_not_known_is_told_nothing)
 {
     struct node *a = node_lookup(&nodes, NULL, &flush, 0);

@@ -128,6 +128,19 @@ Test(waits, poll_tells_of_the_item_that_comes)
     rig_expect(&rig, jobs, "next", "one\n");
 }
 
+Test(waits, poll_sends_what_was_buffered_before)
+{
+    uint64_t fh, node;
+
+    rig_put(&rig, jobs, "one\n");
+    node = open_name("next@forever", O_RDONLY, &fh);
+    if (!(poll_node(node, fh, 1, POLLIN) & POLLIN))
+        rig_await_woken(&rig, 1);
+    cr_assert_neq(poll_node(node, fh, 2, POLLIN) & POLLIN, 0);
+    close_node(node, fh);
+    rig_expect(&rig, jobs, "next", "one\n");
+}
+
 Test(waits, poll_of_what_never_waits)
 {
     uint64_t fh, node = open_name("stats", O_RDONLY, &fh);

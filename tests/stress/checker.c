@@ -108,7 +108,8 @@ static bool heard(const struct run *r, int mount)
     DIR *ready;
     bool whole;
 
-    snprintf(path, sizeof(path), "%s/work/ready", r->cluster.mounts[mount].path);
+    snprintf(path, sizeof(path), "%s/%s/ready", r->cluster.mounts[mount].path,
+             queue_names[QUEUE_WORK]);
     ready = opendir(path);
     if (!ready)
         return false;

@@ -85,7 +85,7 @@ static void throw_locked(struct net *net, struct frame *frame)
 {
     net->n_frames++;
     frame->life = net->life;
-    if (chance_locked(net, net->twice)) {
+    if (frame->answer && chance_locked(net, net->twice)) {
         struct frame *copy = malloc(sizeof(*copy) + frame->len);
 
         memcpy(copy, frame, sizeof(*copy) + frame->len);
@@ -103,7 +103,7 @@ static void throw_locked(struct net *net, struct frame *frame)
 
 /* ---- the mount's end ---- */
 
-static void send_locked(struct net_client *client, struct pending *pending)
+static void send_once_locked(struct net_client *client, struct pending *pending)
 {
     struct frame *frame = frame_new(client, wire_request_size(pending->request));
 
@@ -116,6 +116,20 @@ static void send_locked(struct net_client *client, struct pending *pending)
     if (pending->request->kind == REQUEST_WATCH)
         pending->retry_us += pending->request->in.watch.wait_us;
     throw_locked(client->net, frame);
+}
+
+/* A stream of bytes brings nothing twice: it is the client that sends again, and says so, too
+ * early.
+ */
+static void send_locked(struct net_client *client, struct pending *pending)
+{
+    send_once_locked(client, pending);
+    if (!chance_locked(client->net, client->net->twice))
+        return;
+    client->net->n_twice++;
+    pending->attempt++;
+    pending->request->n_retries++;
+    send_once_locked(client, pending);
 }
 
 static uint64_t lowest_locked(const struct net_client *client)
@@ -148,6 +162,7 @@ static void client_submit(struct backend *backend, struct request *request)
     stopped = client->stopped;
     if (!stopped) {
         request->number = ++client->last_number;
+        request->n_retries = 0;
         pending->number = request->number;
         pending->next = client->pending;
         client->pending = pending;
@@ -221,6 +236,7 @@ static void retry_locked(struct net *net, int64_t now, int64_t *next_us)
         for (struct pending *p = net->clients[i]->pending; p; p = p->next) {
             if (p->retry_us <= now) {
                 p->attempt++;
+                p->request->n_retries++;
                 net->n_retries++;
                 send_locked(net->clients[i], p);
             }

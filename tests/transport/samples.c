@@ -46,6 +46,8 @@ static void fill_state(struct queue_state *state)
                                   .leased = 104,
                                   .delayed = 105,
                                   .dead = 106,
+                                  .damaged_batches = 108,
+                                  .damaged_items = 109,
                                   .oldest_put_us = -107,
                                   .total_puts = 108,
                                   .total_gets = 109,
@@ -90,6 +92,8 @@ void sample_request(struct request *request, enum request_kind kind)
     request->kind = kind;
     request->queue = 0x1122334455667788;
     memcpy(request->session.bytes, "0123456789abcdef", 16);
+    request->life = 0x2233445566778899;
+    request->repeat = true;
     request->number = 42;
     request->answered_below = 40;
     switch (kind) {
@@ -106,6 +110,8 @@ void sample_request(struct request *request, enum request_kind kind)
     case REQUEST_PUT:
         request->in.put.epoch = 3;
         request->in.put.base = 1;
+        request->in.put.begins = true;
+        request->in.put.chain = UINT64_C(0x0123456789abcdef);
         request->in.put.batch = (struct batch_view){FRAMING_NUL, 4, bytes, N_BYTES, 0xdeadbeef, 0};
         break;
     case REQUEST_GET:
@@ -126,6 +132,7 @@ void sample_request(struct request *request, enum request_kind kind)
         break;
     case REQUEST_SET:
         request->in.set.settings = &settings;
+        request->in.set.fields = SETTINGS_OWN - 1;
         break;
     case REQUEST_LIST:
         request->in.list.states = 1 << ITEM_READY | 1 << ITEM_DELAYED | 1 << ITEM_DEAD;
@@ -145,15 +152,20 @@ void sample_answer(struct request *request)
 {
     fill_statics();
     request->status = 0;
+    request->position = 212;
     fill_state(&request->state);
     memset(&request->out, 0, sizeof(request->out));
     switch (request->kind) {
     case REQUEST_SYNC:
         request->out.sync.service = 201;
+        memset(&request->out.sync.store, 'S', sizeof(request->out.sync.store));
+        request->out.sync.life = 209;
+        request->out.sync.reached = 210;
         request->out.sync.until = 202;
         request->out.sync.more = true;
         request->out.sync.n_mounts = 203;
-        request->out.sync.space = (struct store_space){204, 205, true, false};
+        request->out.sync.n_refused = 207;
+        request->out.sync.space = (struct store_space){204, 205, 206, true, false};
         request->out.sync.entries = entries;
         request->out.sync.n_entries = 2;
         break;
@@ -168,6 +180,7 @@ void sample_answer(struct request *request)
         break;
     case REQUEST_PUT:
         request->out.put.last = 207;
+        request->out.put.chain = 211;
         request->out.put.n_repeats = 208;
         request->out.put.full = true;
         break;
@@ -224,7 +237,8 @@ bool sample_same_request(const struct request *a, const struct request *b)
 {
     if (a->kind != b->kind || a->queue != b->queue || a->number != b->number ||
         memcmp(&a->session, &b->session, sizeof(a->session)) != 0 ||
-        a->answered_below != b->answered_below)
+        a->answered_below != b->answered_below || a->life != b->life ||
+        (a->repeat || a->n_retries > 0) != b->repeat)
         return false;
     switch (a->kind) {
     case REQUEST_SYNC:
@@ -235,6 +249,7 @@ bool sample_same_request(const struct request *a, const struct request *b)
         return a->in.arm.kinds == b->in.arm.kinds;
     case REQUEST_PUT:
         return a->in.put.epoch == b->in.put.epoch && a->in.put.base == b->in.put.base &&
+               a->in.put.begins == b->in.put.begins && a->in.put.chain == b->in.put.chain &&
                same_batch(&a->in.put.batch, &b->in.put.batch);
     case REQUEST_GET:
         return a->in.get.kind == b->in.get.kind && a->in.get.arm == b->in.get.arm &&
@@ -247,7 +262,8 @@ bool sample_same_request(const struct request *a, const struct request *b)
                a->in.make.may_exist == b->in.make.may_exist &&
                memcmp(a->in.make.settings, b->in.make.settings, sizeof(settings)) == 0;
     case REQUEST_SET:
-        return memcmp(a->in.set.settings, b->in.set.settings, sizeof(settings)) == 0;
+        return a->in.set.fields == b->in.set.fields &&
+               memcmp(a->in.set.settings, b->in.set.settings, sizeof(settings)) == 0;
     case REQUEST_LIST:
         return a->in.list.states == b->in.list.states && a->in.list.from == b->in.list.from &&
                a->in.list.to == b->in.list.to && a->in.list.max_items == b->in.list.max_items &&
@@ -271,11 +287,15 @@ static bool same_entry(const struct queue_entry *a, const struct queue_entry *b)
 
 static bool same_sync(const struct request *a, const struct request *b)
 {
-    if (a->out.sync.service != b->out.sync.service || a->out.sync.until != b->out.sync.until ||
+    if (a->out.sync.service != b->out.sync.service || a->out.sync.life != b->out.sync.life ||
+        memcmp(&a->out.sync.store, &b->out.sync.store, sizeof(a->out.sync.store)) != 0 ||
+        a->out.sync.reached != b->out.sync.reached || a->out.sync.until != b->out.sync.until ||
         a->out.sync.more != b->out.sync.more || a->out.sync.n_mounts != b->out.sync.n_mounts ||
+        a->out.sync.n_refused != b->out.sync.n_refused ||
         a->out.sync.space.used_bytes != b->out.sync.space.used_bytes ||
         a->out.sync.space.limit_bytes != b->out.sync.space.limit_bytes ||
         a->out.sync.space.full != b->out.sync.space.full ||
+        a->out.sync.space.damaged_rows != b->out.sync.space.damaged_rows ||
         a->out.sync.n_entries != b->out.sync.n_entries)
         return false;
     for (size_t i = 0; i < a->out.sync.n_entries; i++)
@@ -336,7 +356,8 @@ static bool same_list(const struct request *a, const struct request *b)
 
 bool sample_same_answer(const struct request *a, const struct request *b)
 {
-    if (a->status != b->status || memcmp(&a->state, &b->state, sizeof(a->state)) != 0)
+    if (a->status != b->status || a->position != b->position ||
+        memcmp(&a->state, &b->state, sizeof(a->state)) != 0)
         return false;
     switch (a->kind) {
     case REQUEST_SYNC:
@@ -346,8 +367,8 @@ bool sample_same_answer(const struct request *a, const struct request *b)
     case REQUEST_ARM:
         return a->out.arm.kinds == b->out.arm.kinds;
     case REQUEST_PUT:
-        return a->out.put.last == b->out.put.last && a->out.put.n_repeats == b->out.put.n_repeats &&
-               a->out.put.full == b->out.put.full;
+        return a->out.put.last == b->out.put.last && a->out.put.chain == b->out.put.chain &&
+               a->out.put.n_repeats == b->out.put.n_repeats && a->out.put.full == b->out.put.full;
     case REQUEST_GET:
         return same_get(a, b);
     case REQUEST_SETTLE:

@@ -559,26 +559,74 @@ static void *answer_bytes(void *arg)
     return NULL;
 }
 
-Test(client, service_of_another_version_is_eproto)
+static void await_version(struct client *client)
 {
     struct link_info info;
+
+    for (int i = 0; i < 2000; i++) {
+        client_link_info(client, &info);
+        if (strstr(info.last_error, "version 99") && !info.connected)
+            break;
+        usleep(10000);
+    }
+    cr_assert_not_null(strstr(info.last_error, "version 99"), "%s", info.last_error);
+    cr_assert_not_null(strstr(info.last_error, "upgrade this mount"), "%s", info.last_error);
+    cr_assert_not(info.connected);
+}
+
+Test(client, service_of_another_version_is_away)
+{
+    struct server *server;
     struct client *client;
     nng_socket socket;
     pthread_t thread;
+    struct fake fake;
     struct call call;
 
     cr_assert_eq(nng_rep0_open(&socket), 0);
     cr_assert_eq(nng_listen(socket, "inproc://other", NULL, 0), 0);
     cr_assert_eq(pthread_create(&thread, NULL, answer_bytes, &socket), 0);
     client = connect_to("inproc://other", 10 * SECOND);
-    call_init(&call, REQUEST_GET);
+    call_init(&call, REQUEST_PUT);
+    call_start(&call, client);
+    await_version(client);
+    cr_assert_not(call_await_ms(&call, 500));
+    nng_close(socket);
+    pthread_join(thread, NULL);
+
+    fake_init(&fake, FAKE_AT_ONCE);
+    server = serve(&fake, "inproc://other");
+    call_await(&call);
+    cr_assert_eq(call.request.status, 0);
+    await_connected(client);
+    call_fini(&call);
+    client_free(client);
+    serve_end(server, &fake);
+}
+
+Test(client, next_address_is_taken_where_one_speaks_another_version)
+{
+    const char *urls[] = {"inproc://older", "inproc://same"};
+    struct server *server;
+    struct client *client;
+    nng_socket socket;
+    pthread_t thread;
+    struct fake fake;
+    struct call call;
+
+    fake_init(&fake, FAKE_AT_ONCE);
+    server = serve(&fake, urls[1]);
+    cr_assert_eq(nng_rep0_open(&socket), 0);
+    cr_assert_eq(nng_listen(socket, urls[0], NULL, 0), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, answer_bytes, &socket), 0);
+    client = connect_any(urls, 2, 10 * SECOND);
+    call_init(&call, REQUEST_PUT);
     call_start(&call, client);
     call_await(&call);
-    cr_assert_eq(call.request.status, -EPROTO);
-    client_link_info(client, &info);
-    cr_assert_not_null(strstr(info.last_error, "version 99"), "%s", info.last_error);
-    client_free(client);
+    cr_assert_eq(call.request.status, 0);
     call_fini(&call);
+    client_free(client);
+    serve_end(server, &fake);
     nng_close(socket);
     pthread_join(thread, NULL);
 }

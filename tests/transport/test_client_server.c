@@ -18,6 +18,7 @@ static int answer_in_place(struct fake *fake, struct request *request)
     struct request sample = *request;
 
     sample_answer(&sample);
+    request->position = sample.position;
     request->state = sample.state;
     request->out = sample.out;
     if (request->kind == REQUEST_GET) {
@@ -173,6 +174,7 @@ static int answer_with_room(struct fake *fake, struct request *request)
     uint8_t *data = request->reply_buffer(request, room_asked);
 
     sample_answer(&sample);
+    request->position = sample.position;
     request->state = sample.state;
     request->out = sample.out;
     memcpy(data, sample.out.get.data, sample.out.get.len);

@@ -198,7 +198,7 @@ static void set_maxsize(struct mount_queue *mq, int64_t maxsize)
         mount_queue_info(mq, &info);
         info.settings.own.maxsize = maxsize;
         wait_init(&wait);
-        mount_queue_set(mq, &info.settings, &wait.op);
+        mount_queue_set(mq, &info.settings, UINT64_MAX, &wait.op);
     } while (wait_end(&wait) != 0);
 }
 
@@ -217,7 +217,7 @@ static void *write_items(void *arg)
     struct writer *w;
     char text[64];
 
-    cr_assert_eq(mount_queue_writer_open(writing->mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(writing->mq, 0, &w), 0);
     for (int i = 0; i < writing->n; i++) {
         struct wait wait;
 
@@ -302,7 +302,7 @@ static void read_some(struct reading *reading, char *buffer, int *last)
     int64_t offset = 0;
     struct wait wait;
 
-    cr_assert_eq(mount_queue_reader_open(reading->mq, GET_STREAM, limit, 20000, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(reading->mq, 0, GET_STREAM, limit, 20000, &r), 0);
     for (int i = 0; i < 40; i++) {
         ssize_t n;
 

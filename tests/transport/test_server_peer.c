@@ -38,6 +38,8 @@ struct frames {
     size_t n;
 };
 
+static const struct identity somebody = {.kind = IDENTITY_ANYBODY};
+
 static enum peer_verdict take(struct server_context *context, int pipe, size_t len)
 {
     *context = (struct server_context){.server = server};
@@ -49,7 +51,7 @@ static struct frames *frames_new(int pipe, size_t n, size_t len)
     struct frames *frames = calloc(1, sizeof(*frames));
 
     cr_assert_not_null(frames);
-    cr_assert(peer_came(server, pipe));
+    cr_assert(peer_came(server, pipe, &somebody, 0));
     for (; frames->n < n; frames->n++)
         cr_assert_eq(take(&frames->contexts[frames->n], pipe, len), PEER_TAKE);
     return frames;
@@ -62,15 +64,89 @@ static void frames_free(struct frames *frames)
     free(frames);
 }
 
+static void come_and_speak(int pipe, uint64_t owner)
+{
+    struct server_context context;
+
+    cr_assert(peer_came(server, pipe, &somebody, owner));
+    cr_assert_eq(take(&context, pipe, 10), PEER_TAKE);
+    peer_end(&context);
+}
+
 Test(server_peer, so_many_connections_and_no_more)
 {
     for (int pipe = 1; pipe <= SERVER_PEERS_MAX; pipe++)
-        cr_assert(peer_came(server, pipe));
-    cr_assert_not(peer_came(server, SERVER_PEERS_MAX + 1));
+        come_and_speak(pipe, 0);
+    cr_assert_not(peer_came(server, SERVER_PEERS_MAX + 1, &somebody, 0));
     peer_gone(server, 7);
-    cr_assert(peer_came(server, SERVER_PEERS_MAX + 1));
+    cr_assert(peer_came(server, SERVER_PEERS_MAX + 1, &somebody, 0));
     for (int pipe = 1; pipe <= SERVER_PEERS_MAX + 1; pipe++)
         peer_gone(server, pipe);
+    cr_assert_eq(server->n_peers, 0);
+}
+
+/* As if nothing had come from it for so long. */
+static void be_silent(int pipe)
+{
+    struct server_peer *peer;
+
+    TAILQ_FOREACH (peer, &server->present, link) {
+        if (peer->pipe == pipe)
+            break;
+    }
+    peer->heard_us -= SERVER_SILENT_US;
+}
+
+static bool gives_way(int pipe)
+{
+    const struct server_peer *peer;
+
+    TAILQ_FOREACH (peer, &server->present, link) {
+        if (peer->pipe == pipe)
+            return peer->closing;
+    }
+    return false;
+}
+
+Test(server_peer, a_silent_one_gives_way_where_there_is_no_place)
+{
+    for (int pipe = 1; pipe <= SERVER_PEERS_MAX; pipe++)
+        come_and_speak(pipe, 0);
+    be_silent(1);
+    cr_assert(peer_came(server, SERVER_PEERS_MAX + 1, &somebody, 0));
+    cr_assert(gives_way(1));
+    for (int pipe = 1; pipe <= SERVER_PEERS_MAX + 1; pipe++)
+        peer_gone(server, pipe);
+    cr_assert_eq(server->n_peers, 0);
+}
+
+Test(server_peer, one_that_never_spoke_gives_way_first)
+{
+    for (int pipe = 1; pipe < SERVER_PEERS_MAX; pipe++)
+        come_and_speak(pipe, 0);
+    be_silent(1);
+    cr_assert(peer_came(server, SERVER_PEERS_MAX, &somebody, 0));
+    cr_assert(peer_came(server, SERVER_PEERS_MAX + 1, &somebody, 0));
+    cr_assert(gives_way(SERVER_PEERS_MAX));
+    cr_assert_not(gives_way(1));
+    for (int pipe = 1; pipe <= SERVER_PEERS_MAX + 1; pipe++)
+        peer_gone(server, pipe);
+}
+
+Test(server_peer, one_owner_leaves_as_many_places_as_he_has)
+{
+    const int most = SERVER_PEERS_MAX / 2;
+    int pipe = 0;
+
+    while (pipe < most)
+        come_and_speak(++pipe, 7);
+    cr_assert_not(peer_came(server, ++pipe, &somebody, 7));
+    come_and_speak(++pipe, 8);
+    be_silent(1);
+    cr_assert(peer_came(server, ++pipe, &somebody, 7)); /* for one of his own */
+    cr_assert(gives_way(1));
+    while (pipe > 0)
+        peer_gone(server, pipe--);
     cr_assert_eq(server->n_peers, 0);
 }
 
@@ -80,7 +156,7 @@ Test(server_peer, frames_of_nobody_are_dropped)
 
     cr_assert_eq(take(&context, 1, 10), PEER_DROP);
     peer_end(&context);
-    cr_assert(peer_came(server, 1));
+    cr_assert(peer_came(server, 1, &somebody, 0));
     peer_gone(server, 1);
     cr_assert_eq(take(&context, 1, 10), PEER_DROP);
 }
@@ -91,7 +167,7 @@ Test(server_peer, so_many_requests_at_once_for_each)
     struct server_context one;
 
     cr_assert_eq(take(&one, 1, 10), PEER_DROP);
-    cr_assert(peer_came(server, 2));
+    cr_assert(peer_came(server, 2, &somebody, 0));
     cr_assert_eq(take(&one, 2, 10), PEER_TAKE);
     peer_end(&one);
     peer_end(&frames->contexts[0]);
@@ -107,7 +183,7 @@ Test(server_peer, large_frames_of_all_fill_what_there_is_and_small_ones_pass)
     struct frames *frames = frames_new(1, SERVER_HELD_MAX / len, len);
     struct server_context one;
 
-    cr_assert(peer_came(server, 2));
+    cr_assert(peer_came(server, 2, &somebody, 0));
     cr_assert_eq(take(&one, 2, SERVER_SMALL), PEER_TAKE);
     peer_end(&one);
     cr_assert_eq(take(&one, 2, SERVER_SMALL + 1), PEER_REFUSE);

@@ -14,10 +14,10 @@ TestSuite(wire_limits, .timeout = 60);
 #define POWER(n) (UINT64_C(1) << (n))
 
 /* Where fields lie in a request. */
-#define AT_BODY      48
+#define AT_BODY      56
 #define AT_PUT_BASE  (AT_BODY + 8)
-#define AT_PUT_ITEMS (AT_BODY + 20)
-#define AT_PUT_LEN   (AT_BODY + 32)
+#define AT_PUT_ITEMS (AT_BODY + 28)
+#define AT_PUT_LEN   (AT_BODY + 40)
 
 Test(wire_limits, put_lengths_that_lie_are_refused)
 {
@@ -99,7 +99,8 @@ Test(wire_limits, most_settlements_come_back)
     struct frame frame;
 
     for (uint32_t i = 0; i < REQUEST_SETTLEMENTS_MAX; i++)
-        items[i] = (struct settlement){SETTLE_NACK, i + 1, i, i + 1, i};
+        items[i] = (struct settlement){SETTLE_NACK, i + 1, i % BATCH_ITEMS_MAX,
+                                       i % BATCH_ITEMS_MAX + 1, i};
     sample_request(&request, REQUEST_SETTLE);
     request.in.settle.items = items;
     request.in.settle.n_items = REQUEST_SETTLEMENTS_MAX;
@@ -311,12 +312,24 @@ Test(wire_limits, names_that_are_not_allowed_are_einval)
 
 Test(wire_limits, settings_that_are_not_allowed_are_einval)
 {
+    const size_t settings = AT_BODY + 2 + strlen("a-new_Queue9");
+    struct frame frame = sample_frame(REQUEST_MAKE);
+
+    frame_put64(&frame, settings + 16, 3);
+    cr_assert_eq(decode_request(&frame), -EINVAL);
+    frame_put64(&frame, settings + 16, UINT64_MAX);
+    cr_assert_eq(decode_request(&frame), -EINVAL);
+    free(frame.bytes);
+}
+
+Test(wire_limits, fields_that_are_not_the_queues_own_are_einval)
+{
     struct frame frame = sample_frame(REQUEST_SET);
 
-    frame_put64(&frame, AT_BODY + 16, 3);
+    frame_put64(&frame, AT_BODY, SETTINGS_OWN + 1);
     cr_assert_eq(decode_request(&frame), -EINVAL);
-    frame_put64(&frame, AT_BODY + 16, UINT64_MAX);
-    cr_assert_eq(decode_request(&frame), -EINVAL);
+    frame_put64(&frame, AT_BODY, SETTINGS_OWN);
+    cr_assert_eq(decode_request(&frame), 0);
     free(frame.bytes);
 }
 
@@ -331,8 +344,10 @@ Test(wire_limits, choices_have_limits)
         {REQUEST_GET, AT_BODY + 1, 2},
         {REQUEST_GET, AT_BODY + 2, 1},
         {REQUEST_GET, AT_BODY + 15, 1},
-        {REQUEST_PUT, AT_BODY + 16, FRAMING_FILE + 1},
-        {REQUEST_PUT, AT_BODY + 17, 1},
+        {REQUEST_PUT, AT_BODY + 24, FRAMING_FILE + 1},
+        {REQUEST_PUT, AT_BODY + 25, 2},
+        {REQUEST_PUT, AT_BODY + 26, 1},
+        {REQUEST_PUT, 5, 2},
         {REQUEST_SETTLE, AT_BODY + 4 + 24, SETTLE_FORGET + 1},
         {REQUEST_LIST, AT_BODY + 24, 2},
         {REQUEST_LIST, AT_BODY + 25, 1},
@@ -342,7 +357,7 @@ Test(wire_limits, choices_have_limits)
         {REQUEST_ARM, AT_BODY, EVENT_QUEUES},
         {REQUEST_ARM, AT_BODY + 3, 1},
         {REQUEST_WATCH, AT_BODY + 15, 0x80},
-        {REQUEST_PURGE, 5, 1},
+        {REQUEST_PURGE, 6, 1},
     };
 
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -390,8 +405,8 @@ static int get_answer(size_t offset, size_t len, uint64_t data_len, uint32_t n_g
     request.out.get.grants = &grant;
     request.out.get.n_grants = 1;
     frame = reply_frame(&request);
-    frame_put64(&frame, 128, data_len);
-    frame_put32(&frame, 136, n_grants);
+    frame_put64(&frame, WIRE_REPLY_DATA - 16, data_len);
+    frame_put32(&frame, WIRE_REPLY_DATA - 8, n_grants);
     rc = decode_copy(frame.bytes, frame.len, &request);
     free(frame.bytes);
     return rc;

@@ -128,6 +128,54 @@ static int check_filesystem(const char *path)
     return 0;
 }
 
+/* Whether this process is of the group; true where that can't be found out. */
+static bool is_own_group(gid_t group)
+{
+    int n = getgroups(0, NULL);
+    gid_t *groups = n > 0 ? calloc((size_t)n, sizeof(*groups)) : NULL;
+    bool own = group == getegid();
+
+    if (groups)
+        n = getgroups(n, groups);
+    for (int i = 0; groups && i < n && !own; i++)
+        own = groups[i] == group;
+    free(groups);
+    return own;
+}
+
+/* Whoever may write to a store can forge what is in it. */
+static int check_owner(const char *what, const char *path)
+{
+    struct stat stat_now;
+
+    if (stat(path, &stat_now) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (stat_now.st_uid != geteuid() && stat_now.st_uid != 0) {
+        log_error("the %s %s belongs to another user (%u), who may change what is stored: "
+                  "chown it to the user of this program (%u)",
+                  what, path, (unsigned)stat_now.st_uid, (unsigned)geteuid());
+        return -EPERM;
+    }
+    if (stat_now.st_mode & S_IWOTH ||
+        (stat_now.st_mode & S_IWGRP && !is_own_group(stat_now.st_gid))) {
+        log_error("others may write to the %s %s (mode %04o, group %u): chmod go-w %s", what, path,
+                  (unsigned)stat_now.st_mode & 07777, (unsigned)stat_now.st_gid, path);
+        return -EPERM;
+    }
+    return 0;
+}
+
+static int check_owners(const char *path)
+{
+    char *file = join(path, "log", "");
+    int result = file ? check_owner("data directory", path) : -ENOMEM;
+
+    if (result == 0)
+        result = check_owner("store", file);
+    free(file);
+    return result;
+}
+
 /* Cut the next line off *text. */
 static const char *next_line(char **text)
 {
@@ -226,6 +274,8 @@ int datadir_open(struct datadir *datadir, const char *path, const char *mountpoi
     result = check_place(datadir->path, mountpoint);
     if (result == 0)
         result = check_filesystem(datadir->path);
+    if (result == 0)
+        result = check_owners(datadir->path);
     return result < 0 ? result : lock(datadir, mountpoint, address);
 }
 

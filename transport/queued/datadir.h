@@ -1,6 +1,7 @@
 /*
  * The data directory of a queue service: which one, made where it is missing, fit for a
- * store, and held by one process through a lock file that says by whom. One thread.
+ * store, written to by nobody else, and held by one process through a lock file that says by whom.
+ * One thread.
  */
 #ifndef QUEUEFS_TRANSPORT_QUEUED_DATADIR_H
 #define QUEUEFS_TRANSPORT_QUEUED_DATADIR_H

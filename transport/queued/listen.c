@@ -5,6 +5,7 @@
 #include "transport/queued/listen.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,15 +94,51 @@ static mode_t directory_mode(int64_t socket_mode)
     return socket_mode & 0006 ? 0755 : 0750;
 }
 
-static int give(const char *path, const struct config *config)
+/* What was made there, and nothing that somebody who may write to the directory above has put in
+ * its place since: a link would give away what it leads to. A descriptor, or -errno. */
+static int open_made(const char *path, mode_t type)
+{
+    int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == type && st.st_uid == geteuid() &&
+        (type == S_IFDIR || st.st_nlink == 1))
+        return fd;
+    close(fd);
+    return -EPERM;
+}
+
+static int give_open(int fd, mode_t mode, const struct config *config)
 {
     const uid_t owner = config->socket_owner < 0 ? (uid_t)-1 : (uid_t)config->socket_owner;
     const gid_t group = config->socket_group < 0 ? (gid_t)-1 : (gid_t)config->socket_group;
+    char name[32];
 
-    if (chown(path, owner, group) == 0)
-        return 0;
-    log_error("cannot give %s to socket.owner and socket.group: %s", path, strerror(errno));
-    return -errno;
+    if (fchownat(fd, "", owner, group, AT_EMPTY_PATH) < 0)
+        return -errno;
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", fd); /* that is no link to where it was */
+    return chmod(name, mode) < 0 ? -errno : 0;
+}
+
+int listen_give(const char *path, mode_t type, mode_t mode, const struct config *config)
+{
+    int fd = open_made(path, type), rc;
+
+    if (fd < 0) {
+        log_error("cannot give %s to those who may use it: %s", path,
+                  fd == -EPERM ? "something else was put in its place; nobody else may write to "
+                                 "its directory"
+                               : strerror(-fd));
+        return fd;
+    }
+    rc = give_open(fd, mode, config);
+    if (rc < 0)
+        log_error("cannot give %s to socket.owner and socket.group, or set its mode: %s", path,
+                  strerror(-rc));
+    close(fd);
+    return rc;
 }
 
 /* The directory of a socket where it is missing; not those above it. */
@@ -121,7 +158,7 @@ static int make_directory(const char *path, const struct config *config)
         log_error("cannot make %s for the socket: %s", dir, strerror(errno));
         return -errno;
     }
-    if (give(dir, config) < 0 || chmod(dir, directory_mode(config->socket_mode)) < 0) {
+    if (listen_give(dir, S_IFDIR, directory_mode(config->socket_mode), config) < 0) {
         rmdir(dir);
         return -EPERM;
     }
@@ -157,11 +194,7 @@ static int listen_ipc(struct server *server, const char *url, const char *path,
     if (result == 0)
         result = listen_on(server, url, 0600, &config->tls);
     if (result == 0)
-        result = give(path, config);
-    if (result == 0 && chmod(path, (mode_t)config->socket_mode) < 0) {
-        log_error("cannot set the mode of %s: %s", path, strerror(errno));
-        result = -errno;
-    }
+        result = listen_give(path, S_IFSOCK, (mode_t)config->socket_mode, config);
     return result;
 }
 

@@ -131,7 +131,7 @@ static int lay_over(struct queued_options *options, const struct words *words,
 static int judge(const struct queued_options *options, struct command *command)
 {
     if (options->config.engine == CONFIG_ENGINE_NATS)
-        return command_refuse(command, "store.engine nats is not part of this build; lmdb and "
+        return command_refuse(command, "store.engine nats is not part of this build; local and "
                                        "memory are allowed");
     if (main_service_check(&options->config) == 0)
         return 0;

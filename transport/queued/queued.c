@@ -119,12 +119,14 @@ static void watch_the_end(void)
         pthread_detach(thread);
 }
 
-static void say_ready(const struct main_service *service)
+static void say_ready(const struct main_service *service, bool restricted)
 {
     const char *url;
 
     for (size_t i = 0; (url = server_url(service->server, i)); i++)
         log_info("listening on %s", url);
+    if (!restricted)
+        log_info("no `access` in the settings: whoever gets in may put, get and manage all queues");
     log_info("version " QUEUEFS_VERSION ", ready; data in %s", service->datadir.path);
     tell_systemd("READY=1");
 }
@@ -146,7 +148,7 @@ static int run(struct queued_options *options)
     main_service_fill_owners(&options->config, getuid(), getgid());
     result = main_service_start(&service, &start);
     if (result == 0) {
-        say_ready(&service);
+        say_ready(&service, options->config.access.n_rules > 0);
         wait_for_end(&service, options);
     }
     tell_systemd("STOPPING=1");

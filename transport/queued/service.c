@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/random.h"
 #include "transport/queued/listen.h"
 
 bool local_user_address(char address[LOCAL_ADDRESS_MAX])
@@ -22,8 +22,8 @@ bool local_user_address(char address[LOCAL_ADDRESS_MAX])
 
 void main_service_fill_owners(struct config *config, uid_t uid, gid_t gid)
 {
-    const uint64_t owner = UINT64_C(1) << (setting_find("owner") - settings_table);
-    const uint64_t group = UINT64_C(1) << (setting_find("group") - settings_table);
+    const uint64_t owner = setting_bit(setting_find("owner"));
+    const uint64_t group = setting_bit(setting_find("group"));
 
     for (size_t i = 0; i < config->n_queues; i++) {
         struct config_queue *queue = &config->queues[i];
@@ -35,53 +35,15 @@ void main_service_fill_owners(struct config *config, uid_t uid, gid_t gid)
     }
 }
 
-/* The settings a stored queue shall have: its own, with what the file says over them. */
-static int overlay(struct store *store, const struct config_queue *queue,
-                   struct all_settings *settings)
-{
-    struct all_settings given = queue->settings;
-    struct queue_record record;
-    uint64_t number = 0;
-    int result;
-
-    *settings = queue->settings;
-    while ((result = store->ops->queue_next(store, number + 1, &record)) == 0) {
-        number = record.number;
-        if (strcmp(record.name, queue->name) == 0)
-            break;
-    }
-    if (result < 0)
-        return result == -ENOENT ? 0 : result;
-    settings->own = record.settings;
-    for (const struct setting *row = settings_table; row->key; row++) {
-        if (queue->given >> (row - settings_table) & 1)
-            *setting_value(row, settings) = *setting_value(row, &given);
-    }
-    return 0;
-}
-
-/* The store is read here for the last time before the service takes it. */
-static int overlay_all(struct store *store, const struct config *config,
-                       struct all_settings **settings)
-{
-    int result = 0;
-
-    *settings = calloc(config->n_queues + 1, sizeof(**settings));
-    if (!*settings)
-        return -ENOMEM;
-    for (size_t i = 0; i < config->n_queues && result == 0; i++)
-        result = overlay(store, &config->queues[i], &(*settings)[i]);
-    return result;
-}
-
-static int ensure_queues(struct service *service, const struct config *config,
-                         const struct all_settings *settings)
+/* What the file says of a queue holds over what is stored; the rest stays as it is there. */
+static int ensure_queues(struct service *service, const struct config *config)
 {
     for (size_t i = 0; i < config->n_queues; i++) {
-        int result = service_ensure_queue(service, config->queues[i].name, &settings[i].own);
+        const struct config_queue *queue = &config->queues[i];
+        int result = service_ensure_queue(service, queue->name, &queue->settings.own, queue->given);
 
         if (result < 0) {
-            log_error("cannot make queue %s: %s", config->queues[i].name, strerror(-result));
+            log_error("cannot make queue %s: %s", queue->name, strerror(-result));
             return result;
         }
     }
@@ -107,15 +69,16 @@ static int open_store(const char *dir, const struct config *config, struct store
 static int start_service(struct main_service *main, const struct main_service_options *options)
 {
     struct service_options service = {
-        .clock = &clock_system, .fatal = options->fatal, .fatal_arg = options->fatal_arg};
-    struct all_settings *settings = NULL;
+        .clock = &clock_system,
+        .access = options->config->access.n_rules > 0 ? &options->config->access : NULL,
+        .fatal = options->fatal,
+        .fatal_arg = options->fatal_arg,
+    };
     int result = open_store(main->datadir.path, options->config, &service.store);
 
     if (result < 0)
         return result;
-    result = overlay_all(service.store, options->config, &settings);
-    if (result == 0 && getrandom(&service.id, sizeof(service.id), 0) != sizeof(service.id))
-        result = -EIO;
+    result = random_bytes(&service.id, sizeof(service.id));
     if (result == 0)
         result = service_new(&service, &main->service);
     else
@@ -123,8 +86,7 @@ static int start_service(struct main_service *main, const struct main_service_op
     if (result < 0)
         log_error("cannot start the queue service: %s", strerror(-result));
     else
-        result = ensure_queues(main->service, options->config, settings);
-    free(settings);
+        result = ensure_queues(main->service, options->config);
     return result < 0 ? result : service_start(main->service);
 }
 

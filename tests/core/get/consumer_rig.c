@@ -92,6 +92,7 @@ static void rig_begin(struct rig *rig)
 {
     memset(rig, 0, sizeof(*rig));
     pthread_mutex_init(&rig->lock, NULL);
+    budget_init(&rig->budget, INT64_C(256) << 20, true, 0);
     rig->now_us = 1000000;
     rig->settings.own.lease_us = 30000000;
     rig->settings.own.lease_max_us = 300000000;
@@ -129,6 +130,8 @@ void rig_fini(struct rig *rig)
     consumer_free(rig->c);
     consumer_free(rig->other);
     cr_assert_eq(rig->kept_bytes, 0);
+    cr_assert_eq(rig->budget.used_bytes[BUDGET_FETCHED], 0);
+    budget_fini(&rig->budget);
     for (i = 0; i < rig->n_items; i++)
         free(rig->items[i].data);
     free(rig->items);
@@ -319,7 +322,7 @@ struct reader *rig_reader(struct rig *rig, uint64_t limit, int64_t timeout_us)
 {
     struct reader *r = NULL;
 
-    cr_assert_eq(reader_new(rig->c, limit, timeout_us, &r), 0);
+    cr_assert_eq(reader_new(rig->c, &rig->budget.unlimited, limit, timeout_us, &r), 0);
     return r;
 }
 
@@ -327,7 +330,7 @@ struct reader *rig_other_reader(struct rig *rig, uint64_t limit, int64_t timeout
 {
     struct reader *r = NULL;
 
-    cr_assert_eq(reader_new(rig->other, limit, timeout_us, &r), 0);
+    cr_assert_eq(reader_new(rig->other, &rig->budget.unlimited, limit, timeout_us, &r), 0);
     return r;
 }
 

@@ -43,6 +43,7 @@ struct rig {
     pthread_mutex_t lock;
     int64_t now_us;
     struct producer producer;
+    struct budget budget;
     struct all_settings settings;
     struct queue_state state;
     struct consumer *c;

@@ -222,7 +222,7 @@ Test(consumer_memory, consumer_and_reader_are_not_made_where_there_is_none, .tim
         cr_assert_eq(consumer_new(&options, &c), -ENOMEM);
     }
     countdown = n_failing = 1;
-    cr_assert_eq(reader_new(rig.c, 1, -1, &r), -ENOMEM);
+    cr_assert_eq(reader_new(rig.c, &rig.budget.unlimited, 1, -1, &r), -ENOMEM);
     rig_in_core = false;
     rig_fini(&rig);
 }

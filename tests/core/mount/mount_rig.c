@@ -35,7 +35,7 @@ static void answer_sync(struct request *request)
 {
     struct queue_entry entry = jobs();
 
-    request->out.sync.service = 42;
+    request->out.sync.service = request->out.sync.life = request->out.sync.reached = 42;
     request->out.sync.until = 1;
     request->out.sync.entries = &entry;
     request->out.sync.n_entries = 1;
@@ -307,7 +307,7 @@ void rig_put(struct mount_rig *rig, const char *text)
     struct rig_call call;
     struct writer *w;
 
-    cr_assert_eq(mount_queue_writer_open(rig->mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(rig->mq, 0, &w), 0);
     call_init(&call);
     call.op.data = (const uint8_t *)text;
     call.op.len = strlen(text);

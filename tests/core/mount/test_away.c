@@ -312,7 +312,7 @@ Test(away, queues_of_the_file_are_there_and_buffer)
     open_world(&world, false);
     mq = find(world.mount, "jobs");
     number = number_of(mq);
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
     cr_assert_eq(put(mq, w, "one\ntwo\n"), 8);
     cr_assert_eq(stat_of(mq, "buffer_size"), 2);
     cr_assert_eq(flush(mq), -ETIMEDOUT);
@@ -345,7 +345,7 @@ Test(away, a_queue_that_the_service_has_is_adopted_as_it_is)
     open_world(&world, false);
     make_elsewhere(&world, "jobs", 0666);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
     cr_assert_eq(put(mq, w, "one\n"), 4);
     mount_queue_info(mq, &info);
     cr_assert_eq(info.settings.own.mode, 0640);
@@ -368,7 +368,7 @@ Test(away, a_queue_that_cannot_be_made_is_asked_for_again)
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
     cr_assert_eq(put(mq, w, "one\n"), 4);
     world.gate.fail_makes = 3; /* two in the first round, one in the second */
     gate_open(&world.gate);
@@ -397,9 +397,9 @@ Test(away, reads_end_with_an_error_and_items_come_once_it_is_back)
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, 0, &r), 0);
-    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &patient), 0);
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_STREAM, 1, 0, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_STREAM, 1, TIME_FOREVER, &patient), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
     begun_us = now_us();
     get_begin(&waiting, mq, patient);
     get_begin(&call, mq, r);
@@ -429,7 +429,7 @@ Test(away, changes_end_after_a_second_and_are_not_made_up_for)
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
     mount_queue_info(mq, &info);
     info.settings.own.maxsize = 7;
     begun_us = now_us();
@@ -439,7 +439,7 @@ Test(away, changes_end_after_a_second_and_are_not_made_up_for)
     call_init(&purge);
     mount_make_queue(world.mount, "more", 0600, 0, 0, &make.op);
     mount_remove_queue(world.mount, mq, &remove.op);
-    mount_queue_set(mq, &info.settings, &set.op);
+    mount_queue_set(mq, &info.settings, UINT64_MAX, &set.op);
     mount_queue_purge(mq, &purge.op);
     asked_us = now_us();
     cr_assert_eq(call_end(&make), -ETIMEDOUT);
@@ -474,7 +474,7 @@ Test(away, a_removal_that_timed_out_does_not_take_what_is_put_later)
     open_world(&world, true);
     while (!(mq = mount_find(world.mount, "jobs")))
         usleep(1000);
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
     gate_shut(&world.gate);
     call_init(&call);
     mount_remove_queue(world.mount, mq, &call.op);
@@ -499,8 +499,8 @@ Test(away, the_end_says_what_could_not_be_sent)
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
-    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     get_begin(&call, mq, r);
     cr_assert_eq(put(mq, w, "one\ntwo\nthr"), 11);
     mount_stop(world.mount, SECOND / 10, &rest);
@@ -528,7 +528,7 @@ static void expect_quick_end(bool open)
         usleep(1000);
     if (open)
         gate_shut(&world.gate);
-    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     get_begin(&call, mq, r);
     begun_us = now_us();
     mount_stop(world.mount, 20 * SECOND, &rest);
@@ -562,7 +562,7 @@ Test(away, a_service_that_is_back_before_the_end_gets_everything)
 
     open_world(&world, false);
     mq = find(world.mount, "jobs");
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
     cr_assert_eq(put(mq, w, "one\ntwo\n"), 8);
     cr_assert_eq(pthread_create(&thread, NULL, open_later, &world.gate), 0);
     mount_stop(world.mount, 20 * SECOND, &rest);

@@ -203,7 +203,7 @@ Test(items, other_questions_do_not_wait_for_puts)
     struct writer *w;
 
     open_keeping(&rig, KEEP(REQUEST_PUT));
-    cr_assert_eq(mount_queue_writer_open(rig.mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(rig.mq, 0, &w), 0);
     call_init(&call);
     call.op.data = (const uint8_t *)"part";
     call.op.len = 4;
@@ -242,7 +242,7 @@ static struct reader *acknowledge(struct mount_rig *rig)
     struct rig_call call;
     struct reader *r;
 
-    cr_assert_eq(mount_queue_reader_open(rig->mq, GET_STREAM, 1, 20 * SECOND, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(rig->mq, 0, GET_STREAM, 1, 20 * SECOND, &r), 0);
     call_init(&call);
     call.op.len = 100;
     mount_queue_read(rig->mq, r, &call.op);

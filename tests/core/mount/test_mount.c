@@ -33,13 +33,13 @@ Test(mount, what_is_put_is_got, .timeout = 120)
     open_world(&world);
     mq = make(world.mount, "jobs");
     cr_assert_not_null(mq);
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
     cr_assert_eq(put(mq, w, "one\ntwo\n"), 8);
     cr_assert_eq(flush(mq), 0);
     cr_assert_eq(stat_of(mq, "total_puts"), 2);
     cr_assert_eq(stat_of(mq, "buffer_size"), 0);
     cr_assert_eq(stat_of(mq, "depth"), 2);
-    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
     cr_assert_eq(get(mq, r, 0, 4096, text), 4);
     cr_assert_str_eq(text, "one\n");
     cr_assert_eq(get(mq, r, 4, 4096, text), 4);
@@ -61,10 +61,10 @@ Test(mount, what_was_not_read_is_back_when_close_returns, .timeout = 120)
 
     open_world(&world);
     mq = make(world.mount, "jobs");
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
     cr_assert_eq(put(mq, w, "1\n2\n3\n4\n5\n"), 10);
     cr_assert_eq(flush(mq), 0);
-    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
     cr_assert_eq(get(mq, r, 0, 100, text), 2);
     close_and_expect(mq, r, 4);
     mount_queue_writer_release(mq, w);
@@ -82,8 +82,8 @@ Test(mount, a_waiting_reader_wakes_with_a_put, .timeout = 120)
 
     open_world(&world);
     mq = make(world.mount, "jobs");
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
-    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call = call_new();
     call->op.len = 4096;
     mount_queue_read(mq, r, &call->op);
@@ -113,9 +113,9 @@ Test(mount, a_waiting_reader_wakes_with_a_put_of_another_mount, .timeout = 120)
     second = mount_open(&world, 2);
     other = mount_find(second, "jobs");
     cr_assert_not_null(other);
-    cr_assert_eq(mount_queue_writer_open(other, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(other, 0, &w), 0);
     for (i = 0; i < 50; i++) {
-        cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+        cr_assert_eq(mount_queue_reader_open(mq, 0, GET_STREAM, 1, TIME_FOREVER, &r), 0);
         call = call_new();
         call->op.len = 4096;
         mount_queue_read(mq, r, &call->op);
@@ -143,7 +143,7 @@ Test(mount, a_waiting_reader_is_interrupted, .timeout = 120)
 
     open_world(&world);
     mq = make(world.mount, "jobs");
-    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call = call_new();
     call->op.len = 4096;
     mount_queue_read(mq, r, &call->op);
@@ -171,7 +171,7 @@ Test(mount, queues_are_made_once_and_removed_when_empty, .timeout = 120)
     mount_make_queue(world.mount, "stats", 0600, 0, 0, &call->op);
     cr_assert_eq(call_end(call), -EINVAL);
 
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
     cr_assert_eq(put(mq, w, "x\n"), 2);
     cr_assert_eq(flush(mq), 0);
     call = call_new();
@@ -214,7 +214,7 @@ Test(mount, settings_change_for_all_mounts, .timeout = 120)
     info.settings.own.maxsize = 7;
     info.settings.mount.batch_size = 3;
     call = call_new();
-    mount_queue_set(mq, &info.settings, &call->op);
+    mount_queue_set(mq, &info.settings, UINT64_MAX, &call->op);
     cr_assert_eq(call_end(call), 0);
     mount_queue_info(mq, &info);
     cr_assert_eq(info.settings.own.maxsize, 7);
@@ -229,7 +229,7 @@ Test(mount, settings_change_for_all_mounts, .timeout = 120)
     cr_assert_eq(info.settings.mount.batch_size, 100);
     info.settings.own.lease_us = info.settings.own.lease_max_us + 1;
     call = call_new();
-    mount_queue_set(mq, &info.settings, &call->op);
+    mount_queue_set(mq, &info.settings, UINT64_MAX, &call->op);
     cr_assert_eq(call_end(call), -EINVAL);
 
     mount_queue_unref(other);
@@ -253,8 +253,8 @@ Test(mount, stop_releases_waiters_and_sends_what_is_buffered, .timeout = 120)
 
     open_world(&world);
     mq = make(world.mount, "jobs");
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
-    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call = call_new();
     call->op.len = 4096;
     mount_queue_read(mq, r, &call->op);
@@ -283,7 +283,7 @@ Test(mount, flush_of_the_mount_covers_all_queues, .timeout = 120)
     for (i = 0; i < 20; i++) {
         snprintf(name, sizeof(name), "q%d", i);
         queues[i] = make(world.mount, name);
-        cr_assert_eq(mount_queue_writer_open(queues[i], &writers[i]), 0);
+        cr_assert_eq(mount_queue_writer_open(queues[i], 0, &writers[i]), 0);
         cr_assert_eq(put(queues[i], writers[i], "x\n"), 2);
     }
     call = call_new();

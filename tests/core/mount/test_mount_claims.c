@@ -17,7 +17,7 @@ static void setup(void)
 {
     open_world(&world);
     mq = make(world.mount, "jobs");
-    cr_assert_eq(mount_queue_writer_open(mq, &w), 0);
+    cr_assert_eq(mount_queue_writer_open(mq, 0, &w), 0);
 }
 
 static void teardown(void)
@@ -44,7 +44,7 @@ static uint64_t claim_of(struct mount_queue *from)
     uint64_t id = 0;
     ssize_t len;
 
-    cr_assert_eq(mount_queue_reader_open(from, GET_CLAIM, 1, -1, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(from, 0, GET_CLAIM, 1, -1, &r), 0);
     len = get(from, r, 0, CONSUMER_BULK_READ, text);
     cr_assert(len == 0 || len == ITEM_ID_DIGITS + 1);
     if (len > 0) {
@@ -73,7 +73,7 @@ static void expect_out(const char *expected)
     struct reader *r;
     char text[4097] = "";
 
-    cr_assert_eq(mount_queue_reader_open(mq, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_STREAM, READER_UNLIMITED, -1, &r), 0);
     get(mq, r, 0, CONSUMER_BULK_READ, text);
     cr_assert_str_eq(text, expected);
     close_reader(mq, r);
@@ -89,7 +89,7 @@ static void set_lease(int64_t lease_us)
     info.settings.own.lease_us = lease_us;
     info.settings.own.retry_delay_us = 0;
     info.settings.own.max_deliveries = 1000;
-    mount_queue_set(mq, &info.settings, &call->op);
+    mount_queue_set(mq, &info.settings, UINT64_MAX, &call->op);
     cr_assert_eq(call_end(call), 0);
 }
 
@@ -249,7 +249,7 @@ Test(mount_claims, a_waiting_claim_wakes_with_a_put)
     struct call *call = call_new();
     struct reader *r;
 
-    cr_assert_eq(mount_queue_reader_open(mq, GET_CLAIM, 1, INT64_MAX, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_CLAIM, 1, INT64_MAX, &r), 0);
     call->op.len = 4096;
     mount_queue_read(mq, r, &call->op);
     while (stat_of(mq, "waiting") != 1)
@@ -269,5 +269,6 @@ Test(mount_claims, of_a_removed_queue_nothing_is_held)
     mount_remove_queue(world.mount, mq, &call->op);
     cr_assert_eq(call_end(call), 0);
     cr_assert_eq(mount_queue_claim_settle(mq, id, SETTLE_ACK), -ENOENT);
-    cr_assert_eq(mount_queue_reader_open(mq, GET_CLAIM, 1, 0, &(struct reader *){NULL}), -ENOENT);
+    cr_assert_eq(mount_queue_reader_open(mq, 0, GET_CLAIM, 1, 0, &(struct reader *){NULL}),
+                 -ENOENT);
 }

@@ -115,7 +115,7 @@ static void put(struct world *world, const char *text)
     struct writer *w;
     struct op *op = begin(world);
 
-    cr_assert_eq(mount_queue_writer_open(world->jobs[0], &w), 0);
+    cr_assert_eq(mount_queue_writer_open(world->jobs[0], 0, &w), 0);
     op->data = (const uint8_t *)text;
     op->len = strlen(text);
     mount_queue_write(world->jobs[0], w, op);

@@ -26,7 +26,7 @@ static void ask_all(struct mount_rig *rig, struct rig_call calls[N_CALLS])
         call_init(&calls[i]);
     mount_make_queue(rig->mount, "more", 0600, 0, 0, &calls[0].op);
     mount_remove_queue(rig->mount, rig->mq, &calls[1].op);
-    mount_queue_set(rig->mq, &info.settings, &calls[2].op);
+    mount_queue_set(rig->mq, &info.settings, UINT64_MAX, &calls[2].op);
     mount_queue_list(rig->mq, 1U << ITEM_READY, 0, 10, &calls[3].op);
     mount_queue_look(rig->mq, item_id(1, 0), 1U << ITEM_READY, false, &calls[4].op);
     mount_queue_take(rig->mq, item_id(1, 0), &calls[5].op);
@@ -96,7 +96,7 @@ static void expect_heard(enum request_kind kind, int status, bool heard)
     struct reader *r;
 
     open_asking(&rig, &first);
-    cr_assert_eq(mount_queue_reader_open(rig.mq, GET_STREAM, 1, TIME_FOREVER, &r), 0);
+    cr_assert_eq(mount_queue_reader_open(rig.mq, 0, GET_STREAM, 1, TIME_FOREVER, &r), 0);
     call_init(&read);
     read.op.len = 100;
     if (kind == REQUEST_GET)

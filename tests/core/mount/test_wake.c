@@ -23,7 +23,8 @@ static void begin_wait(enum get_kind kind)
 {
     struct request *get;
 
-    cr_assert_eq(mount_queue_reader_open(rig.mq, kind, READER_UNLIMITED, TIME_FOREVER, &reader), 0);
+    cr_assert_eq(mount_queue_reader_open(rig.mq, 0, kind, READER_UNLIMITED, TIME_FOREVER, &reader),
+                 0);
     call.op.len = 4096;
     mount_queue_read(rig.mq, reader, &call.op);
     get = rig_take(&rig, REQUEST_GET);
@@ -116,7 +117,7 @@ Test(wake, one_get_for_puts_that_follow_one_another)
 Test(wake, nobody_asks_where_nobody_waits)
 {
     cr_assert_eq(
-        mount_queue_reader_open(rig.mq, GET_STREAM, READER_UNLIMITED, TIME_FOREVER, &reader), 0);
+        mount_queue_reader_open(rig.mq, 0, GET_STREAM, READER_UNLIMITED, TIME_FOREVER, &reader), 0);
     rig_put(&rig, "a\n");
     answer_put(rig_take(&rig, REQUEST_PUT));
     cr_assert_eq(rig_seen(&rig, REQUEST_GET), 0);

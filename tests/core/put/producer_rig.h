@@ -21,7 +21,7 @@
 struct rig {
     struct all_settings settings;
     struct queue_state state;
-    struct buffer_budget budget;
+    struct budget budget;
     pthread_mutex_t lock;
     struct producer *p;
     int64_t now_us;
@@ -64,12 +64,24 @@ static inline void rig_init(struct rig *rig)
     *rig = (struct rig){.now_us = 1000000, .epoch = 1};
     settings_default(&rig->settings);
     rig->state.revision = 1;
-    rig->budget.limit_bytes = INT64_C(256) << 20;
+    budget_init(&rig->budget, INT64_C(256) << 20, false, 0);
     pthread_mutex_init(&rig->lock, NULL);
-    options.budget = &rig->budget;
     options.settings = &rig->settings;
     options.state = &rig->state;
     cr_assert_eq(producer_new(&options, &rig->p), 0);
+}
+
+static inline void rig_open_as(struct rig *rig, struct writer *w, uid_t uid)
+{
+    struct budget_user *user = budget_user_get(&rig->budget, uid);
+
+    cr_assert_eq(writer_init(rig->p, w, user), 0);
+    budget_user_unref(user);
+}
+
+static inline void rig_open(struct rig *rig, struct writer *w)
+{
+    rig_open_as(rig, w, 0);
 }
 
 /* Nothing may be left anywhere. */
@@ -77,8 +89,10 @@ static inline void rig_fini(struct rig *rig)
 {
     cr_assert_eq(rig->n_sent, 0, "%zu requests not answered", rig->n_sent);
     producer_free(rig->p);
-    cr_assert_eq(rig->budget.used_bytes, 0, "%ld bytes not given back",
-                 (long)rig->budget.used_bytes);
+    for (int kind = 0; kind < BUDGET_KINDS; kind++)
+        cr_assert_eq(rig->budget.used_bytes[kind], 0, "%ld bytes of kind %d not given back",
+                     (long)rig->budget.used_bytes[kind], kind);
+    budget_fini(&rig->budget);
     pthread_mutex_destroy(&rig->lock);
     free(rig->stored);
 }

@@ -158,6 +158,30 @@ Test(batcher, a_batch_never_has_too_many_items)
     free(data);
 }
 
+Test(batcher, large_items_share_a_batch_as_before)
+{
+    const size_t item = 2 * (size_t)BATCH_ITEMS_MAX;
+    uint8_t *data = malloc(3 * item);
+    struct batcher b;
+    struct slice slice;
+
+    cr_assert_not_null(data);
+    memset(data, 'x', 3 * item);
+    for (size_t i = 1; i <= 3; i++)
+        data[i * item - 1] = '\n';
+    batcher_init(&b);
+    cr_assert_eq(batcher_append(&b, FRAMING_LINE, data, 3 * item, 2 * item, 10), 3 * item);
+    batcher_cut(&b, false, &slice);
+    cr_assert_eq(slice.view.n_items, 2);
+    batcher_done(&b, &slice);
+    batcher_cut(&b, false, &slice);
+    cr_assert_eq(slice.view.n_items, 1);
+    batcher_done(&b, &slice);
+    cr_assert(batcher_empty(&b));
+    batcher_fini(&b);
+    free(data);
+}
+
 Test(batcher, is_due_when_there_is_reason_to_send)
 {
     struct mount_settings settings = {.batch_size = 3, .batch_bytes = 100, .linger_us = 5000};
@@ -255,7 +279,9 @@ Test(batcher, large_buffers_are_used_again)
     struct batcher b;
     struct slice slice;
 
-    memset(data, '\n', len);
+    memset(data, 'x', len);
+    for (size_t i = 99; i < len; i += 100)
+        data[i] = '\n';
     batcher_init(&b);
     batcher_append(&b, FRAMING_LINE, data, len, MIB, 10);
     batcher_cut(&b, false, &slice);

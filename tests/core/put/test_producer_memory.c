@@ -79,7 +79,7 @@ Test(producer_memory, a_write_takes_what_it_can)
     for (int n = 0; n < FAILURES; n++) {
         rig_init(&rig);
         rig.settings.mount.batch_bytes = 4;
-        writer_init(rig.p, &w);
+        rig_open(&rig, &w);
         write_all(&rig, &w, "12", n);
         write_all(&rig, &w, "3\na\nb\nc\nd\n5678901\nx", n);
         rig_release(&rig, &w);
@@ -103,7 +103,7 @@ Test(producer_memory, an_end_without_memory_is_told_and_counted)
     struct call call;
 
     rig_init(&rig);
-    writer_init(rig.p, &w);
+    rig_open(&rig, &w);
     rig_puts(&rig, &w, "lost");
     allocations_left = 0;
     rig_release(&rig, &w);
@@ -123,7 +123,7 @@ Test(producer_memory, a_write_that_cannot_park_ends)
 
     rig_init(&rig);
     rig.settings.mount.buffer_bytes = 4096;
-    writer_init(rig.p, &w);
+    rig_open(&rig, &w);
     memset(data, '\n', sizeof(data));
     cr_assert_eq(rig_write(&rig, &w, data, 4096), 4096);
     call_init(&rig, &call);
@@ -142,7 +142,7 @@ Test(producer_memory, a_batch_that_cannot_be_sent_waits)
     struct writer w;
 
     rig_init(&rig);
-    writer_init(rig.p, &w);
+    rig_open(&rig, &w);
     rig_puts(&rig, &w, "a\n");
     allocations_left = 0;
     rig_sleep(&rig, 5000);
@@ -164,7 +164,7 @@ Test(producer_memory, files_that_cannot_be_laid_out_go_one_by_one)
     rig_init(&rig);
     rig.settings.own.framing = FRAMING_FILE;
     for (int i = 0; i < 3; i++) {
-        writer_init(rig.p, &w);
+        rig_open(&rig, &w);
         rig_puts(&rig, &w, "file");
         rig_release(&rig, &w);
     }
@@ -187,7 +187,7 @@ Test(producer_memory, a_refused_batch_waits_for_memory)
 
     for (int n = 0; n < 4; n++) {
         rig_init(&rig);
-        writer_init(rig.p, &w);
+        rig_open(&rig, &w);
         rig_puts(&rig, &w, "long\na\nb\n");
         rig_sleep(&rig, 5000);
         rig.settings.own.max_item_size = 2;

@@ -221,7 +221,7 @@ static void shake(uint64_t seed, enum framing framing, int n_steps)
     run->separator = framing_separator(framing);
     for (unsigned i = 0; i < WRITERS; i++) {
         run->sources[i].id = i;
-        writer_init(run->rig.p, &run->sources[i].w);
+        rig_open(&run->rig, &run->sources[i].w);
     }
     for (int i = 0; i < n_steps; i++)
         step(run);

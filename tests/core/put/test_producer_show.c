@@ -21,7 +21,7 @@ static void init(struct rig *rig)
     struct writer w;
 
     rig_init(rig);
-    writer_init(rig->p, &w);
+    rig_open(rig, &w);
     cr_assert_eq(rig_puts(rig, &w, "x\n"), 2);
     rig_release(rig, &w);
     cr_assert_eq(rig->n_sent, 0);
@@ -61,7 +61,7 @@ Test(producer_show, an_unfinished_item_is_neither_ended_nor_waited_for)
     struct call call;
 
     rig_init(&rig);
-    writer_init(rig.p, &w);
+    rig_open(&rig, &w);
     cr_assert_eq(rig_puts(&rig, &w, "x"), 1);
     rig_close(&rig, &w, &call);
     show(&rig, &call);

@@ -11,7 +11,7 @@ static void init_tight(struct rig *rig, struct writer *w)
     rig_init(rig);
     rig->settings.mount.buffer_bytes = LIMIT;
     rig->settings.mount.batch_size = 1 << 20;
-    writer_init(rig->p, w);
+    rig_open(rig, w);
 }
 
 static void start(struct rig *rig, struct writer *w, struct call *call, char byte, size_t n_lines)
@@ -27,13 +27,13 @@ static void start(struct rig *rig, struct writer *w, struct call *call, char byt
     free(data);
 }
 
-static void poll_start(struct rig *rig, struct call *call)
+static void poll_start(struct rig *rig, struct writer *w, struct call *call)
 {
     struct effects effects;
 
     call_init(rig, call);
     effects_init(&effects);
-    producer_poll(rig->p, &call->op, &effects);
+    producer_poll(rig->p, w, &call->op, &effects);
     rig_run(rig, &effects);
 }
 
@@ -48,7 +48,7 @@ Test(producer_wait, a_write_up_to_the_limit_is_taken_and_one_more_byte_waits)
     init_tight(&rig, &w);
     start(&rig, &w, &fits, 'a', LIMIT / 2);
     cr_assert_eq(fits.result, LIMIT);
-    cr_assert_not(producer_writable(rig.p));
+    cr_assert_not(producer_writable(rig.p, &w));
     start(&rig, &w, &waits, 'b', 1);
     cr_assert_eq(waits.n_done, 0);
     rig_sleep(&rig, 5000);
@@ -69,7 +69,7 @@ Test(producer_wait, a_write_larger_than_the_buffer_goes_in_piece_by_piece)
     start(&rig, &w, &call, 'a', 3 * LIMIT / 2 + 10);
     for (int rounds = 0; call.n_done == 0; rounds++) {
         cr_assert_lt(rounds, 10);
-        cr_assert_leq(rig.budget.used_bytes, LIMIT);
+        cr_assert_leq(rig.budget.used_bytes[BUDGET_BUFFERED], LIMIT);
         rig_sleep(&rig, 5000);
         rig_store_all(&rig);
     }
@@ -125,7 +125,7 @@ Test(producer_wait, waiting_writes_are_served_in_order)
     struct call full, first, second, nonblock;
 
     init_tight(&rig, &a);
-    writer_init(rig.p, &b);
+    rig_open(&rig, &b);
     start(&rig, &a, &full, 'x', LIMIT / 2);
     start(&rig, &a, &first, 'a', LIMIT / 2 + 5);
     start(&rig, &b, &second, 'b', 1);
@@ -209,18 +209,18 @@ Test(producer_wait, the_mounts_budget_is_shared)
     struct call first, second, third;
 
     init_tight(&rig, &w);
-    rig.budget.limit_bytes = 1000;
-    rig.budget.used_bytes = 1000; /* by other queues */
+    rig.budget.limit_bytes[BUDGET_BUFFERED] = 1000;
+    rig.budget.used_bytes[BUDGET_BUFFERED] = 1000; /* by other queues */
     start(&rig, &w, &first, 'a', 10);
     cr_assert_eq(first.result, 20); /* a queue that has nothing gets a little */
     start(&rig, &w, &second, 'b', 10);
     start(&rig, &w, &third, 'c', 600);
     cr_assert_eq(second.n_done, 0);
-    rig.budget.used_bytes -= 100;
+    rig.budget.used_bytes[BUDGET_BUFFERED] -= 100;
     rig_sleep(&rig, 10000); /* it looks again by itself */
     cr_assert_eq(second.result, 20);
     cr_assert_eq(third.n_done, 0);
-    rig.budget.used_bytes -= 900;
+    rig.budget.used_bytes[BUDGET_BUFFERED] -= 900;
     for (int i = 0; i < 10 && third.n_done == 0; i++) {
         rig_sleep(&rig, 10000);
         rig_store_all(&rig);
@@ -238,7 +238,7 @@ static void init_maxsize(struct rig *rig, struct writer *w, int64_t maxsize, int
     rig_init(rig);
     rig->settings.own.maxsize = maxsize;
     rig->settings.mount.on_full = on_full;
-    writer_init(rig->p, w);
+    rig_open(rig, w);
 }
 
 Test(producer_wait, a_write_over_maxsize_waits_for_room)
@@ -250,7 +250,7 @@ Test(producer_wait, a_write_over_maxsize_waits_for_room)
     init_maxsize(&rig, &w, 2, ON_FULL_BLOCK);
     start(&rig, &w, &call, 'a', 3);
     cr_assert_eq(call.n_done, 0);
-    poll_start(&rig, &poll);
+    poll_start(&rig, &w, &poll);
     cr_assert_eq(poll.n_done, 0);
     rig_store_all(&rig);
     rig_sleep(&rig, 1000000);
@@ -345,8 +345,8 @@ Test(producer_wait, fsync_waits_for_whole_items_of_all_opens)
     struct call call;
 
     rig_init(&rig);
-    writer_init(rig.p, &a);
-    writer_init(rig.p, &b);
+    rig_open(&rig, &a);
+    rig_open(&rig, &b);
     rig_sync(&rig, &a, &call);
     cr_assert_eq(call.result, 0);
     rig_puts(&rig, &b, "b\nunfinished");
@@ -369,7 +369,7 @@ Test(producer_wait, fsync_times_out_and_the_data_stays)
     struct call call;
 
     rig_init(&rig);
-    writer_init(rig.p, &w);
+    rig_open(&rig, &w);
     rig_puts(&rig, &w, "a\n");
     rig_sync(&rig, &w, &call);
     rig_sleep(&rig, 29999999);
@@ -390,7 +390,7 @@ Test(producer_wait, an_o_sync_write_waits_for_what_it_wrote)
     struct call write, interrupted, failed;
 
     rig_init(&rig);
-    writer_init(rig.p, &w);
+    rig_open(&rig, &w);
     call_init(&rig, &write);
     write.op.sync = true;
     rig_start_write(&rig, &w, &write, "a\nb", 3);
@@ -443,7 +443,7 @@ Test(producer_wait, close_waits_where_sync_on_close_is_set)
     struct call call;
 
     rig_init(&rig);
-    writer_init(rig.p, &w);
+    rig_open(&rig, &w);
     rig_puts(&rig, &w, "a\n");
     rig_close(&rig, &w, &call);
     cr_assert_eq(call.result, 0);
@@ -463,16 +463,16 @@ Test(producer_wait, a_poller_waits_until_a_write_would_not)
     struct call full, poll;
 
     init_tight(&rig, &w);
-    poll_start(&rig, &poll);
+    poll_start(&rig, &w, &poll);
     cr_assert_eq(poll.result, 0);
     start(&rig, &w, &full, 'a', LIMIT / 2);
-    poll_start(&rig, &poll);
+    poll_start(&rig, &w, &poll);
     cr_assert_eq(poll.n_done, 0);
     rig_sleep(&rig, 5000);
     rig_store_all(&rig);
     cr_assert_eq(poll.result, 0);
     start(&rig, &w, &full, 'a', LIMIT / 2);
-    poll_start(&rig, &poll);
+    poll_start(&rig, &w, &poll);
     op_cancel(&poll.op);
     cr_assert_eq(poll.result, -EINTR);
     rig_drain(&rig);

@@ -9,7 +9,7 @@ static void init_small(struct rig *rig, struct writer *w)
     rig_init(rig);
     rig->settings.mount.linger_us = 0;
     rig->settings.mount.batch_size = 2;
-    writer_init(rig->p, w);
+    rig_open(rig, w);
 }
 
 static void expect(struct rig *rig, const char *letters)
@@ -194,7 +194,7 @@ Test(producer_put, a_full_store_is_told_once_and_tried_again)
     struct call waiting, again;
 
     init_small(&rig, &w);
-    writer_init(rig.p, &other);
+    rig_open(&rig, &other);
     rig.full = true;
     rig_puts(&rig, &other, "x\ny\n");
     rig_puts(&rig, &w, "a\nb\n");
@@ -323,17 +323,17 @@ Test(producer_put, a_put_refused_for_an_items_size_loses_that_item_only)
     for (int framing = FRAMING_LINE; framing <= FRAMING_FILE; framing++) {
         rig_init(&rig);
         rig.settings.own.framing = framing;
-        writer_init(rig.p, &innocent);
+        rig_open(&rig, &innocent);
         for (int i = 0; i < 4; i++) {
             static const char *const items[] = {"a", "bbbbb", "c", "ddddd"};
 
-            writer_init(rig.p, &w);
+            rig_open(&rig, &w);
             rig_write(&rig, &w, items[i], strlen(items[i]));
             rig_release(&rig, &w);
         }
         rig_flush(&rig, &call);
         rig.settings.own.max_item_size = 4;
-        writer_init(rig.p, &w);
+        rig_open(&rig, &w);
         rig_puts(&rig, &w, "e");
         rig_release(&rig, &w);
         rig_sleep(&rig, 5000);
@@ -461,7 +461,7 @@ Test(producer_put, a_removed_queue_drops_and_counts)
     struct call call, flush;
 
     init_small(&rig, &w);
-    writer_init(rig.p, &gone);
+    rig_open(&rig, &gone);
     rig_puts(&rig, &gone, "g\n");
     rig_release(&rig, &gone);
     rig.settings.mount.max_in_flight = 2;
@@ -494,7 +494,7 @@ Test(producer_put, at_the_end_of_the_mount_what_is_buffered_is_still_sent)
 
     rig_init(&rig);
     rig.settings.mount.max_in_flight = 1;
-    writer_init(rig.p, &w);
+    rig_open(&rig, &w);
     rig_puts(&rig, &w, "a\n");
     rig_sync(&rig, &w, &call);
     rig_puts(&rig, &w, "b\nc");

@@ -5,6 +5,9 @@
 
 #include <criterion/criterion.h>
 
+#include "core/chain.h"
+#include "core/crc32c.h"
+
 static struct queue_shared shared;
 static struct queue *queue;
 static struct sequence *seq;
@@ -14,7 +17,7 @@ static void setup(void)
     struct queue_record record = {.number = 1, .name = "q", .next_batch = 1};
     struct producer_id producer = {.bytes = {1}};
 
-    queue_shared_init(&shared, NULL, 0);
+    queue_shared_init(&shared, NULL);
     shared.now_us = 1000;
     cr_assert_eq(queue_new(&shared, &record, &queue), 0);
     seq = sequence_get(queue, &producer);
@@ -31,13 +34,50 @@ static void teardown(void)
 
 TestSuite(sequence, .init = setup, .fini = teardown, .timeout = 10);
 
+/* So many items that are all the same. */
+static struct batch_view items(uint32_t n)
+{
+    static char text[2048];
+    struct batch_view view = {.n_items = n, .data = (const uint8_t *)text, .len = 2 * (size_t)n};
+
+    for (size_t i = 0; i < sizeof(text); i += 2)
+        memcpy(text + i, "x\n", 2);
+    view.crc = crc32c(view.data, view.len);
+    return view;
+}
+
+static uint64_t chain_below(uint64_t base)
+{
+    struct batch_view view = items((uint32_t)(base - 1));
+
+    return base > 1 ? chain_append(0, &view) : 0;
+}
+
+static enum sequence_verdict check(uint64_t epoch, uint64_t base, uint32_t n, uint32_t *skip)
+{
+    struct request put = {.kind = REQUEST_PUT, .repeat = true};
+
+    put.in.put.epoch = epoch;
+    put.in.put.base = base;
+    put.in.put.chain = chain_below(base);
+    put.in.put.batch = items(n);
+    return sequence_check(seq, &put, skip);
+}
+
+static void stage(uint32_t n)
+{
+    struct batch_view view = items(n);
+
+    sequence_stage(seq, &view);
+}
+
 static void store(uint64_t epoch, uint64_t base, uint32_t n)
 {
     uint32_t skip = 0;
 
-    cr_assert_eq(sequence_check(seq, epoch, base, n, &skip), SEQUENCE_STORE);
+    cr_assert_eq(check(epoch, base, n, &skip), SEQUENCE_STORE);
     cr_assert_eq(skip, 0);
-    sequence_stage(seq, n);
+    stage(n);
     sequence_commit(seq, 77);
 }
 
@@ -56,8 +96,8 @@ Test(sequence, first_item_of_a_producer_is_1)
 {
     uint32_t skip = 9;
 
-    cr_assert_eq(sequence_check(seq, 1, 2, 1, &skip), SEQUENCE_GAP);
-    cr_assert_eq(sequence_check(seq, 1, 1, 5, &skip), SEQUENCE_STORE);
+    cr_assert_eq(check(1, 2, 1, &skip), SEQUENCE_GAP);
+    cr_assert_eq(check(1, 1, 5, &skip), SEQUENCE_STORE);
     cr_assert_eq(skip, 0);
 }
 
@@ -65,9 +105,9 @@ Test(sequence, first_put_says_the_epoch_and_starts_at_1_all_the_same)
 {
     uint32_t skip;
 
-    cr_assert_eq(sequence_check(seq, 7, 101, 5, &skip), SEQUENCE_GAP);
+    cr_assert_eq(check(7, 101, 5, &skip), SEQUENCE_GAP);
     store(7, 1, 100);
-    cr_assert_eq(sequence_check(seq, 7, 101, 5, &skip), SEQUENCE_STORE);
+    cr_assert_eq(check(7, 101, 5, &skip), SEQUENCE_STORE);
 }
 
 Test(sequence, overlap_is_skipped_and_a_whole_repeat_is_told)
@@ -77,13 +117,13 @@ Test(sequence, overlap_is_skipped_and_a_whole_repeat_is_told)
     store(1, 1, 10);
     cr_assert_eq(seq->record.last, 10);
     cr_assert_eq(seq->record.last_used_us, 77);
-    cr_assert_eq(sequence_check(seq, 1, 1, 10, &skip), SEQUENCE_REPEAT);
-    cr_assert_eq(sequence_check(seq, 1, 3, 2, &skip), SEQUENCE_REPEAT);
-    cr_assert_eq(sequence_check(seq, 1, 10, 2, &skip), SEQUENCE_STORE);
+    cr_assert_eq(check(1, 1, 10, &skip), SEQUENCE_REPEAT);
+    cr_assert_eq(check(1, 3, 2, &skip), SEQUENCE_REPEAT);
+    cr_assert_eq(check(1, 10, 2, &skip), SEQUENCE_STORE);
     cr_assert_eq(skip, 1);
-    cr_assert_eq(sequence_check(seq, 1, 11, 2, &skip), SEQUENCE_STORE);
+    cr_assert_eq(check(1, 11, 2, &skip), SEQUENCE_STORE);
     cr_assert_eq(skip, 0);
-    cr_assert_eq(sequence_check(seq, 1, 12, 2, &skip), SEQUENCE_GAP);
+    cr_assert_eq(check(1, 12, 2, &skip), SEQUENCE_GAP);
 }
 
 Test(sequence, older_epoch_is_stale_and_a_newer_one_starts_at_its_base)
@@ -91,10 +131,10 @@ Test(sequence, older_epoch_is_stale_and_a_newer_one_starts_at_its_base)
     uint32_t skip = 9;
 
     store(5, 1, 10);
-    cr_assert_eq(sequence_check(seq, 4, 11, 1, &skip), SEQUENCE_STALE);
-    cr_assert_eq(sequence_check(seq, 6, 500, 3, &skip), SEQUENCE_STORE);
+    cr_assert_eq(check(4, 11, 1, &skip), SEQUENCE_STALE);
+    cr_assert_eq(check(6, 500, 3, &skip), SEQUENCE_STORE);
     cr_assert_eq(skip, 0);
-    cr_assert_eq(sequence_check(seq, 5, 11, 1, &skip), SEQUENCE_STALE);
+    cr_assert_eq(check(5, 11, 1, &skip), SEQUENCE_STALE);
     cr_assert_eq(seq->last, 499);
 }
 
@@ -103,11 +143,11 @@ Test(sequence, what_was_staged_and_failed_is_new_again)
     uint32_t skip = 9;
 
     store(1, 1, 4);
-    sequence_stage(seq, 6);
+    stage(6);
     cr_assert_eq(seq->last, 10);
-    cr_assert_eq(sequence_check(seq, 1, 5, 6, &skip), SEQUENCE_REPEAT);
+    cr_assert_eq(check(1, 5, 6, &skip), SEQUENCE_REPEAT);
     sequence_revert(seq);
-    cr_assert_eq(sequence_check(seq, 1, 5, 6, &skip), SEQUENCE_STORE);
+    cr_assert_eq(check(1, 5, 6, &skip), SEQUENCE_STORE);
     cr_assert(TAILQ_EMPTY(&shared.staged));
 }
 
@@ -154,6 +194,6 @@ Test(sequence, is_old_after_a_day_without_a_put)
     store(1, 1, 1);
     cr_assert_not(sequence_is_old(seq, 77 + SEQUENCE_KEEP_US));
     cr_assert(sequence_is_old(seq, 77 + SEQUENCE_KEEP_US + 1));
-    sequence_stage(seq, 1);
+    stage(1);
     cr_assert_not(sequence_is_old(seq, 77 + SEQUENCE_KEEP_US + 1));
 }

@@ -88,7 +88,9 @@ static void change_settings(void (*change)(struct queue_settings *settings))
     struct queue_settings settings = rig_settings();
 
     change(&settings);
-    cr_assert_eq(service_set_queue(rig.service, service_find(rig.service, queue), &settings), 0);
+    cr_assert_eq(
+        service_set_queue(rig.service, service_find(rig.service, queue), &settings, SETTINGS_OWN),
+        0);
 }
 
 static void drain_expect(const char *expected)

@@ -425,7 +425,7 @@ Test(queue_list, reads_a_bounded_number_of_bytes)
         struct queue_settings settings = rig_settings();
 
         settings.max_item_size = 8 << 20;
-        service_set_queue(rig.service, service_find(rig.service, queue), &settings);
+        service_set_queue(rig.service, service_find(rig.service, queue), &settings, SETTINGS_OWN);
         cr_assert_eq(rig_put(&rig, queue, 1, i, text), 0);
     }
     do {

@@ -13,6 +13,7 @@
 
 #include <criterion/criterion.h>
 
+#include "core/chain.h"
 #include "core/crc32c.h"
 #include "core/service/service_state.h"
 
@@ -32,18 +33,30 @@ struct faulty_store {
     unsigned n_reads; /* of batches */
 };
 
+#define SENT_MAX 4096
+
+/* Up to the item of this number a session's puts had this chain. */
+struct sent_item {
+    uint64_t queue, number, chain;
+    struct producer_id session;
+};
+
 struct rig {
     struct clock clock;
     int64_t now_us, wall_us;
+    int64_t step_us; /* by which each reading moves the clock on */
     struct faulty_store faulty;
     struct service *service;
     int fatal; /* what the service said */
     uint64_t lives;
+    struct sent_item sent[SENT_MAX]; /* the latest ones */
+    size_t n_sent;
 };
 
 struct call {
     struct request request;
     unsigned n_done;
+    bool speaks; /* what is sent again, and the chain, are the test's to say */
 };
 
 __attribute__((unused)) static struct faulty_store *faulty_of(struct store *store)
@@ -167,6 +180,21 @@ static int faulty_sequence_next(struct store *store, uint64_t queue,
     return REAL(store)->ops->sequence_next(REAL(store), queue, after, record);
 }
 
+static int faulty_identity_put(struct store *store, const void *data, size_t len)
+{
+    return REAL(store)->ops->identity_put(REAL(store), data, len);
+}
+
+static int faulty_identity_get(struct store *store, const void **data, size_t *len)
+{
+    return REAL(store)->ops->identity_get(REAL(store), data, len);
+}
+
+static uint64_t faulty_position(struct store *store)
+{
+    return REAL(store)->ops->position(REAL(store));
+}
+
 static int faulty_space(struct store *store, struct store_space *space)
 {
     int rc = REAL(store)->ops->space(REAL(store), space);
@@ -200,13 +228,19 @@ static const struct store_ops faulty_ops = {
     .sequence_put = faulty_sequence_put,
     .sequence_remove = faulty_sequence_remove,
     .sequence_next = faulty_sequence_next,
+    .identity_put = faulty_identity_put,
+    .identity_get = faulty_identity_get,
+    .position = faulty_position,
     .space = faulty_space,
     .close = faulty_close,
 };
 
 static int64_t rig_mono(const struct clock *clock)
 {
-    return ((const struct rig *)(const void *)clock)->now_us;
+    struct rig *rig = (struct rig *)(uintptr_t)clock;
+
+    rig->now_us += rig->step_us;
+    return rig->now_us;
 }
 
 static int64_t rig_wall(const struct clock *clock)
@@ -227,15 +261,17 @@ static void rig_start(struct rig *rig)
                                       .fatal = rig_fatal,
                                       .fatal_arg = rig};
 
+    /* As the random one it stands for: no two lives make the same tokens. */
     cr_assert_eq(service_new(&options, &rig->service), 0);
 }
 
 static inline void rig_init(struct rig *rig)
 {
-    *rig = (struct rig){.clock = {rig_mono, rig_wall},
-                        .now_us = 1000 * SECOND,
-                        .wall_us = 1700000000 * SECOND,
-                        .faulty = {.base = {&faulty_ops}}};
+    memset(rig, 0, sizeof(*rig));
+    rig->clock = (struct clock){rig_mono, rig_wall};
+    rig->now_us = 1000 * SECOND;
+    rig->wall_us = 1700000000 * SECOND;
+    rig->faulty.base.ops = &faulty_ops;
     cr_assert_eq(store_memory_open(UINT64_C(1) << 30, &rig->faulty.real), 0);
     rig_start(rig);
 }
@@ -286,10 +322,47 @@ static void call_init(struct call *call, enum request_kind kind, uint64_t queue,
     call->request.owner = call;
 }
 
+static const struct sent_item *rig_sent(const struct rig *rig, const struct request *put,
+                                        uint64_t number)
+{
+    size_t oldest = rig->n_sent > SENT_MAX ? rig->n_sent - SENT_MAX : 0;
+
+    for (size_t i = rig->n_sent; i-- > oldest;) {
+        const struct sent_item *sent = &rig->sent[i % SENT_MAX];
+
+        if (sent->queue == put->queue && sent->number == number &&
+            memcmp(&sent->session, &put->session, sizeof(put->session)) == 0)
+            return sent;
+    }
+    return NULL;
+}
+
+/* As a producer says it that is alone under its id. */
+static void rig_chain(struct rig *rig, struct request *put)
+{
+    const struct batch_view *batch = &put->in.put.batch;
+    uint64_t base = put->in.put.base;
+    const struct sent_item *before = rig_sent(rig, put, base - 1);
+
+    put->repeat = rig_sent(rig, put, base) != NULL;
+    put->in.put.chain = before ? before->chain : 0;
+    if (batch_check(batch) < 0)
+        return;
+    for (uint32_t i = 0; i < batch->n_items; i++)
+        rig->sent[rig->n_sent++ % SENT_MAX] = (struct sent_item){
+            put->queue, base + i, chain_append_some(put->in.put.chain, batch, i + 1), put->session};
+}
+
 static void call_submit(struct rig *rig, struct call *call)
 {
     struct backend *backend = service_backend(rig->service);
 
+    if (call->request.life == 0)
+        call->request.life = rig->service->options.id;
+    if (!call->speaks && call->request.kind == REQUEST_PUT)
+        rig_chain(rig, &call->request);
+    else if (!call->speaks)
+        call->request.repeat = true;
     backend->submit(backend, &call->request);
 }
 
@@ -344,6 +417,19 @@ static void call_put(struct call *call, uint64_t queue, uint8_t session, uint64_
     batch->crc = crc32c(batch->data, batch->len);
 }
 
+/* As of a producer whose items below `base` were `before`. */
+__attribute__((unused)) static void call_put_after(struct call *call, uint64_t queue,
+                                                   uint8_t session, uint64_t base,
+                                                   const char *before, const char *text)
+{
+    struct batch_view items = {.data = (const uint8_t *)before, .len = strlen(before)};
+
+    call_put(call, queue, session, base, text);
+    items.crc = crc32c(items.data, items.len);
+    call->request.in.put.chain = chain_append(0, &items);
+    call->speaks = true;
+}
+
 __attribute__((unused)) static int rig_put(struct rig *rig, uint64_t queue, uint8_t session,
                                            uint64_t base, const char *text)
 {
@@ -390,17 +476,23 @@ static struct settlement settlement_of(enum settle_verb verb, const struct grant
 }
 
 /* How many were late, or a negative status. */
-static int64_t rig_settle_one(struct rig *rig, uint64_t queue, struct settlement settlement)
+static int64_t rig_settle_as(struct rig *rig, uint64_t queue, uint8_t session,
+                             struct settlement settlement)
 {
     struct call call;
     int rc;
 
-    call_init(&call, REQUEST_SETTLE, queue, 1);
+    call_init(&call, REQUEST_SETTLE, queue, session);
     call.request.in.settle.items = &settlement;
     call.request.in.settle.n_items = 1;
     rc = call_run(rig, &call);
     call_fini(&call);
     return rc < 0 ? rc : (int64_t)call.request.out.settle.n_late;
+}
+
+static int64_t rig_settle_one(struct rig *rig, uint64_t queue, struct settlement settlement)
+{
+    return rig_settle_as(rig, queue, 1, settlement);
 }
 
 /* All that a GET brought; releases the GET. */

@@ -25,7 +25,9 @@ static void set_maxsize(int64_t maxsize)
     struct queue_settings settings = rig_settings();
 
     settings.maxsize = maxsize;
-    cr_assert_eq(service_set_queue(rig.service, service_find(rig.service, queue), &settings), 0);
+    cr_assert_eq(
+        service_set_queue(rig.service, service_find(rig.service, queue), &settings, SETTINGS_OWN),
+        0);
 }
 
 static void drain_expect(const char *expected)
@@ -73,8 +75,8 @@ Test(service, puts_out_of_order_are_stored_in_order)
 {
     struct call puts[3];
 
-    call_put(&puts[2], queue, 1, 4, "d\n");
-    call_put(&puts[1], queue, 1, 3, "c\n");
+    call_put_after(&puts[2], queue, 1, 4, "a\nb\nc\n", "d\n");
+    call_put_after(&puts[1], queue, 1, 3, "a\nb\n", "c\n");
     call_put(&puts[0], queue, 1, 1, "a\nb\n");
     call_submit(&rig, &puts[2]);
     service_round(rig.service);
@@ -173,7 +175,7 @@ Test(service, bad_puts_are_refused_whole)
     struct call put;
 
     settings.max_item_size = 2;
-    service_set_queue(rig.service, service_find(rig.service, queue), &settings);
+    service_set_queue(rig.service, service_find(rig.service, queue), &settings, SETTINGS_OWN);
     cr_assert_eq(rig_put(&rig, queue, 1, 1, "aa\nbbb\n"), -EMSGSIZE);
     cr_assert_eq(rig_put(&rig, queue, 1, 1, "aa\nbb\n"), 0);
     call_put(&put, queue, 1, 3, "a\n");
@@ -205,7 +207,7 @@ Test(service, puts_of_a_round_share_one_commit)
     cr_assert_eq(rig_state(&rig, queue).depth, 20);
 }
 
-Test(service, producers_unused_for_a_day_are_forgotten)
+Test(service, producers_unused_for_a_day_of_service_are_forgotten)
 {
     struct queue *q = service_find(rig.service, queue);
 
@@ -215,10 +217,58 @@ Test(service, producers_unused_for_a_day_are_forgotten)
     cr_assert_not(RB_EMPTY(&q->sequences));
     rig_advance(&rig, 2 * SECOND + SERVICE_SWEEP_US);
     cr_assert(RB_EMPTY(&q->sequences));
-    rig_put(&rig, queue, 2, 1, "b\n");
-    rig_restart(&rig, SEQUENCE_KEEP_US + SECOND);
-    cr_assert(RB_EMPTY(&service_find(rig.service, queue)->sequences));
+    drain_expect("a\n");
+}
+
+/* A clock that is set forward, or a service that was down, makes nobody old. */
+Test(service, retry_after_three_days_on_the_clock_is_stored_once)
+{
+    struct call put;
+
+    rig_put(&rig, queue, 1, 1, "a\nb\n");
+    rig_restart(&rig, 3 * SEQUENCE_KEEP_US);
+    call_put(&put, queue, 1, 1, "a\nb\n");
+    cr_assert_eq(call_run(&rig, &put), 0);
+    cr_assert_eq(put.request.out.put.n_repeats, 2);
+    rig.wall_us += 3 * SEQUENCE_KEEP_US;
+    rig_advance(&rig, 2 * SERVICE_SWEEP_US);
+    call_put(&put, queue, 1, 1, "a\nb\n");
+    cr_assert_eq(call_run(&rig, &put), 0);
+    cr_assert_eq(put.request.out.put.n_repeats, 2);
     drain_expect("a\nb\n");
+}
+
+Test(service, nobody_is_forgotten_for_hours_after_a_start)
+{
+    struct queue *q;
+
+    rig_put(&rig, queue, 1, 1, "a\n");
+    for (int i = 0; i < 23; i++)
+        rig_advance(&rig, SERVICE_SWEEP_US);
+    rig_restart(&rig, SECOND);
+    q = service_find(rig.service, queue);
+    rig_advance(&rig, 3 * SERVICE_SWEEP_US);
+    cr_assert_not(RB_EMPTY(&q->sequences));
+    rig_advance(&rig, SERVICE_AMNESTY_US);
+    rig_advance(&rig, SERVICE_SWEEP_US);
+    cr_assert(RB_EMPTY(&q->sequences), "what has run before a start counts");
+    drain_expect("a\n");
+}
+
+/* A full store has what it has. */
+Test(service, retry_of_what_a_full_store_has_is_answered)
+{
+    struct call put;
+
+    rig_put(&rig, queue, 1, 1, "a\nb\n");
+    rig.faulty.full = true;
+    call_put(&put, queue, 1, 1, "a\nb\n");
+    cr_assert_eq(call_run(&rig, &put), 0);
+    cr_assert_eq(put.request.out.put.last, 2);
+    cr_assert_eq(rig_put(&rig, queue, 1, 2, "b\nc\n"), -ENOSPC);
+    rig.faulty.full = false;
+    cr_assert_eq(rig_put(&rig, queue, 1, 2, "b\nc\n"), 0);
+    drain_expect("a\nb\nc\n");
 }
 
 /* ---- queues ---- */
@@ -285,6 +335,7 @@ Test(service, set_is_checked_stored_and_told)
     settings.maxsize = 77;
     call_init(&call, REQUEST_SET, queue, 1);
     call.request.in.set.settings = &settings;
+    call.request.in.set.fields = SETTINGS_OWN;
     cr_assert_eq(call_run(&rig, &call), 0);
     cr_assert_eq(call.request.out.make.entry.settings.maxsize, 77);
     settings.max_deliveries = 0;
@@ -295,18 +346,50 @@ Test(service, set_is_checked_stored_and_told)
     cr_assert_eq(service_find(rig.service, queue)->record.settings.max_deliveries, 5);
 }
 
-Test(service, ensured_queue_is_made_or_set)
+/* What is not named stays, whatever the one who asks believes it to be; all of it is judged. */
+Test(service, set_changes_what_it_names)
 {
     struct queue_settings settings = rig_settings();
+    struct call call;
+
+    settings.mode = 0640;
+    settings.lease_us = 100;
+    call_init(&call, REQUEST_SET, queue, 1);
+    call.request.in.set.settings = &settings;
+    call.request.in.set.fields = setting_bit(setting_find("mode"));
+    cr_assert_eq(call_run(&rig, &call), 0);
+    cr_assert_eq(call.request.out.make.entry.settings.mode, 0640);
+    cr_assert_eq(call.request.out.make.entry.settings.lease_us, rig_settings().lease_us);
+    settings.lease_us = rig_settings().lease_max_us + 1;
+    settings.lease_max_us = 2 * settings.lease_us;
+    call.request.in.set.fields = setting_bit(setting_find("lease"));
+    call.n_done = 0;
+    cr_assert_eq(call_run(&rig, &call), -EINVAL);
+    call.request.in.set.fields |= setting_bit(setting_find("lease_max"));
+    call.n_done = 0;
+    cr_assert_eq(call_run(&rig, &call), 0);
+    call.request.in.set.fields = SETTINGS_OWN + 1;
+    call.n_done = 0;
+    cr_assert_eq(call_run(&rig, &call), -EINVAL);
+}
+
+Test(service, ensured_queue_is_made_or_set)
+{
+    const uint64_t maxsize = setting_bit(setting_find("maxsize"));
+    struct queue_settings settings = rig_settings();
+    const int64_t mode = settings.mode;
 
     settings.maxsize = 5;
-    cr_assert_eq(service_ensure_queue(rig.service, "q", &settings), 0);
-    cr_assert_eq(service_ensure_queue(rig.service, "r", &settings), 0);
-    cr_assert_eq(service_ensure_queue(rig.service, "r", &settings), 0);
-    cr_assert_eq(service_ensure_queue(rig.service, "config", &settings), -EINVAL);
+    cr_assert_eq(service_ensure_queue(rig.service, "q", &settings, maxsize), 0);
+    cr_assert_eq(service_ensure_queue(rig.service, "r", &settings, maxsize), 0);
+    settings.maxsize = 6;
+    settings.mode = 0;
+    cr_assert_eq(service_ensure_queue(rig.service, "r", &settings, maxsize), 0);
+    cr_assert_eq(service_ensure_queue(rig.service, "config", &settings, 0), -EINVAL);
     rig_restart(&rig, 0);
     cr_assert_eq(service_find_name(rig.service, "q")->record.settings.maxsize, 5);
-    cr_assert_eq(service_find_name(rig.service, "r")->record.settings.maxsize, 5);
+    cr_assert_eq(service_find_name(rig.service, "r")->record.settings.maxsize, 6);
+    cr_assert_eq(service_find_name(rig.service, "r")->record.settings.mode, mode);
 }
 
 /* ---- SYNC ---- */
@@ -446,6 +529,7 @@ static void *client_run(void *arg)
     static const char text[] = "a\nb\n";
     struct backend *backend = service_backend(rig.service);
     struct call *calls = arg;
+    uint64_t chain = 0;
 
     for (uint64_t i = 0; i < 500; i++) {
         struct call *call = &calls[i];
@@ -454,6 +538,11 @@ static void *client_run(void *arg)
             call_put(call, queue, calls[0].request.session.bytes[0], i + 1, text);
         else
             call_get(call, GET_STREAM, queue, 9, 3);
+        call->request.life = rig.service->options.id;
+        if (i % 2 == 0) {
+            call->request.in.put.chain = chain;
+            chain = chain_append(chain, &call->request.in.put.batch);
+        }
         call->request.done = threaded_done;
         backend->submit(backend, &call->request);
     }

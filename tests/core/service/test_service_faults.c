@@ -154,6 +154,7 @@ Test(service_faults, make_and_set_that_find_no_space_change_nothing)
     settings.maxsize = 9;
     call_init(&call, REQUEST_SET, queue, 1);
     call.request.in.set.settings = &settings;
+    call.request.in.set.fields = SETTINGS_OWN;
     cr_assert_eq(call_run(&rig, &call), -ENOSPC);
     cr_assert_eq(service_find(rig.service, queue)->record.settings.maxsize, 0);
     call_init(&call, REQUEST_REMOVE, queue, 1);

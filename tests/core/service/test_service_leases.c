@@ -57,6 +57,7 @@ static void set_lease(int64_t lease_us)
     settings.lease_us = lease_us;
     call_init(&call, REQUEST_SET, queue, 1);
     call.request.in.set.settings = &settings;
+    call.request.in.set.fields = SETTINGS_OWN;
     cr_assert_eq(call_run(&rig, &call), 0);
     call_fini(&call);
 }

@@ -12,6 +12,7 @@
 static unsigned n_serials;
 static uint64_t next_batch = 1, last_of[SESSIONS];
 static struct settlement kept[GRANTS_KEPT];
+static uint8_t kept_by[GRANTS_KEPT]; /* sessions */
 
 static unsigned rnd(unsigned below)
 {
@@ -49,7 +50,9 @@ static size_t print_item(char *out, unsigned serial)
     return (size_t)sprintf(out, "%0*u", (int)(5 + serial % 7), serial);
 }
 
-/* Some of the text may be a repeat of what was put before: then its bytes do not matter. */
+/* By session and number, the latest ones: some of the text may be a repeat of them. */
+static unsigned serials[SESSIONS][64];
+
 static void step_put(void)
 {
     uint8_t session = (uint8_t)rnd(SESSIONS);
@@ -60,7 +63,11 @@ static void step_put(void)
     if (repeats > last_of[session])
         repeats = (unsigned)last_of[session];
     for (unsigned i = 0; i < n; i++) {
-        at += print_item(at, i < repeats ? 0 : n_serials + i - repeats);
+        uint64_t at_number = (last_of[session] + 1 - repeats + i) % 64;
+
+        if (i >= repeats)
+            serials[session][at_number] = n_serials + i - repeats;
+        at += print_item(at, serials[session][at_number]);
         *at++ = '\n';
     }
     *at = '\0';
@@ -97,6 +104,14 @@ static void step_put(void)
     last_of[session] += stored;
 }
 
+static void keep(const struct grant *grant, uint8_t session)
+{
+    unsigned at = rnd(GRANTS_KEPT);
+
+    kept[at] = settlement_of(SETTLE_ACK, grant);
+    kept_by[at] = session;
+}
+
 static void step_get(void)
 {
     uint8_t session = (uint8_t)rnd(SESSIONS);
@@ -127,7 +142,7 @@ static void step_get(void)
             bytes += item->len + 1;
             model_lease(item, grant, kind, session);
         }
-        kept[rnd(GRANTS_KEPT)] = settlement_of(SETTLE_ACK, grant);
+        keep(grant, session);
     }
     cr_assert_null(model_next(&at, given, max_items, &room));
     call_fini(&get);
@@ -164,33 +179,34 @@ static void step_claim(void)
         cr_assert_eq(grant->to, grant->from + 1);
         cr_assert_eq(get.request.out.get.len, item->len + 1);
         model_lease(item, grant, GET_CLAIM, session);
-        kept[rnd(GRANTS_KEPT)] = settlement_of(SETTLE_ACK, grant);
+        keep(grant, session);
     } else {
         cr_assert_eq(get.request.out.get.n_grants, 0);
     }
     call_fini(&get);
 }
 
-static void settle_and_compare(const struct settlement *s)
+static void settle_and_compare(const struct settlement *s, uint8_t session)
 {
     int64_t n_late = 0;
 
     model_tick();
-    heard(1); /* who asks in rig_settle_one */
+    heard(session);
     for (uint32_t i = s->from; i < s->to; i++) {
         struct item *item = find_item(s->batch, i);
 
-        if (item && model_concerns(s, item))
+        if (item && model_concerns(s, item) && (s->verb > SETTLE_BURY || item->session == session))
             model_settle(item, s->verb);
         else
             n_late++;
     }
-    cr_assert_eq(rig_settle_one(&rig, queue, *s), n_late);
+    cr_assert_eq(rig_settle_as(&rig, queue, session, *s), n_late);
 }
 
 static void step_settle(void)
 {
-    struct settlement s = kept[rnd(GRANTS_KEPT)];
+    unsigned at = rnd(GRANTS_KEPT);
+    struct settlement s = kept[at];
 
     if (s.batch == 0)
         return;
@@ -199,7 +215,8 @@ static void step_settle(void)
         s.from += rnd(s.to - s.from);
         s.to = s.from + 1 + rnd(s.to - s.from);
     }
-    settle_and_compare(&s);
+    /* Whoever holds it, and now and then somebody else. */
+    settle_and_compare(&s, rnd(8) ? kept_by[at] : (uint8_t)rnd(SESSIONS));
 }
 
 static bool in_one_batch(const struct settlement *s)
@@ -224,7 +241,7 @@ static void step_settle_free(void)
     s.to = s.from + 1 + (rnd(3) ? 0 : rnd(6));
     if (!in_one_batch(&s)) /* a range that goes beyond its batch is late as a whole */
         s.to = s.from + 1;
-    settle_and_compare(&s);
+    settle_and_compare(&s, 1);
 }
 
 static void check_info(const struct item_info *info, const struct item *item)
@@ -338,7 +355,7 @@ static void step_purge(void)
 static void step_maxsize(void)
 {
     settings.maxsize = rnd(2) ? 0 : 300;
-    service_set_queue(rig.service, service_find(rig.service, queue), &settings);
+    service_set_queue(rig.service, service_find(rig.service, queue), &settings, SETTINGS_OWN);
 }
 
 static void step(void)

@@ -119,7 +119,9 @@ Test(session, arm_tells_what_is_so_already)
     struct queue_settings settings = rig_settings();
 
     settings.maxsize = 1;
-    cr_assert_eq(service_set_queue(rig.service, service_find(rig.service, queue), &settings), 0);
+    cr_assert_eq(
+        service_set_queue(rig.service, service_find(rig.service, queue), &settings, SETTINGS_OWN),
+        0);
     cr_assert_eq(arm(1, EVENT_READY | EVENT_ROOM), EVENT_ROOM);
     rig_put(&rig, queue, 2, 1, "a\n");
     cr_assert_eq(arm(2, EVENT_READY | EVENT_ROOM), EVENT_READY);
@@ -167,7 +169,7 @@ Test(session, full_queue_arms_for_room)
     static struct call put, watch, get;
 
     settings.maxsize = 2;
-    service_set_queue(rig.service, service_find(rig.service, queue), &settings);
+    service_set_queue(rig.service, service_find(rig.service, queue), &settings, SETTINGS_OWN);
     call_put(&put, queue, 1, 1, "a\nb\nc\n");
     cr_assert_eq(call_run(&rig, &put), 0);
     cr_assert(put.request.out.put.full);
@@ -192,8 +194,10 @@ Test(session, making_setting_and_removing_tells_every_watch)
     expect_event(&b, 0, EVENT_QUEUES);
     call_fini(&b);
     watch_start(&b, 2, b.request.out.watch.sequence);
+    settings.maxsize = 9;
     call_init(&call, REQUEST_SET, queue, 1);
     call.request.in.set.settings = &settings;
+    call.request.in.set.fields = SETTINGS_OWN;
     cr_assert_eq(call_run(&rig, &call), 0);
     expect_event(&b, 0, EVENT_QUEUES);
     call_fini(&b);

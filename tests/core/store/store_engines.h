@@ -1,6 +1,6 @@
 /*
  * Tests of what every store promises, run against each engine: STORE_TEST(condition) makes a test
- * of the suite store_memory and one of store_lmdb out of one body, with `store` open and empty.
+ * of the suite store_memory and one of store_local out of one body, with `store` open and empty.
  * Included by one file of a test program.
  */
 #ifndef QUEUEFS_TESTS_CORE_STORE_STORE_ENGINES_H
@@ -24,20 +24,6 @@ static void memory_teardown(void)
     store->ops->close(store);
 }
 
-static void lmdb_setup(void)
-{
-    struct lmdb_options options = {.dir = dir, .max_bytes = LIMIT};
-
-    cr_assert_not_null(mkdtemp(dir));
-    cr_assert_eq(store_lmdb_open(&options, &store), 0);
-}
-
-static void lmdb_teardown(void)
-{
-    store->ops->close(store);
-    remove_tree(dir);
-}
-
 static void local_setup(void)
 {
     const struct local_options options = {.dir = dir, .max_bytes = LIMIT};
@@ -46,11 +32,10 @@ static void local_setup(void)
     cr_assert_eq(store_local_open(&options, &store), 0);
 }
 
-static void memlog_setup(void)
+static void local_teardown(void)
 {
-    const struct local_options options = {.max_bytes = LIMIT};
-
-    cr_assert_eq(store_local_open(&options, &store), 0);
+    store->ops->close(store);
+    remove_tree(dir);
 }
 
 #define STORE_TEST(condition)                                                                      \
@@ -59,15 +44,7 @@ static void memlog_setup(void)
     {                                                                                              \
         condition();                                                                               \
     }                                                                                              \
-    Test(store_local, condition, .init = local_setup, .fini = lmdb_teardown, .timeout = 30)        \
-    {                                                                                              \
-        condition();                                                                               \
-    }                                                                                              \
-    Test(store_memlog, condition, .init = memlog_setup, .fini = memory_teardown, .timeout = 30)    \
-    {                                                                                              \
-        condition();                                                                               \
-    }                                                                                              \
-    Test(store_lmdb, condition, .init = lmdb_setup, .fini = lmdb_teardown, .timeout = 30)          \
+    Test(store_local, condition, .init = local_setup, .fini = local_teardown, .timeout = 30)       \
     {                                                                                              \
         condition();                                                                               \
     }                                                                                              \

@@ -34,15 +34,17 @@ static inline struct batch_view view_of(const char *text)
     return view_of_bytes(text, strlen(text));
 }
 
-/* len bytes of pseudo-random lines of about 100 bytes. The caller frees them. */
+/* len bytes of pseudo-random lines of about 100 bytes, or longer where a batch has not as many. The
+ * caller frees them. */
 static inline uint8_t *lines_new(size_t len, uint32_t seed)
 {
+    size_t line = len / 101 < BATCH_ITEMS_MAX ? 101 : len / BATCH_ITEMS_MAX + 1;
     uint8_t *data = malloc(len);
 
     cr_assert_not_null(data);
     for (size_t i = 0; i < len; i++) {
         seed = seed * 1664525 + 1013904223;
-        data[i] = i + 1 == len || i % 101 == 100 ? '\n' : (uint8_t)('a' + (seed >> 24) % 26);
+        data[i] = i + 1 == len || i % line == line - 1 ? '\n' : (uint8_t)('a' + (seed >> 24) % 26);
     }
     return data;
 }
@@ -55,8 +57,11 @@ static inline struct queue_record record_of(uint64_t number, const char *name)
     return record;
 }
 
+static inline void give_back(void);
+
 static inline void begin(struct store *store)
 {
+    give_back();
     cr_assert_eq(store->ops->begin(store), 0);
 }
 
@@ -79,14 +84,36 @@ static inline void put_text(struct store *store, uint64_t queue, uint64_t batch,
     cr_assert_eq(store->ops->batch_put(store, queue, batch, &view), 0);
 }
 
+/* Bytes that a transaction borrows; freed by the next begin(). */
+struct borrowed {
+    struct borrowed *next;
+};
+
+static struct borrowed *borrowed;
+
+static inline void give_back(void)
+{
+    struct borrowed *next;
+
+    for (; borrowed; borrowed = next) {
+        next = borrowed->next;
+        free(borrowed);
+    }
+}
+
 static inline int put_len(struct store *store, uint64_t queue, uint64_t batch, size_t len)
 {
-    uint8_t *data = lines_new(len, (uint32_t)batch);
-    struct batch_view view = view_of_bytes(data, len);
-    int rc = store->ops->batch_put(store, queue, batch, &view);
+    struct borrowed *lent = malloc(sizeof(*lent) + len);
+    uint8_t *data = lines_new(len, (uint32_t)batch), *to = (uint8_t *)(lent + 1);
+    struct batch_view view;
 
+    cr_assert_not_null(lent);
+    memcpy(to, data, len);
     free(data);
-    return rc;
+    lent->next = borrowed;
+    borrowed = lent;
+    view = view_of_bytes(to, len);
+    return store->ops->batch_put(store, queue, batch, &view);
 }
 
 static inline void put_mark(struct store *store, uint64_t queue, uint64_t batch, const char *text)

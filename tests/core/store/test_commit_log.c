@@ -93,7 +93,7 @@ static int append(uint8_t from, size_t len, uint64_t *position)
                              [2] = {.iov_base = bytes + len / 3, .iov_len = len - len / 3}};
 
     bytes_of(from, len, bytes);
-    return commit_log_append(commits, parts, 3, position);
+    return commit_log_append(commits, parts, 3, false, position);
 }
 
 static uint64_t must_append(uint8_t from, size_t len)

@@ -5,7 +5,6 @@
 #include <criterion/criterion.h>
 
 #include "core/bytes.h"
-#include "core/crc32c.h"
 #include "core/store/record.h"
 #include "tests/core/store/store_fixture.h"
 
@@ -30,7 +29,7 @@ static int decode_batch(const void *row, size_t len)
     return record_batch_decode(&view, row, len);
 }
 
-/* The row decodes as it is, but no shorter or longer, and with no bit of it turned. */
+/* The row decodes as it is, but no shorter or longer. */
 static void expect_checked(const uint8_t *row, size_t len, int (*decode)(const void *, size_t))
 {
     uint8_t *copy = malloc(len + 1);
@@ -40,11 +39,6 @@ static void expect_checked(const uint8_t *row, size_t len, int (*decode)(const v
     copy[len] = 0;
     cr_assert_eq(decode(copy, len), 0);
     cr_assert_eq(decode(copy, len + 1), -EBADMSG);
-    for (size_t bit = 0; bit < 8 * len; bit++) {
-        copy[bit / 8] ^= (uint8_t)(1 << bit % 8);
-        cr_assert_eq(decode(copy, len), -EBADMSG);
-        copy[bit / 8] ^= (uint8_t)(1 << bit % 8);
-    }
     free(copy);
     for (size_t shorter = 0; shorter < len; shorter++) {
         copy = malloc(shorter + 1);
@@ -55,7 +49,7 @@ static void expect_checked(const uint8_t *row, size_t len, int (*decode)(const v
     }
 }
 
-Test(record, damage_of_a_queue_is_found, .timeout = 10)
+Test(record, a_queue_is_checked, .timeout = 10)
 {
     struct queue_record record = record_of(1, "jobs");
     uint8_t row[RECORD_QUEUE_BYTES];
@@ -64,7 +58,7 @@ Test(record, damage_of_a_queue_is_found, .timeout = 10)
     expect_checked(row, sizeof(row), decode_queue);
 }
 
-Test(record, damage_of_a_sequence_is_found, .timeout = 10)
+Test(record, a_sequence_is_checked, .timeout = 10)
 {
     struct sequence_record record = sequence_of(1, 77);
     uint8_t row[RECORD_SEQUENCE_BYTES];
@@ -73,7 +67,7 @@ Test(record, damage_of_a_sequence_is_found, .timeout = 10)
     expect_checked(row, sizeof(row), decode_sequence);
 }
 
-Test(record, damage_of_a_batch_header_is_found, .timeout = 10)
+Test(record, a_batch_header_is_checked, .timeout = 10)
 {
     struct batch_view view = {.framing = FRAMING_LINE, .n_items = 1, .len = 0, .put_time_us = 9};
     uint8_t row[RECORD_BATCH_BYTES];
@@ -111,7 +105,7 @@ Test(record, name_that_no_queue_may_have_is_damage, .timeout = 10)
     }
 }
 
-/* A row by hand: `version` 1, or 2 with so many settings and counters, numbers from 1 on. */
+/* A row by hand: so many settings and counters, numbers from 1 on. */
 static size_t queue_row(uint8_t *row, uint8_t version, uint8_t n_settings, uint8_t n_counters)
 {
     uint8_t *at = row + 2 + QUEUE_NAME_MAX;
@@ -120,37 +114,18 @@ static size_t queue_row(uint8_t *row, uint8_t version, uint8_t n_settings, uint8
     row[0] = version;
     row[1] = 4;
     memcpy(row + 2, "jobs", 4);
-    if (version > 1) {
-        *at++ = n_settings;
-        *at++ = n_counters;
-    }
+    *at++ = n_settings;
+    *at++ = n_counters;
     for (unsigned i = 1; i <= n_settings + 4u + n_counters; i++)
         at = put_le64(at, i);
-    at = put_le32(at, crc32c(row, (size_t)(at - row)));
     return (size_t)(at - row);
-}
-
-Test(record, queue_of_the_first_version_is_read, .timeout = 10)
-{
-    struct queue_record record;
-    uint8_t row[512];
-    size_t len = queue_row(row, 1, 10, 6);
-
-    cr_assert_eq(record_queue_decode(&record, row, len), 0);
-    cr_assert_str_eq(record.name, "jobs");
-    cr_assert_eq(record.settings.maxsize, 1);
-    cr_assert_eq(record.settings.group, 10);
-    cr_assert_eq(record.next_batch, 11);
-    cr_assert_eq(record.made_us, 14);
-    cr_assert_eq(record.total_puts, 15);
-    cr_assert_eq(record.expired, 20);
 }
 
 Test(record, what_a_queue_of_an_earlier_program_lacks_is_the_default, .timeout = 10)
 {
     struct queue_record record;
     uint8_t row[512];
-    size_t len = queue_row(row, 2, 3, 1);
+    size_t len = queue_row(row, RECORD_VERSION, 3, 1);
 
     cr_assert_eq(record_queue_decode(&record, row, len), 0);
     cr_assert_eq(record.settings.framing, 3);
@@ -165,8 +140,9 @@ Test(record, what_a_queue_of_an_earlier_program_lacks_is_the_default, .timeout =
 Test(record, queue_of_a_later_program_is_refused, .timeout = 10)
 {
     uint8_t row[2048];
+    uint8_t v = RECORD_VERSION;
 
-    cr_assert_eq(decode_queue(row, queue_row(row, 2, QUEUE_N_SETTINGS + 1, 1)), -EBADMSG);
-    cr_assert_eq(decode_queue(row, queue_row(row, 2, 1, QUEUE_N_COUNTERS + 1)), -EBADMSG);
-    cr_assert_eq(decode_queue(row, queue_row(row, 3, 10, 6)), -EBADMSG);
+    cr_assert_eq(decode_queue(row, queue_row(row, v, QUEUE_N_SETTINGS + 1, 1)), -EBADMSG);
+    cr_assert_eq(decode_queue(row, queue_row(row, v, 1, QUEUE_N_COUNTERS + 1)), -EBADMSG);
+    cr_assert_eq(decode_queue(row, queue_row(row, v + 1, 10, 6)), -EBADMSG);
 }

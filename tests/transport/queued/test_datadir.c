@@ -39,6 +39,7 @@ static void remove_file(const char *path)
 
 static void teardown(void)
 {
+    remove_file("a/b/data.mdb");
     remove_file("a/b/lock");
     remove_file("a/b");
     remove_file("a");
@@ -167,4 +168,74 @@ Test(main_datadir, a_service_without_a_mount_says_where_it_is)
     cr_assert_not_null(strstr(said, "queuefs -s tcp://127.0.0.1:7440 "), "%s", said);
     datadir_close(&first);
     datadir_close(&second);
+}
+
+/* ---- who else may write ---- */
+
+static int open_it(const char *path)
+{
+    struct datadir datadir;
+    int rc = datadir_open(&datadir, path, NULL, NULL);
+
+    datadir_close(&datadir);
+    return rc;
+}
+
+static void refused_until_mended(const char *path, const char *bad, mode_t good)
+{
+    cr_assert_eq(open_it(path), -EPERM);
+    cr_assert_not_null(strstr(said, bad), "%s", said);
+    cr_assert_not_null(strstr(said, "chmod go-w"), "%s", said);
+    cr_assert_eq(chmod(bad, good), 0);
+    cr_assert_eq(open_it(path), 0);
+}
+
+Test(main_datadir, others_who_may_write_are_refused)
+{
+    char path[64], file[80];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/a/b", base);
+    snprintf(file, sizeof(file), "%s/log", path);
+    cr_assert_eq(open_it(path), 0);
+    cr_assert_eq(chmod(path, 0757), 0);
+    refused_until_mended(path, path, 0755);
+    cr_assert_eq(chmod(path, 01777), 0);
+    refused_until_mended(path, path, 0750);
+
+    fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    cr_assert_geq(fd, 0);
+    close(fd);
+    cr_assert_eq(open_it(path), 0);
+    cr_assert_eq(chmod(file, 0646), 0);
+    refused_until_mended(path, file, 0644);
+}
+
+Test(main_datadir, a_group_that_may_write_is_refused_unless_it_is_ours)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "%s/a/b", base);
+    cr_assert_eq(open_it(path), 0);
+    cr_assert_eq(chmod(path, 0770), 0);
+    cr_assert_eq(open_it(path), 0);
+    if (geteuid() != 0)
+        return; /* it takes root to give a file away */
+    cr_assert_eq(chown(path, 0, 54321), 0);
+    cr_assert_eq(chmod(path, 0770), 0);
+    refused_until_mended(path, path, 0750);
+}
+
+Test(main_datadir, another_owner_is_refused)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "%s/a/b", base);
+    cr_assert_eq(open_it(path), 0);
+    if (geteuid() != 0)
+        return;
+    cr_assert_eq(chown(path, 54321, 0), 0);
+    cr_assert_eq(open_it(path), -EPERM);
+    cr_assert_not_null(strstr(said, "54321"), "%s", said);
+    cr_assert_not_null(strstr(said, "chown"), "%s", said);
 }

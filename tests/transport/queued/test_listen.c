@@ -3,10 +3,13 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -156,4 +159,52 @@ Test(main_listen, tcp_without_tls_is_a_warning)
     said[0] = '\0';
     cr_assert_eq(listened("listen: tcp://127.0.0.1:0"), 0);
     cr_assert_not_null(strstr(said, "any user of this machine"), "%s", said);
+}
+
+/* ---- whoever may write to the directory puts something else in the socket's place ---- */
+
+static void expect_left_alone(const char *path, const char *victim)
+{
+    struct config config;
+    struct stat st;
+
+    read_settings(&config, "socket: {mode: 0666, owner: 65534, group: 65534}");
+    said[0] = '\0';
+    cr_assert_eq(listen_give(path, S_IFSOCK, 0666, &config), -EPERM);
+    cr_assert_not_null(strstr(said, "something else was put in its place"), "%s", said);
+    cr_assert_eq(stat(victim, &st), 0);
+    cr_assert_eq(st.st_mode & 07777, 0600);
+    cr_assert_eq(st.st_uid, geteuid());
+    config_fini(&config);
+}
+
+Test(main_listen, what_is_given_away_is_what_was_made)
+{
+    char victim[64], other[64], path[64];
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(victim, sizeof(victim), "%s/shadow", base);
+    snprintf(path, sizeof(path), "%s/s", base);
+    snprintf(other, sizeof(other), "%s/other", base);
+    close(creat(victim, 0600));
+    cr_assert_eq(symlink(victim, path), 0);
+    expect_left_alone(path, victim);
+    unlink(path);
+    cr_assert_eq(link(victim, path), 0);
+    expect_left_alone(path, victim);
+    unlink(path);
+
+    strcpy(name.sun_path, other);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&name, sizeof(name)), 0);
+    cr_assert_eq(chmod(other, 0600), 0);
+    cr_assert_eq(symlink(other, path), 0);
+    expect_left_alone(path, other);
+    unlink(path);
+    cr_assert_eq(link(other, path), 0, "a socket of somebody else's");
+    expect_left_alone(path, other);
+    close(fd);
+    unlink(path);
+    unlink(other);
+    unlink(victim);
 }
