@@ -113,22 +113,16 @@ static int write_all(struct service *s)
 static int write_group(struct service *s)
 {
     struct store *store = s->options.store;
-    bool again;
     int rc = store->ops->begin(store);
 
     if (rc == 0) {
         rc = write_all(s);
-        again = rc == -ENOSPC || rc == -ENOMEM;
-        if (rc < 0) {
+        if (rc < 0)
             store->ops->abort(store);
-        } else {
+        else
             rc = store->ops->commit(store);
-            again = rc == -ENOSPC;
-        }
-    } else {
-        again = rc == -ENOSPC || rc == -ENOMEM;
     }
-    if (rc < 0 && !again) {
+    if (rc < 0 && rc != -ENOSPC && rc != -ENOMEM) {
         s->failed = rc;
         log_error("the store failed: %s; nothing is acknowledged any more", strerror(-rc));
     }

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -35,6 +36,7 @@ struct head {
 
 struct commit_log {
     struct commit_log_options options;
+    char *dir; /* NULL: in memory */
     int dir_fd;
     struct segment_list all;
     uint64_t n_bytes; /* of all */
@@ -301,6 +303,20 @@ static int finish_segment(struct commit_log *log)
     return rc == 0 ? segment_sync(last, log->dir_fd) : rc;
 }
 
+/* Whether somebody has cut the file that is written to: what comes next would lie behind a hole. */
+static bool is_cut(const struct commit_log *log)
+{
+    const struct segment *last = TAILQ_LAST(&log->all, segment_list);
+    struct stat file;
+
+    if (!last || fstat(last->fd, &file) < 0 || (uint64_t)file.st_size >= last->size)
+        return false;
+    log_error("%s/%s was cut short while it was open: nothing is written into it. Bring the store "
+              "back from a backup, or start again, which finds what is lost",
+              log->dir ? log->dir : "memory", last->name);
+    return true;
+}
+
 /* The log goes on in another segment, with room for `size` bytes of records. */
 static int next_segment(struct commit_log *log, uint64_t size, bool urgent)
 {
@@ -363,6 +379,8 @@ int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_part
         head.len += parts[i].iov_len;
         head.body_crc = crc32c_more(head.body_crc, parts[i].iov_base, parts[i].iov_len);
     }
+    if (rc == 0 && is_cut(log))
+        rc = log->failed = -EIO;
     if (rc == 0)
         rc = fit(log, record_size(head.len), urgent);
     if (rc < 0)
@@ -603,7 +621,9 @@ int commit_log_replay(struct commit_log *log, uint64_t from,
     struct replay replay = {.log = log, .visitor = visitor, .position = from};
     int rc = 0;
 
-    if (from != 0 && !find(log, from) && !(last && from == segment_end(last)))
+    if (from != 0 && (!last || from > segment_end(last)))
+        return -ERANGE;
+    if (from != 0 && from < segment_end(last) && !find(log, from))
         return -EBADMSG;
     if (from == 0)
         rc = replay_segment(&replay, TAILQ_FIRST(&log->all));
@@ -647,7 +667,10 @@ static int load(struct commit_log *log)
     log->limit_bytes = log->options.max_bytes;
     if (!log->options.dir)
         return 0;
-    log->dir_fd = open(log->options.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    log->dir = strdup(log->options.dir);
+    if (!log->dir)
+        return -ENOMEM;
+    log->dir_fd = open(log->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (log->dir_fd < 0)
         return -errno;
     rc = segments_load(log->dir_fd, &log->options.id, &log->all, &log->spares);
@@ -710,5 +733,6 @@ void commit_log_close(struct commit_log *log)
     pthread_mutex_destroy(&log->lock);
     if (log->dir_fd >= 0)
         close(log->dir_fd);
+    free(log->dir);
     free(log);
 }

@@ -49,7 +49,7 @@ struct commit_log_visitor {
 };
 
 /* From the record at `from` on; 0: from the first that there is. -EBADMSG: the log does not reach
- * that far any more, or not back so far. */
+ * back so far; -ERANGE: it ends before. */
 int commit_log_replay(struct commit_log *log, uint64_t from,
                       const struct commit_log_visitor *visitor);
 

@@ -191,18 +191,29 @@ int index_next(struct store_index *index, struct index_key key, bool after, bool
 
 /* ---- changes ---- */
 
+int index_reserve(struct store_index *index, size_t len)
+{
+    uint8_t *row;
+
+    if (ROW_HEAD + len <= index->row_size)
+        return 0;
+    row = realloc(index->row, ROW_HEAD + len);
+    if (!row)
+        return -ENOMEM;
+    index->row = row;
+    index->row_size = ROW_HEAD + len;
+    return 0;
+}
+
 static int row_encode(struct store_index *index, uint64_t position, const void *data, size_t len,
                       const MDB_val *key, enum index_table table)
 {
-    uint8_t *row = index->row;
+    uint8_t *row;
+    int rc = index_reserve(index, len);
 
-    if (ROW_HEAD + len > index->row_size) {
-        row = realloc(index->row, ROW_HEAD + len);
-        if (!row)
-            return -ENOMEM;
-        index->row = row;
-        index->row_size = ROW_HEAD + len;
-    }
+    if (rc < 0)
+        return rc;
+    row = index->row;
     put_le64(row, position);
     memcpy(row + ROW_HEAD, data, len);
     put_le32(row + 8, row_crc(key, row, ROW_HEAD + len, table));

@@ -70,6 +70,8 @@ int index_get(struct store_index *index, struct index_key key, struct index_row 
 int index_next(struct store_index *index, struct index_key key, bool after, bool same_queue,
                struct index_row *row);
 
+/* Room for a row of so many bytes: puts of such ones will not lack memory of ours. 0, -ENOMEM. */
+int index_reserve(struct store_index *index, size_t len);
 int index_put(struct store_index *index, struct index_key key, uint64_t position, const void *data,
               size_t len);
 int index_remove(struct store_index *index, struct index_key key);

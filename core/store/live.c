@@ -14,17 +14,27 @@ void live_fini(struct live *live)
     *live = (struct live){0};
 }
 
+int live_reserve(struct live *live)
+{
+    size_t cap = live->cap ? live->cap * 2 : 16;
+    struct live_segment *all;
+
+    if (live->n + 2 <= live->cap)
+        return 0;
+    all = realloc(live->all, cap * sizeof(*all));
+    if (!all)
+        return -ENOMEM;
+    live->all = all;
+    live->cap = cap;
+    return 0;
+}
+
 static int push(struct live *live, uint64_t first, uint64_t end, uint64_t bytes)
 {
-    if (live->n == live->cap) {
-        size_t cap = live->cap ? live->cap * 2 : 16;
-        struct live_segment *all = realloc(live->all, cap * sizeof(*all));
+    int rc = live_reserve(live);
 
-        if (!all)
-            return -ENOMEM;
-        live->all = all;
-        live->cap = cap;
-    }
+    if (rc < 0)
+        return rc;
     live->all[live->n++] = (struct live_segment){first, end, bytes};
     live->bytes += bytes;
     return 0;

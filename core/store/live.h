@@ -24,6 +24,8 @@ void live_fini(struct live *live);
 
 /* The segments are those of the log; known ones keep their bytes. 0 or -ENOMEM. */
 int live_follow(struct live *live, const struct commit_log *log);
+/* Room for the next two segments. 0 or -ENOMEM. */
+int live_reserve(struct live *live);
 /* A row of so many bytes at the position lives, or does no more. Of a position whose segment is
  * gone, or is not known, nothing is counted. */
 void live_add(struct live *live, uint64_t position, uint64_t bytes);

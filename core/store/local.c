@@ -74,12 +74,29 @@ static int room_check(struct local_store *s)
     return s->puts && space.n_free < RESERVE - 1 + need ? -ENOSPC : 0;
 }
 
+/* What is in the log must find its way into the index: the memory for that is there before. */
+static int reserve(struct local_store *s)
+{
+    size_t largest = 0;
+    int rc;
+
+    for (size_t i = 0; i < s->changes.n; i++) {
+        size_t len = local_indexed(&s->changes.all[i]);
+
+        largest = len > largest ? len : largest;
+    }
+    rc = index_reserve(s->index, largest);
+    return rc == 0 ? live_reserve(&s->live) : rc;
+}
+
 static int append(struct local_store *s, uint64_t *position)
 {
     struct iovec *parts;
     size_t n_parts;
     int rc = changes_parts(&s->changes, &parts, &n_parts);
 
+    if (rc == 0)
+        rc = reserve(s);
     if (rc == 0)
         rc = room_check(s);
     return rc < 0 ? rc : commit_log_append(s->log, parts, n_parts, !s->puts, position);
@@ -118,7 +135,7 @@ static int local_commit(struct store *store)
     local_cleaned(s, rc == 0);
     s->transaction = LOCAL_NONE;
     if (rc == -ENOSPC || rc == -ENOMEM)
-        return rc == -ENOMEM ? fatal(s, "commit", rc) : rc;
+        return rc; /* nothing has changed */
     if (rc < 0)
         return fatal(s, "commit", rc);
     if (s->changes.n > 0)

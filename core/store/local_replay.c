@@ -59,8 +59,7 @@ static int remove_queue(struct local_store *s, uint64_t queue)
     return rc;
 }
 
-/* Of a batch the index has the head alone. */
-static size_t indexed(const struct change *change)
+size_t local_indexed(const struct change *change)
 {
     return change->key.table == INDEX_BATCHES ? RECORD_BATCH_BYTES : change->len;
 }
@@ -77,7 +76,7 @@ int local_apply(struct local_store *s, const struct change *change, uint64_t rec
         return -EBADMSG;
     rc = forget(s, change->key);
     if (rc == 0)
-        rc = index_put(s->index, change->key, position, change->data, indexed(change));
+        rc = index_put(s->index, change->key, position, change->data, local_indexed(change));
     if (rc == 0)
         live_add(&s->live, position, CHANGE_HEAD + change->len + change->tail_len);
     return rc;
@@ -146,6 +145,17 @@ static int load_accounts(struct local_store *s)
     return rc == 0 ? live_load(&s->live, row.data, row.len) : rc;
 }
 
+/* The index knows of more than there is. */
+static int cut_short(struct local_store *s)
+{
+    log_error(
+        "%s/log was cut short, or lacks its last segment: what was put or acknowledged at its end "
+        "is lost; bring the store back from a backup if it is missing",
+        s->dir ? s->dir : "memory");
+    s->n_cut++;
+    return -EBADMSG;
+}
+
 /* Index and log, as they are on disk, become one: what the index lacks is applied to it. */
 static int replay(struct local_store *s)
 {
@@ -163,7 +173,8 @@ static int replay(struct local_store *s)
     if (rc < 0)
         return rc;
     replaying.told = s->checkpoint;
-    return commit_log_replay(s->log, s->checkpoint, &visitor);
+    rc = commit_log_replay(s->log, s->checkpoint, &visitor);
+    return rc == -ERANGE ? cut_short(s) : rc;
 }
 
 /* The index at its limit would be no reason to lose the log: it may become as large as that. */
@@ -191,7 +202,7 @@ int local_reindex(struct local_store *s)
     index_close(s->index);
     s->index = NULL;
     live_fini(&s->live);
-    s->n_damaged = 0;
+    s->n_damaged = s->n_cut;
     s->clean = s->clean_before = (struct local_cleaning){.record = 0};
     rc = index_discard(path);
     if (rc == 0)
@@ -218,7 +229,7 @@ int local_checkpoint(struct local_store *s)
     int rc;
 
     if (!accounts)
-        return -ENOMEM;
+        return 0; /* another time */
     put_le64(position, end);
     live_store(&s->live, accounts);
     rc = index_put(s->index, (struct index_key){.queue = LOCAL_META_POSITION}, 0, position,

@@ -50,6 +50,7 @@ struct local_store {
     struct batch_cache cache;
     uint64_t checkpoint; /* the index on disk has all before this position */
     uint64_t n_damaged;  /* records of the log that are not whole */
+    uint64_t n_cut;      /* 1: its end is missing, as the index has told; one of these */
     uint64_t n_said;     /* lines about damaged batches */
 
     enum local_transaction transaction;
@@ -72,6 +73,8 @@ static inline struct local_store *local_of(struct store *store)
 
 /* Bytes of the log that the row stands for. */
 uint64_t local_row_bytes(const struct index_row *row);
+/* How many bytes of it the index has: of a batch the head alone. */
+size_t local_indexed(const struct change *change);
 /* A change of the record at `record`, into the index and the accounts. */
 int local_apply(struct local_store *s, const struct change *change, uint64_t record);
 /* A start: the index is opened, and what it lacks is applied to it from the log; where it is of no
@@ -79,7 +82,7 @@ int local_apply(struct local_store *s, const struct change *change, uint64_t rec
 int local_load(struct local_store *s);
 /* The same after a row of the index turned out to be damaged, all of it from the log. */
 int local_reindex(struct local_store *s);
-/* The index is durable as of now. */
+/* The index is durable as of now, but where memory is short. */
 int local_checkpoint(struct local_store *s);
 
 /* ---- cleaner.c ---- */

@@ -20,8 +20,8 @@
  * row: with -EBADMSG a `next` has said which one it is, so that one can name it and go past it.
  * After a failed change, or a failed commit, the transaction is gone as if aborted: every later
  * change of it and its commit fail the same way, abort is still allowed. -ENOENT never ends a
- * transaction, a failed read does not either. -ENOSPC leaves the store usable, anything else from
- * commit means: stop and restart.
+ * transaction, a failed read does not either. -ENOSPC and -ENOMEM leave the store usable, anything
+ * else from commit means: stop and restart.
  */
 #ifndef QUEUEFS_CORE_STORE_STORE_H
 #define QUEUEFS_CORE_STORE_STORE_H

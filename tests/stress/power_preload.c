@@ -3,7 +3,8 @@
  * were before they were written to, until a sync of that file has made the new ones safe.
  *
  *   POWER_DIR   the directory, as an absolute path without symbolic links
- *   POWER_LOG   a directory for the notes: FILE.undo for each FILE that was written to
+ *   POWER_LOG   a directory for the notes: FILE.undo for each FILE that was written to, with % for
+ *               the slashes in its name
  *   POWER_LIES  1: syncs are made but not believed, as on a disk that lies
  *
  * A note is three numbers of 64 bits (offset, length of the file before, length of the bytes that
@@ -59,7 +60,9 @@ static int notes_open(int fd, int flags, char link[64])
     if (n <= (ssize_t)len || memcmp(path, power_dir, len) != 0 || path[len] != '/')
         return -1;
     path[n] = '\0';
-    snprintf(notes, sizeof(notes), "%s/%s.undo", power_log, strrchr(path, '/') + 1);
+    for (char *at = path + len + 1; *at; at++)
+        *at = *at == '/' ? '%' : *at;
+    snprintf(notes, sizeof(notes), "%s/%s.undo", power_log, path + len + 1);
     return open(notes, flags | O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
 }
 

@@ -58,7 +58,7 @@ class Power:
         for name in os.listdir(self.notes):
             path = os.path.join(self.notes, name)
             with open(path, "rb") as notes:
-                self.put_back(name[:-len(".undo")], notes.read(), everything, rng)
+                self.put_back(name[:-len(".undo")].replace("%", "/"), notes.read(), everything, rng)
             os.unlink(path)
 
     def put_back(self, name, notes, everything, rng):
@@ -66,7 +66,10 @@ class Power:
         lost = {page for page in sorted({page for page, _, _ in pieces})
                 if everything or rng.random() < 0.5}
         self.n_lost += len(lost)
-        with open(os.path.join(self.data, name), "r+b") as file:
+        path = os.path.join(self.data, name)
+        if not os.path.exists(path):  # removed since
+            return
+        with open(path, "r+b") as file:
             for page, offset, old in reversed(pieces):
                 if page in lost:
                     file.seek(offset)
