@@ -229,6 +229,20 @@ static int take_large(struct commit_log *log, uint64_t size, bool urgent, struct
     return rc;
 }
 
+/* It was taken, and is not used after all. */
+static void put_back(struct commit_log *log, struct segment *segment)
+{
+    bool large = segment->size != log->options.segment_bytes;
+
+    pthread_mutex_lock(&log->lock);
+    log->n_bytes -= segment->size;
+    if (!large)
+        take_spare_locked(log, segment);
+    pthread_mutex_unlock(&log->lock);
+    if (large)
+        segment_remove(segment, log->dir_fd);
+}
+
 int commit_log_drop_first(struct commit_log *log)
 {
     struct segment *first = TAILQ_FIRST(&log->all);
@@ -329,13 +343,19 @@ static int next_segment(struct commit_log *log, uint64_t size, bool urgent)
     rc = large ? take_large(log, size, urgent, &next) : take(log, urgent, &next);
     if (rc < 0)
         return rc;
-    rc = last ? finish_segment(log) : 0;
+    rc = segment_begin(next, log->dir_fd, log->options.id, first);
+    if (rc == -ENOSPC) {
+        put_back(log, next);
+        return rc;
+    }
     if (rc == 0)
-        rc = segment_use(next, log->dir_fd, log->options.id, first);
+        rc = last ? finish_segment(log) : 0;
+    if (rc == 0)
+        rc = segment_use(next, log->dir_fd);
     if (rc < 0) {
         segment_free(next);
-        log->failed = rc;
-        return rc;
+        log->failed = -EIO;
+        return -EIO;
     }
     TAILQ_INSERT_TAIL(&log->all, next, link);
     log->end = first + SEGMENT_HEAD;
@@ -389,6 +409,8 @@ int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_part
     head_encode(log, &head, bytes);
     parts[0] = (struct iovec){.iov_base = bytes, .iov_len = sizeof(bytes)};
     rc = segment_write(TAILQ_LAST(&log->all, segment_list), log->end, parts, n_parts);
+    if (rc == -ENOSPC)
+        return rc; /* where blocks are never written over: what is there of it is no record */
     if (rc == 0)
         rc = segment_sync(TAILQ_LAST(&log->all, segment_list), log->dir_fd);
     if (rc < 0) {

@@ -234,20 +234,24 @@ static int rename_to(struct segment *segment, int dir_fd, const char name[SEGMEN
     return sync_names(dir_fd);
 }
 
-int segment_use(struct segment *spare, int dir_fd, uint64_t log_id, uint64_t first)
+int segment_begin(struct segment *spare, int dir_fd, uint64_t log_id, uint64_t first)
 {
     uint8_t page[SEGMENT_HEAD];
     struct iovec part = {.iov_base = page, .iov_len = sizeof(page)};
-    char name[SEGMENT_NAME];
     int rc;
 
     head_encode(page, log_id, first, spare->size);
-    name_segment(name, first);
     spare->first = first;
     rc = segment_write(spare, first, &part, 1);
-    if (rc == 0)
-        rc = segment_sync(spare, dir_fd);
-    return rc == 0 ? rename_to(spare, dir_fd, name) : rc;
+    return rc == 0 ? segment_sync(spare, dir_fd) : rc;
+}
+
+int segment_use(struct segment *spare, int dir_fd)
+{
+    char name[SEGMENT_NAME];
+
+    name_segment(name, spare->first);
+    return rename_to(spare, dir_fd, name);
 }
 
 int segment_retire(struct segment *segment, int dir_fd, uint64_t number)

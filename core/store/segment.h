@@ -43,8 +43,11 @@ int segments_load(int dir_fd, uint64_t *log_id, struct segment_list *all,
                   struct segment_list *spares);
 /* A file of `size` bytes, its blocks written and synced, and its name too. */
 int segment_make_spare(int dir_fd, uint64_t number, uint64_t size, struct segment **spare);
-/* From now on it is the segment at `first`: durable when it returns. */
-int segment_use(struct segment *spare, int dir_fd, uint64_t log_id, uint64_t first);
+/* It will be the segment at `first`; its first page says so, durable when it returns. Not yet the
+ * name: it is still a spare. */
+int segment_begin(struct segment *spare, int dir_fd, uint64_t log_id, uint64_t first);
+/* Now it is that segment, durable when it returns. */
+int segment_use(struct segment *spare, int dir_fd);
 /* It holds nothing any more: it becomes spare `number`, or goes. Durable when it returns. */
 int segment_retire(struct segment *segment, int dir_fd, uint64_t number);
 int segment_remove(struct segment *segment, int dir_fd); /* frees it */

@@ -2,8 +2,8 @@
  * A disk that fails at a given moment, for LD_PRELOAD: the n-th call of one kind on files below a
  * directory fails with an errno, and nothing of it is done.
  *
- *   FAULT=CALL:N:ERRNO[:COUNT]  CALL is pwrite, write, writev (pwritev too), sync (fdatasync,
- * fsync, msync) or truncate; ERRNO is EIO or ENOSPC, or KILL: SIGKILL ends the process there; COUNT
+ *   FAULT=CALL:N:ERRNO[:COUNT]  CALL is pwrite, write, writev (pwritev too), name (renameat,
+ * unlinkat), sync (fdatasync, fsync, msync) or truncate; ERRNO is EIO or ENOSPC, or KILL: SIGKILL ends the process there; COUNT
  * calls fail, one if not given, 0: every one from the N-th on
  *   FAULT_DIR   the directory, as an absolute path without symbolic links
  *   FAULT_LOG   a file to which `CALL N` is appended for each call that was failed
@@ -157,6 +157,32 @@ ssize_t pwritev(int fd, const struct iovec *parts, int n, off_t at)
         return -1;
     real(&next, "pwritev");
     return next(fd, parts, n, at);
+}
+
+ssize_t pwritev64(int fd, const struct iovec *parts, int n, off64_t at)
+{
+    return pwritev(fd, parts, n, at);
+}
+
+/* Of names in the directory that `fd` is. */
+int renameat(int fd, const char *name, int to_fd, const char *to)
+{
+    int (*next)(int, const char *, int, const char *);
+
+    if (fails("name", fd))
+        return -1;
+    real(&next, "renameat");
+    return next(fd, name, to_fd, to);
+}
+
+int unlinkat(int fd, const char *name, int flags)
+{
+    int (*next)(int, const char *, int);
+
+    if (fails("name", fd))
+        return -1;
+    real(&next, "unlinkat");
+    return next(fd, name, flags);
 }
 
 int fdatasync(int fd)

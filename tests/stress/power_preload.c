@@ -151,6 +151,11 @@ ssize_t pwritev(int fd, const struct iovec *parts, int n, off_t at)
     return done;
 }
 
+ssize_t pwritev64(int fd, const struct iovec *parts, int n, off64_t at)
+{
+    return pwritev(fd, parts, n, at);
+}
+
 ssize_t write(int fd, const void *data, size_t len)
 {
     ssize_t (*next)(int, const void *, size_t), done;

@@ -67,7 +67,7 @@ class Power:
                 if everything or rng.random() < 0.5}
         self.n_lost += len(lost)
         path = os.path.join(self.data, name)
-        if not os.path.exists(path):  # removed since
+        if not os.path.isfile(path):  # removed since, or a directory
             return
         with open(path, "r+b") as file:
             for page, offset, old in reversed(pieces):
