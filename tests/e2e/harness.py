@@ -234,7 +234,9 @@ class Mount:
         self.daemon.wait()
 
     def unmount(self):
-        sh(["fusermount3", "-u", self.path])
+        # Whoever looks at all mounts of the machine just then keeps it busy for a moment.
+        eventually(lambda: b"busy" not in sh(["fusermount3", "-u", self.path], check=False).stderr,
+                   3, "that nobody uses the mount")
         return self.ended()
 
     def restart(self):
