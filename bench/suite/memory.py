@@ -41,7 +41,7 @@ def many_items(bench):
 
     def measure(mount, daemon):
         bulk.put(bench, mount, items)
-        return resident_mib(daemon.pid, "/data.mdb")
+        return resident_mib(daemon.pid, "/index/data.mdb")
 
     with bench.queued("ipc") as (address, daemon):
         with bench.queuefs(service=address) as mount:

@@ -166,17 +166,28 @@ static int head_check(const struct segment *segment, uint64_t *log_id)
 
 /* ---- made, used, retired ---- */
 
+static int write_zeros(int fd, uint64_t at, const uint8_t *zeros, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = pwrite(fd, zeros, len, (off_t)at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        at += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
 static int fill(int fd, uint64_t size)
 {
-    struct segment whole = {.fd = fd, .size = size};
     uint8_t *zeros = calloc(1, ZEROS);
     int rc = zeros ? 0 : -ENOMEM;
 
-    for (uint64_t at = 0; rc == 0 && at < size; at += ZEROS) {
-        struct iovec part = {.iov_base = zeros, .iov_len = size - at < ZEROS ? size - at : ZEROS};
-
-        rc = segment_write(&whole, at, &part, 1);
-    }
+    for (uint64_t at = 0; rc == 0 && at < size; at += ZEROS)
+        rc = write_zeros(fd, at, zeros, size - at < ZEROS ? size - at : ZEROS);
     free(zeros);
     return rc;
 }

@@ -205,7 +205,7 @@ def test_killed_before_a_sync(t):
 
 @timeout(600 if FULL else 120)
 def test_killed_before_a_write(t):
-    points(t, "pwrite")
+    points(t, "writev")
 
 
 if __name__ == "__main__":

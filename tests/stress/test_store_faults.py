@@ -204,7 +204,7 @@ def test_each_call_finds_no_space_once(t):
 @timeout(120)
 def test_a_disk_that_stays_full(t):
     """Full for good after some calls: fsync says so, nothing is lost, gets and the end work."""
-    disk = Disk(t, "writev:140:ENOSPC:0")  # after the first segment, and the next one
+    disk = Disk(t, "writev:12:ENOSPC:0")
     m = t.mount(start=False)
     load = Load(m)
     assert start(m, disk), "the start reached the fault"
