@@ -21,6 +21,10 @@
 #include "core/crc32c.h"
 #include "core/log.h"
 
+/* The store has a lock of its own, and the thread that opens is not the one that goes on: a write
+ * transaction of LMDB's must end on the thread that has begun it, but for its lock. */
+#define NO_LOCK (MDB_NOTLS | MDB_NOLOCK)
+
 #define FORMAT   1
 #define KEY_MAX  24
 #define ROW_HEAD 12 /* position, checksum of key and the rest of the value */
@@ -284,12 +288,12 @@ static int env_open_dir(struct store_index *index)
         return -ENOMEM;
     rc = index_check(file);
     free(file);
-    return rc < 0 ? rc : error_of(mdb_env_open(index->env, index->dir, MDB_NOTLS, 0600));
+    return rc < 0 ? rc : error_of(mdb_env_open(index->env, index->dir, NO_LOCK, 0600));
 }
 
 static int env_open(struct store_index *index)
 {
-    const unsigned int in_memory = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC;
+    const unsigned int in_memory = MDB_NOSUBDIR | MDB_NOSYNC;
     char path[64];
 
     if (index->dir)
@@ -298,7 +302,7 @@ static int env_open(struct store_index *index)
     if (index->memory_fd < 0)
         return -errno;
     snprintf(path, sizeof(path), "/proc/self/fd/%d", index->memory_fd);
-    return error_of(mdb_env_open(index->env, path, MDB_NOTLS | in_memory, 0600));
+    return error_of(mdb_env_open(index->env, path, NO_LOCK | in_memory, 0600));
 }
 
 static int fd_of(const struct store_index *index)

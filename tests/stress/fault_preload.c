@@ -3,8 +3,8 @@
  * directory fails with an errno, and nothing of it is done.
  *
  *   FAULT=CALL:N:ERRNO[:COUNT]  CALL is pwrite, write, writev (pwritev too), name (renameat,
- * unlinkat), sync (fdatasync, fsync, msync) or truncate; ERRNO is EIO or ENOSPC, or KILL: SIGKILL ends the process there; COUNT
- * calls fail, one if not given, 0: every one from the N-th on
+ * unlinkat), sync (fdatasync, fsync, msync) or truncate; ERRNO is EIO or ENOSPC, or KILL: SIGKILL
+ * ends the process there; COUNT calls fail, one if not given, 0: every one from the N-th on
  *   FAULT_DIR   the directory, as an absolute path without symbolic links
  *   FAULT_LOG   a file to which `CALL N` is appended for each call that was failed
  *
