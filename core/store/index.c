@@ -29,11 +29,6 @@
 #define KEY_MAX  24
 #define ROW_HEAD 12 /* position, checksum of key and the rest of the value */
 
-const char *const index_table_names[INDEX_TABLES] = {
-    [INDEX_META] = "meta",   [INDEX_QUEUES] = "queues",       [INDEX_BATCHES] = "batches",
-    [INDEX_MARKS] = "marks", [INDEX_PRODUCERS] = "producers",
-};
-
 /* Numbers of a table's keys. */
 static const size_t key_numbers[INDEX_TABLES] = {
     [INDEX_META] = 1,  [INDEX_QUEUES] = 1,    [INDEX_BATCHES] = 2,

@@ -50,6 +50,7 @@ int index_open(const char *dir, uint64_t max_bytes, struct store_index **index);
 void index_close(struct store_index *index); /* NULL too; what was not checkpointed is gone */
 int index_discard(const char *dir);
 
+/* index_pages.c */
 extern const char *const index_table_names[INDEX_TABLES];
 
 /* index_check.c: whether LMDB can be trusted with the file: 0, also where there is none; -EBADMSG.

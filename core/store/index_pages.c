@@ -1,6 +1,11 @@
 /* Pages and their nodes, and whether they are right: see index_pages.h. */
 #include "core/store/index_pages.h"
 
+const char *const index_table_names[INDEX_TABLES] = {
+    [INDEX_META] = "meta",   [INDEX_QUEUES] = "queues",       [INDEX_BATCHES] = "batches",
+    [INDEX_MARKS] = "marks", [INDEX_PRODUCERS] = "producers",
+};
+
 /* ---- pages ---- */
 
 static const uint8_t *page_at(const struct pages *p, uint64_t number)
