@@ -19,6 +19,8 @@
 #include "core/store/segment.h"
 
 #define MAGIC         UINT32_C(0x52465151) /* "QQFR" */
+#define FIRST_BYTES   ((uint64_t)4 << 20)  /* of the first segments */
+#define GROWTH        8                    /* segments, then they are twice as large */
 #define SPARES        2                    /* kept; what is released beyond goes */
 #define OVER_SEGMENTS 2                    /* made beyond a limit that was lowered */
 #define LOOK          ((size_t)1 << 20)    /* read at a time, to find the next record */
@@ -35,7 +37,8 @@ struct head {
 };
 
 struct commit_log {
-    struct commit_log_options options;
+    struct commit_log_options options; /* segment_bytes: as of now */
+    uint64_t segment_most;
     char *dir; /* NULL: in memory */
     int dir_fd;
     struct segment_list all;
@@ -143,11 +146,12 @@ static void make_locked(struct commit_log *log)
 {
     struct segment *spare = NULL;
     uint64_t number = ++log->number;
-    int rc = growable_locked(log, log->urgent) >= log->options.segment_bytes ? 0 : -ENOSPC;
+    uint64_t size = log->options.segment_bytes;
+    int rc = growable_locked(log, log->urgent) >= size ? 0 : -ENOSPC;
 
     if (rc == 0) {
         pthread_mutex_unlock(&log->lock);
-        rc = segment_make_spare(log->dir_fd, number, log->options.segment_bytes, &spare);
+        rc = segment_make_spare(log->dir_fd, number, size, &spare);
         pthread_mutex_lock(&log->lock);
     }
     if (spare)
@@ -178,28 +182,53 @@ static void ask_for_spare_locked(struct commit_log *log)
     pthread_cond_broadcast(&log->wake);
 }
 
+/* A spare that is there; NULL: none of today's size. */
+static struct segment *spare_locked(struct commit_log *log)
+{
+    struct segment *spare;
+
+    while ((spare = TAILQ_FIRST(&log->spares)) != NULL) {
+        TAILQ_REMOVE(&log->spares, spare, link);
+        log->n_spares--;
+        if (spare->size == log->options.segment_bytes)
+            return spare;
+        segment_remove(spare, log->dir_fd); /* of before they grew: few, and small */
+    }
+    return NULL;
+}
+
+static void grow_locked(struct commit_log *log)
+{
+    while (log->options.segment_bytes < log->segment_most &&
+           log->n_bytes >= GROWTH * log->options.segment_bytes)
+        log->options.segment_bytes *= 2;
+    if (log->options.segment_bytes > log->segment_most)
+        log->options.segment_bytes = log->segment_most;
+}
+
 /* A spare to use, and the next one is made. */
 static int take(struct commit_log *log, bool urgent, struct segment **segment)
 {
     int rc = 0;
 
     pthread_mutex_lock(&log->lock);
-    if (log->n_spares == 0) {
-        while (log->making) /* it may not have been urgent */
-            pthread_cond_wait(&log->wake, &log->lock);
+    *segment = spare_locked(log);
+    while (!*segment && log->making) { /* it may not be urgent, or of another size */
+        pthread_cond_wait(&log->wake, &log->lock);
+        *segment = spare_locked(log);
+    }
+    if (!*segment) {
         log->urgent = urgent;
-        if (log->n_spares == 0)
-            ask_for_spare_locked(log);
+        ask_for_spare_locked(log);
         while (log->making)
             pthread_cond_wait(&log->wake, &log->lock);
         log->urgent = false;
-        rc = log->n_spares == 0 ? log->made : 0;
+        *segment = spare_locked(log);
+        rc = *segment ? 0 : log->made;
     }
-    if (rc == 0) {
-        *segment = TAILQ_FIRST(&log->spares);
-        TAILQ_REMOVE(&log->spares, *segment, link);
-        log->n_spares--;
+    if (*segment) {
         log->n_bytes += (*segment)->size; /* before the maker looks */
+        grow_locked(log);
         if (log->n_spares == 0)
             ask_for_spare_locked(log);
     }
@@ -700,6 +729,7 @@ static int load(struct commit_log *log)
         log->n_bytes += segment->size;
     log->limit_bytes = UINT64_MAX;
     follow_limit_locked(log);
+    grow_locked(log);
     return rc == 0 ? sort_spares(log) : rc;
 }
 
@@ -711,6 +741,9 @@ int commit_log_open(const struct commit_log_options *options, struct commit_log 
     if (!log)
         return -ENOMEM;
     log->options = *options;
+    log->segment_most = options->segment_bytes;
+    if (log->options.segment_bytes > FIRST_BYTES)
+        log->options.segment_bytes = FIRST_BYTES;
     log->dir_fd = -1;
     TAILQ_INIT(&log->all);
     TAILQ_INIT(&log->spares);

@@ -27,10 +27,12 @@
 #define COMMIT_LOG_FIRST 4096 /* bytes of a segment before its first record */
 
 struct commit_log_options {
-    const char *dir;        /* exists, and is the log's alone; NULL: in memory, nothing is synced */
-    uint64_t id;            /* random, of the store: records of another are none */
-    uint64_t segment_bytes; /* at least 64 KiB; a multiple of 4096 */
-    uint64_t max_bytes;     /* of all segments */
+    const char *dir; /* exists, and is the log's alone; NULL: in memory, nothing is synced */
+    uint64_t id;     /* random, of the store: records of another are none */
+    /* At least 64 KiB; a multiple of 4096. A log begins with smaller ones, as it is to take little
+     * where there is little in it, and doubles them as it grows. */
+    uint64_t segment_bytes;
+    uint64_t max_bytes;      /* of all segments */
     uint64_t min_free_bytes; /* left on the disk when one is made */
 };
 

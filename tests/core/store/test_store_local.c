@@ -519,6 +519,33 @@ FILE_TEST(the_log_is_at_most_twice_what_lives_and_some_segments)
     expect_next(store, 1, 2, oldest);
 }
 
+/* One with little in it takes little of the disk, whatever its limit. */
+FILE_TEST(the_log_begins_small_and_its_segments_grow)
+{
+    uint64_t batch = 0;
+    off_t bytes, spare;
+
+    close_store();
+    remove_tree(dir);
+    cr_assert_eq(mkdir(dir, 0700), 0);
+    options.max_bytes = 2048 * MIB;
+    reopen();
+    put_one(++batch, "x\n");
+    reopen();
+    n_files(".log", &bytes);
+    n_files(".spare", &spare);
+    cr_assert_leq(bytes + spare, (off_t)(8 * MIB));
+    while (batch < 80) {
+        begin(store);
+        cr_assert_eq(put_len(store, 1, ++batch, MIB), 0);
+        commit(store);
+    }
+    cr_assert_leq(n_files(".log", &bytes), 16);
+    reopen();
+    expect_next(store, 1, 80, 80);
+    expect_text(store, 1, 1, "x\n");
+}
+
 /* A disk of 24 MiB over the test's directory, seen by this process alone; false: not allowed. */
 static bool small_disk(void)
 {
