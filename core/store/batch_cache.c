@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#define SMALL ((size_t)64 << 10)
+
 static void empty(struct batch_cache *cache, struct batch_slot *slot)
 {
     cache->bytes -= slot->cap;
@@ -61,15 +63,18 @@ static struct batch_slot *largest_use(struct batch_cache *cache, const struct ba
 
 uint8_t *batch_cache_room(struct batch_cache *cache, uint64_t position, size_t len)
 {
-    struct batch_slot *slot = oldest(cache), *other;
+    struct batch_slot *slot = largest_use(cache, NULL), *other;
+    size_t cap = len < SMALL ? len : (len + SMALL) & ~(SMALL - 1); /* for the next ones as well */
 
-    if (slot->cap < len || slot->cap > 2 * len + 65536) {
+    if (!slot || cache->bytes + cap <= BATCH_CACHE_BYTES)
+        slot = oldest(cache);
+    if (slot->cap < len || slot->cap > 2 * cap + SMALL) {
         empty(cache, slot);
-        slot->bytes = malloc(len);
+        slot->bytes = malloc(cap);
         if (!slot->bytes)
             return NULL;
-        slot->cap = len;
-        cache->bytes += len;
+        slot->cap = cap;
+        cache->bytes += cap;
     }
     while (cache->bytes > BATCH_CACHE_BYTES && (other = largest_use(cache, slot)) != NULL)
         empty(cache, other);

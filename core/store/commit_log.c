@@ -1,5 +1,6 @@
 /*
- * Records and the order of segments: see commit_log.h. The maker's thread makes spares; `lock` is
+ * Records and the order of segments: see commit_log.h. The maker's thread makes spares, and writes
+ * their blocks; `lock` is
  * between it and the owner.
  */
 #include "core/store/commit_log.h"
@@ -14,6 +15,8 @@
 #include <unistd.h>
 
 #include "core/bytes.h"
+#include "core/clock.h"
+#include "core/cond.h"
 #include "core/crc32c.h"
 #include "core/log.h"
 #include "core/store/segment.h"
@@ -21,9 +24,10 @@
 #define MAGIC         UINT32_C(0x52465151) /* "QQFR" */
 #define FIRST_BYTES   ((uint64_t)4 << 20)  /* of the first segments */
 #define GROWTH        8                    /* segments, then they are twice as large */
-#define SPARES        2                    /* kept; what is released beyond goes */
-#define OVER_SEGMENTS 2                    /* made beyond a limit that was lowered */
-#define LOOK          ((size_t)1 << 20)    /* read at a time, to find the next record */
+#define FILL_AFTER_US INT64_C(1000000)
+#define SPARES        2                 /* kept; what is released beyond goes */
+#define OVER_SEGMENTS 2                 /* made beyond a limit that was lowered */
+#define LOOK          ((size_t)1 << 20) /* read at a time, to find the next record */
 
 enum record_kind {
     RECORD_DATA = 1,
@@ -53,7 +57,9 @@ struct commit_log {
     /* Guarded by lock. */
     struct segment_list spares;
     uint64_t n_spares, number;
-    uint64_t limit_bytes; /* the limit, or while there is more than that, a little more */
+    uint64_t limit_bytes;          /* the limit, or while there is more than that, a little more */
+    const struct segment *filling; /* whose blocks are being written */
+    int64_t idle_us;               /* since when nothing was made or taken */
     bool making, stopping;
     bool urgent; /* what is asked for may take what min_free leaves */
     int made;    /* how the last making went */
@@ -147,30 +153,67 @@ static void make_locked(struct commit_log *log)
     struct segment *spare = NULL;
     uint64_t number = ++log->number;
     uint64_t size = log->options.segment_bytes;
+    bool first = log->n_bytes == 0; /* it is used at once */
     int rc = growable_locked(log, log->urgent) >= size ? 0 : -ENOSPC;
 
     if (rc == 0) {
         pthread_mutex_unlock(&log->lock);
-        rc = segment_make_spare(log->dir_fd, number, size, &spare);
+        rc = segment_make_spare(log->dir_fd, number, size, first, &spare);
         pthread_mutex_lock(&log->lock);
     }
     if (spare)
         take_spare_locked(log, spare);
     log->made = rc;
     log->making = false;
+    log->idle_us = clock_system.mono_us(&clock_system);
     pthread_cond_broadcast(&log->wake);
 }
 
+/* A spare whose blocks are not all written; NULL: none. */
+static struct segment *unfilled_locked(const struct commit_log *log)
+{
+    struct segment *spare;
+
+    TAILQ_FOREACH (spare, &log->spares, link) {
+        if (spare->filled < spare->size)
+            return spare;
+    }
+    return NULL;
+}
+
+/* A piece of it. The lock is not held meanwhile; nobody takes the spare. */
+static void fill_locked(struct commit_log *log, struct segment *spare)
+{
+    int rc;
+
+    log->filling = spare;
+    pthread_mutex_unlock(&log->lock);
+    rc = segment_fill(spare, log->dir_fd);
+    pthread_mutex_lock(&log->lock);
+    if (rc < 0)
+        spare->filled = spare->size; /* it is slower, that is all */
+    log->filling = NULL;
+    pthread_cond_broadcast(&log->wake);
+}
+
+/* Where segments are used up quickly they are not written twice: a spare that has been there for a
+ * while is filled. */
 static void *make_ahead(void *arg)
 {
     struct commit_log *log = arg;
+    struct segment *spare;
+    int64_t due_us;
 
     pthread_mutex_lock(&log->lock);
     while (!log->stopping) {
+        spare = unfilled_locked(log);
+        due_us = spare ? time_after(log->idle_us, FILL_AFTER_US) : TIME_FOREVER;
         if (log->making)
             make_locked(log);
+        else if (due_us <= clock_system.mono_us(&clock_system))
+            fill_locked(log, spare);
         else
-            pthread_cond_wait(&log->wake, &log->lock);
+            cond_wait_until(&log->wake, &log->lock, due_us);
     }
     pthread_mutex_unlock(&log->lock);
     return NULL;
@@ -188,8 +231,11 @@ static struct segment *spare_locked(struct commit_log *log)
     struct segment *spare;
 
     while ((spare = TAILQ_FIRST(&log->spares)) != NULL) {
+        while (log->filling == spare)
+            pthread_cond_wait(&log->wake, &log->lock);
         TAILQ_REMOVE(&log->spares, spare, link);
         log->n_spares--;
+        log->idle_us = clock_system.mono_us(&clock_system);
         if (spare->size == log->options.segment_bytes)
             return spare;
         segment_remove(spare, log->dir_fd); /* of before they grew: few, and small */
@@ -249,7 +295,7 @@ static int take_large(struct commit_log *log, uint64_t size, bool urgent, struct
     if (room)
         log->n_bytes += size;
     pthread_mutex_unlock(&log->lock);
-    rc = room ? segment_make_spare(log->dir_fd, number, size, segment) : -ENOSPC;
+    rc = room ? segment_make_spare(log->dir_fd, number, size, false, segment) : -ENOSPC;
     if (rc < 0 && room) {
         pthread_mutex_lock(&log->lock);
         log->n_bytes -= size;
@@ -748,7 +794,7 @@ int commit_log_open(const struct commit_log_options *options, struct commit_log 
     TAILQ_INIT(&log->all);
     TAILQ_INIT(&log->spares);
     pthread_mutex_init(&log->lock, NULL);
-    pthread_cond_init(&log->wake, NULL);
+    cond_init(&log->wake);
     rc = load(log);
     if (rc == 0)
         rc = -pthread_create(&log->maker, NULL, make_ahead, log);

@@ -181,15 +181,20 @@ static int write_zeros(int fd, uint64_t at, const uint8_t *zeros, size_t len)
     return 0;
 }
 
-static int fill(int fd, uint64_t size)
+int segment_fill(struct segment *spare, int dir_fd)
 {
+    uint64_t left = spare->size - spare->filled;
     uint8_t *zeros = calloc(1, ZEROS);
     int rc = zeros ? 0 : -ENOMEM;
 
-    for (uint64_t at = 0; rc == 0 && at < size; at += ZEROS)
-        rc = write_zeros(fd, at, zeros, size - at < ZEROS ? size - at : ZEROS);
+    left = left < ZEROS ? left : ZEROS;
+    if (rc == 0)
+        rc = write_zeros(spare->fd, spare->filled, zeros, left);
     free(zeros);
-    return rc;
+    if (rc < 0)
+        return rc;
+    spare->filled += left;
+    return spare->filled == spare->size && dir_fd >= 0 && fsync(spare->fd) < 0 ? -errno : 0;
 }
 
 static int make_file(int dir_fd, const char *name)
@@ -200,20 +205,29 @@ static int make_file(int dir_fd, const char *name)
     return fd < 0 ? -errno : fd;
 }
 
-/* Of a file in memory only the size is there before it is used. */
-static int make_blocks(int dir_fd, int fd, uint64_t size)
+/* Of a file in memory only the size is there before it is used. Where a filesystem cannot give
+ * blocks without writing them, they are written. */
+static int make_blocks(struct segment *spare, int dir_fd, bool fill)
 {
-    int rc;
+    int rc = 0;
 
-    if (dir_fd < 0)
-        return ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
-    rc = fill(fd, size);
-    if (rc == 0 && fsync(fd) < 0)
+    if (dir_fd < 0) {
+        spare->filled = spare->size;
+        return ftruncate(spare->fd, (off_t)spare->size) < 0 ? -errno : 0;
+    }
+    if (fallocate(spare->fd, 0, 0, (off_t)spare->size) < 0) {
+        fill = errno == EOPNOTSUPP || errno == ENOSYS;
+        rc = fill ? 0 : -errno;
+    }
+    while (rc == 0 && fill && spare->filled < spare->size)
+        rc = segment_fill(spare, dir_fd);
+    if (rc == 0 && fsync(spare->fd) < 0)
         rc = -errno;
     return rc == 0 ? sync_names(dir_fd) : rc;
 }
 
-int segment_make_spare(int dir_fd, uint64_t number, uint64_t size, struct segment **spare)
+int segment_make_spare(int dir_fd, uint64_t number, uint64_t size, bool fill,
+                       struct segment **spare)
 {
     char name[SEGMENT_NAME];
     int fd, rc;
@@ -222,16 +236,16 @@ int segment_make_spare(int dir_fd, uint64_t number, uint64_t size, struct segmen
     fd = make_file(dir_fd, name);
     if (fd < 0)
         return fd;
-    rc = make_blocks(dir_fd, fd, size);
-    if (rc == 0) {
-        *spare = segment_new(fd, 0, size);
-        rc = *spare ? 0 : -ENOMEM;
-    }
+    *spare = segment_new(fd, 0, size);
+    if (!*spare)
+        close(fd);
+    rc = *spare ? make_blocks(*spare, dir_fd, fill) : -ENOMEM;
     if (rc == 0) {
         memcpy((*spare)->name, name, sizeof(name));
         return 0;
     }
-    close(fd);
+    segment_free(*spare);
+    *spare = NULL;
     if (dir_fd >= 0)
         unlinkat(dir_fd, name, 0);
     return rc;
@@ -270,6 +284,7 @@ int segment_retire(struct segment *segment, int dir_fd, uint64_t number)
     char name[SEGMENT_NAME];
 
     name_spare(name, number);
+    segment->filled = segment->size;
     return rename_to(segment, dir_fd, name);
 }
 
@@ -302,6 +317,8 @@ static int open_segment(int dir_fd, const char *name, uint64_t first, struct seg
     if (rc == 0) {
         *segment = segment_new(fd, first, (uint64_t)st.st_size);
         rc = *segment ? 0 : -ENOMEM;
+        if (rc == 0)
+            (*segment)->filled = (*segment)->size;
     }
     if (rc < 0)
         close(fd);

@@ -1,9 +1,9 @@
 /*
  * A segment: one file of a commit log (commit_log.h), for the records at positions [first, end).
- * Its first page says so; a file's blocks are written when it is made, so that no later write
- * changes its size or blocks. Files: `<first, 16 hex digits>.log`, and `<number>.spare`, which hold
- * nothing and wait to become the next. In memory (dir_fd -1) they are memfds without names, and
- * nothing is synced.
+ * Its first page says so; a file has its blocks when it is made, and they are written while it is a
+ * spare, so that no later write changes its size or blocks. Files: `<first, 16 hex digits>.log`,
+ * and `<number>.spare`, which hold nothing and wait to become the next. In memory (dir_fd -1) they
+ * are memfds without names, and nothing is synced.
  *
  * Errors: negative errno. Not thread-safe but for segment_make_spare(), which any thread may call.
  */
@@ -22,8 +22,9 @@
 
 struct segment {
     TAILQ_ENTRY(segment) link;
-    uint64_t first; /* position of the file's first byte */
-    uint64_t size;  /* of the file */
+    uint64_t first;  /* position of the file's first byte */
+    uint64_t size;   /* of the file */
+    uint64_t filled; /* of a spare: so many bytes of its blocks were written */
     int fd;
     bool damaged; /* its head is not what it should be; the records are read all the same */
     char name[SEGMENT_NAME];
@@ -41,8 +42,12 @@ static inline uint64_t segment_end(const struct segment *segment)
  * two for one position (logged). */
 int segments_load(int dir_fd, uint64_t *log_id, struct segment_list *all,
                   struct segment_list *spares);
-/* A file of `size` bytes, its blocks written and synced, and its name too. */
-int segment_make_spare(int dir_fd, uint64_t number, uint64_t size, struct segment **spare);
+/* A file of `size` bytes that has its blocks, synced as its name is. `fill`: they are written too,
+ * which makes the syncs of what is written over them cheap, and takes as long as that. */
+int segment_make_spare(int dir_fd, uint64_t number, uint64_t size, bool fill,
+                       struct segment **spare);
+/* The next piece of its blocks is written, `filled` goes on; the last piece is synced. */
+int segment_fill(struct segment *spare, int dir_fd);
 /* It will be the segment at `first`; its first page says so, durable when it returns. Not yet the
  * name: it is still a spare. */
 int segment_begin(struct segment *spare, int dir_fd, uint64_t log_id, uint64_t first);
