@@ -28,7 +28,7 @@ bool queue_name_may_be_made(const char *name);
  * A batch has no more items, far fewer than the id has room for: whatever happens to one of them
  * means going through what is known of the batch, and that must not take long.
  */
-#define BATCH_ITEMS_MAX (UINT32_C(1) << 15)
+#define BATCH_ITEMS_MAX (UINT32_C(1) << 16)
 
 static inline uint64_t item_id(uint64_t batch, uint32_t index)
 {
