@@ -3,7 +3,8 @@
  * whole: a peer that sends all of 64 MiB but the last byte holds as much, on each connection. So
  * what the process has is measured, while there are connections: where it has grown by more than
  * what is known of and SERVER_PARTS_MAX, those that have sent nothing whole for a second are
- * closed, first those that never did. A client of good will connects again, and repeats.
+ * closed, first those that never did, for a tenth of one. A client of good will connects again, and
+ * repeats.
  *
  * It may have grown by something else. Then closing does not help, and what is there is taken for
  * the measure from then on.
@@ -19,6 +20,7 @@
 
 #define MEASURE_MS 200
 #define QUIET_US   INT64_C(1000000) /* nothing whole for so long may be a part */
+#define FIRST_US   INT64_C(100000)  /* the same, since it came: a client speaks at once */
 #define CLOSED_MAX 256              /* at once */
 #define TELL_US    INT64_C(60000000)
 
@@ -56,7 +58,7 @@ static size_t suspects_locked(struct server *server, bool spoke, int64_t now_us,
         if (n == CLOSED_MAX)
             break;
         if (peer->closing || peer->spoke != spoke || peer->n_requests > 0 ||
-            now_us - peer->heard_us < QUIET_US)
+            now_us - peer->heard_us < (spoke ? QUIET_US : FIRST_US))
             continue;
         peer->closing = true;
         pipes[n++].id = (uint32_t)peer->pipe;
@@ -74,7 +76,7 @@ static void tell(struct server *server, size_t n, int64_t bytes)
         return;
     server->closed_us = now_us;
     log_warning(
-        "%zu connections that sent nothing whole for a second are closed: %lld MiB of parts of "
+        "%zu connections that sent nothing whole for a while are closed: %lld MiB of parts of "
         "requests are in memory",
         n, (long long)((bytes + (int64_t)SERVER_PARTS_MAX) >> 20));
 }
