@@ -149,7 +149,7 @@ static int lease_span(struct leasing *l, struct tracked_batch *t)
 
     if (rc == 0)
         rc = loan_begin(l, t);
-    if (rc == 0 && !t->verified)
+    if (rc == 0 && l->lease->kind == GET_CLAIM) /* the others' bytes leave at once */
         rc = tracked_view(t, false, &view);
     if (rc < 0)
         return rc;
@@ -194,7 +194,7 @@ static int lease_index(struct leasing *l, struct tracked_batch *t, uint32_t inde
         return -EBADMSG;
     if (index >= t->mark.n_items || !is_free(&t->mark.spans[mark_find(&t->mark, index)]))
         return 0;
-    rc = t->verified ? 0 : tracked_view(t, false, &view);
+    rc = tracked_view(t, false, &view);
     if (rc == 0)
         rc = lease_reserve(l->lease);
     if (rc == 0)
@@ -346,19 +346,15 @@ static int other_items(struct tracked_batch *t)
 static int copy_grant(struct queue *q, const struct grant *grant, uint8_t *out)
 {
     struct tracked_batch *t = tracked_find(q, grant->batch);
-    bool whole = grant->from == 0 && grant->to == t->mark.n_items;
     size_t table = 0, start, end;
     struct batch_view view;
-    int rc = tracked_view(t, !whole, &view);
+    int rc;
 
+    if (grant->from == 0 && grant->to == t->mark.n_items)
+        return tracked_copy(t, out, grant->len);
+    rc = tracked_view(t, true, &view);
     if (rc < 0)
         return rc;
-    if (whole && view.len == grant->len) {
-        memcpy(out, view.data, view.len);
-        return 0;
-    }
-    if (whole)
-        return other_items(t);
     if (grant->framing == FRAMING_FILE) {
         table = (size_t)(grant->to - grant->from) * 4;
         memcpy(out, view.data + (size_t)grant->from * 4, table);

@@ -197,19 +197,21 @@ static int list_tracked(struct listing *l, struct tracked_batch *t)
 
 /* ---- untracked batches ---- */
 
-/* Read the batch that was looked at last again, or the next one that is stored. */
+/* The batch that was looked at last again, or the next one that is stored. One that is damaged is
+ * set aside, and *batch says which. */
 static int read_batch(struct queue *q, uint64_t from, uint64_t *batch, struct batch_view *view)
 {
     struct store *store = q->shared->store;
     int rc;
 
     *batch = from;
-    if (q->looked.batch == from) {
-        rc = store->ops->batch_get(store, q->record.number, from, view);
-        if (rc != -ENOENT)
-            return rc;
-    }
-    return queue_next_stored(q, from, batch, view);
+    rc = q->looked.batch == from ? 0 : queue_next_stored(q, from, batch, view);
+    if (rc == 0)
+        rc = store->ops->batch_get(store, q->record.number, *batch, view);
+    if (rc == -EBADMSG && !tracked_find(q, *batch) &&
+        queue_set_aside(q, *batch, view, "its checksum is wrong") < 0)
+        return -ENOMEM;
+    return rc;
 }
 
 static int index_looked(struct queue *q, uint64_t batch, const struct batch_view *view)

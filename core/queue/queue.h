@@ -37,7 +37,6 @@ struct tracked_batch {
     struct batch_index index;        /* built when first needed */
     uint64_t done_items, done_bytes; /* that the record has been told of */
     int64_t timer_us;                /* when to look at it again, or earlier; TIME_FOREVER: never */
-    bool verified;                   /* the checksum was right when it was read */
     bool damaged;                    /* set aside: kept in the store, and not given */
     bool is_open;                    /* its sums are taken out of the queue's */
     bool stored;                     /* the store has a mark */
@@ -101,7 +100,6 @@ struct queue_front {
     uint64_t n_bytes; /* payload */
     enum framing framing;
     int64_t put_time_us;
-    bool verified;
 };
 
 /* The untracked batch that was looked at last; batch 0: none. */
@@ -202,8 +200,8 @@ void lessee_forget(struct lessee *lessee);
 int queue_set_aside(struct queue *q, uint64_t batch, const struct batch_view *view,
                     const char *what);
 void tracked_set_aside(struct tracked_batch *t, const char *what); /* open or not */
-/* The first batch from `from` on that can be read; damaged ones before it are set aside. 0,
- * -ENOENT, of the store, -ENOMEM. */
+/* The first batch from `from` on, and what is known of it without reading it; those of which
+ * nothing is known are set aside. 0, -ENOENT, of the store, -ENOMEM. */
 int queue_next_stored(struct queue *q, uint64_t from, uint64_t *batch, struct batch_view *view);
 /* Look for the lowest untracked batch, into q->front. 0 or an error of the store. */
 int queue_peek(struct queue *q);
@@ -227,6 +225,8 @@ void tracked_timer(struct tracked_batch *t, int64_t when_us); /* look at it then
 /* The batch's bytes, until the next call on the store. 0, -EBADMSG (then it is set aside, open or
  * not), or of the store. with_index: t->index as well. */
 int tracked_view(struct tracked_batch *t, bool with_index, struct batch_view *view);
+/* All of them, `len` as they should be, to where they go. Errors as of tracked_view(). */
+int tracked_copy(struct tracked_batch *t, uint8_t *to, size_t len);
 /* Cut the mark at an item; reads the batch if it must. 0, or as tracked_view(), -ENOMEM. */
 int tracked_cut(struct tracked_batch *t, uint32_t at);
 
@@ -254,7 +254,8 @@ void lease_fini(struct lease *lease);
  */
 int queue_lease(struct queue *q, const struct request *get, struct lessee *lessee,
                 struct lease *lease);
-/* Lay what of the lease is still leased into request->out.get. 0, -ENOMEM or of the store. */
+/* Lay what of the lease is still leased into request->out.get. 0, -ENOMEM, of the store, or
+ * -EBADMSG: a batch of it is damaged and has been set aside; the rest can be leased anew. */
 int queue_fill(struct queue *q, const struct lease *lease, struct request *request);
 /* Whether anything of the lease is still leased under it. */
 bool queue_lends(struct queue *q, const struct lease *lease);

@@ -87,7 +87,6 @@ static void view_front(struct queue_front *front, uint64_t batch, const struct b
         .n_bytes = view->len - frame * view->n_items,
         .framing = view->framing,
         .put_time_us = view->put_time_us,
-        .verified = true,
     };
 }
 
@@ -215,7 +214,6 @@ int tracked_new(struct queue *q, const struct queue_front *front, struct tracked
     t->batch = front->batch;
     t->framing = front->framing;
     t->put_time_us = front->put_time_us;
-    t->verified = front->verified;
     t->timer_us = TIME_FOREVER;
     t->is_open = true;
     RB_INSERT(tracked_by_batch, &q->tracked, t);
@@ -305,8 +303,7 @@ static void untouch(struct tracked_batch *t)
                                         .n_items = t->mark.n_items,
                                         .n_bytes = t->mark.bytes[ITEM_READY],
                                         .framing = t->framing,
-                                        .put_time_us = t->put_time_us,
-                                        .verified = t->verified};
+                                        .put_time_us = t->put_time_us};
     }
     tracked_free(t);
 }
@@ -408,26 +405,42 @@ static bool is_same(const struct tracked_batch *t, const struct batch_view *view
 static int read_batch(struct tracked_batch *t, struct batch_view *view)
 {
     struct store *store = t->queue->shared->store;
-    uint64_t number = t->queue->record.number, batch = 0;
-    int rc;
+    int rc = t->damaged
+                 ? -EBADMSG
+                 : store->ops->batch_get(store, t->queue->record.number, t->batch, view);
 
-    if (t->verified)
-        return store->ops->batch_get(store, number, t->batch, view);
-    rc = store->ops->batch_next(store, number, t->batch, &batch, view);
-    if (rc == 0 && (batch != t->batch || !is_same(t, view)))
-        rc = -EBADMSG;
-    t->verified = rc == 0;
-    return rc;
+    return rc == 0 && !is_same(t, view) ? -EBADMSG : rc;
+}
+
+static int copy_batch(struct tracked_batch *t, uint8_t *to, size_t len)
+{
+    struct store *store = t->queue->shared->store;
+    struct batch_view view;
+    int rc = t->damaged ? -EBADMSG
+                        : store->ops->batch_read(store, t->queue->record.number, t->batch, to, len,
+                                                 &view);
+
+    return rc == 0 && !is_same(t, &view) ? -EBADMSG : rc;
+}
+
+/* What came of reading it. */
+static int after_read(struct tracked_batch *t, int rc)
+{
+    if (rc != -EBADMSG && rc != -ENOENT)
+        return rc;
+    tracked_set_aside(t, rc == -ENOENT ? "it is missing" : "its checksum is wrong");
+    return -EBADMSG;
+}
+
+int tracked_copy(struct tracked_batch *t, uint8_t *to, size_t len)
+{
+    return after_read(t, copy_batch(t, to, len));
 }
 
 int tracked_view(struct tracked_batch *t, bool with_index, struct batch_view *view)
 {
-    int rc = t->damaged ? -EBADMSG : read_batch(t, view);
+    int rc = after_read(t, read_batch(t, view));
 
-    if (rc == -EBADMSG || rc == -ENOENT) {
-        tracked_set_aside(t, rc == -ENOENT ? "it is missing" : "its checksum is wrong");
-        rc = -EBADMSG;
-    }
     if (rc < 0)
         return rc;
     if (with_index && !t->index.offsets)

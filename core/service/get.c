@@ -79,24 +79,43 @@ static size_t filled(const struct request *get)
     return get->out.get.n_grants * sizeof(struct grant) + get->out.get.len;
 }
 
-int service_fill_get(struct service *s, struct reply *reply)
+/* -EBADMSG: as of queue_fill(). */
+static int fill(struct service *s, struct queue *q, struct reply *reply)
 {
-    struct queue *q = service_find(s, reply->queue);
     int rc;
 
     if (s->filled_bytes > SERVICE_FILLED_MAX)
         service_give(s);
-    rc = q ? queue_fill(q, &reply->result.lease, reply->request) : -ENOENT;
+    rc = queue_fill(q, &reply->result.lease, reply->request);
     s->filled_bytes += filled(reply->request);
-
     if (rc == -ENOMEM && reply->given)
         return -ETIMEDOUT; /* they may be in somebody's hands */
     reply->given = rc == 0;
-    if (rc < 0 && q) {
+    if (rc < 0)
         queue_unlease(q, &reply->result.lease);
-        rc = service_status(rc);
-    }
     return rc;
+}
+
+int service_fill_get(struct service *s, struct reply *reply)
+{
+    struct queue *q = service_find(s, reply->queue);
+
+    return q ? service_status(fill(s, q, reply)) : -ENOENT;
+}
+
+/* What is damaged is found when it is read, and then the next ones are looked for. */
+static int get_stream(struct service *s, struct reply *reply)
+{
+    struct queue *q = service_find(s, reply->queue);
+    int rc = -EBADMSG;
+
+    reply->status = q ? 0 : -ENOENT;
+    while (q && rc == -EBADMSG) {
+        lease_fini(&reply->result.lease);
+        reply->status = get(reply, q);
+        rc = reply->status ? reply->status : fill(s, q, reply);
+    }
+    return q ? service_status(rc) : -ENOENT;
 }
 
 void service_run_streams(struct service *s)
@@ -106,11 +125,8 @@ void service_run_streams(struct service *s)
 
     answers_init(&s->answers);
     while ((reply = TAILQ_FIRST(&s->streams)) != NULL) {
-        struct queue *q = service_find(s, reply->queue);
-
         TAILQ_REMOVE(&s->streams, reply, link);
-        reply->status = q ? get(reply, q) : -ENOENT;
-        reply_end(reply, reply->status ? reply->status : service_fill_get(s, reply), &s->answers);
+        reply_end(reply, get_stream(s, reply), &s->answers);
     }
     answers_append(&s->answers, &others);
 }

@@ -219,6 +219,7 @@ static const struct store_ops local_ops = {
     .batch_put = local_batch_put,
     .batch_remove = local_batch_remove,
     .batch_get = local_batch_get,
+    .batch_read = local_batch_read,
     .batch_next = local_batch_next,
     .mark_put = local_mark_put,
     .mark_remove = local_mark_remove,

@@ -8,7 +8,8 @@
 #include "core/log.h"
 #include "core/store/local_state.h"
 
-#define SAID_MAX 20 /* lines about damaged batches */
+#define SAID_MAX 20                   /* lines about damaged batches */
+#define PIECE    ((size_t)128 << 10) /* read at a time */
 
 static struct index_key key_of(enum index_table table, uint64_t queue, uint64_t batch)
 {
@@ -170,62 +171,110 @@ int local_batch_remove(struct store *store, uint64_t queue, uint64_t batch)
     return rc < 0 ? rc : local_mark_remove(store, queue, batch);
 }
 
-/* Head and data out of the log, verified the first time. */
-static int batch_load(struct local_store *s, const struct index_row *row, struct batch_view *view)
+/* What the index knows of a batch. -EBADMSG: that much is not right, and n_items is 0. */
+static int batch_head(const struct index_row *row, struct batch_view *view)
 {
-    uint64_t position = row->position;
-    size_t len = (size_t)(local_row_bytes(row) - CHANGE_HEAD);
-    const uint8_t *bytes = batch_cache_find(&s->cache, position);
-    uint8_t *to;
-    int rc;
+    int rc = -EBADMSG;
 
-    if (bytes)
-        return record_batch_decode(view, bytes, len);
-    to = batch_cache_room(&s->cache, position, len);
-    if (!to)
-        return -ENOMEM;
-    rc = commit_log_read(s->log, position, to, len);
-    if (rc == 0 && memcmp(to, row->data, RECORD_BATCH_BYTES) != 0)
-        rc = -EBADMSG;
-    if (rc == 0)
-        rc = record_batch_decode(view, to, len);
-    if (rc == 0 && crc32c(view->data, view->len) != view->crc)
-        rc = -EBADMSG; /* what it was when it came was checked then */
-    if (rc < 0)
-        batch_cache_drop(&s->cache, position);
+    *view = (struct batch_view){.n_items = 0};
+    if (row->len == RECORD_BATCH_BYTES)
+        rc = record_batch_decode(view, row->data, RECORD_BATCH_BYTES + get_le32(row->data + 8));
+    view->data = NULL;
     return rc;
 }
 
-/* What the index knows of a batch whose data cannot be read. */
-static void view_head(const struct index_row *row, struct batch_view *view)
+/* Its data, out of the log, a piece at a time, which is still in the processor's cache when its
+ * checksum is taken. */
+static int batch_load(struct local_store *s, const struct index_row *row,
+                      const struct batch_view *view, uint8_t *to)
 {
-    *view = (struct batch_view){.n_items = 0};
-    if (row->len == RECORD_BATCH_BYTES)
-        record_batch_decode(view, row->data, RECORD_BATCH_BYTES + get_le32(row->data + 8));
-    view->data = NULL;
+    uint64_t position = row->position + RECORD_BATCH_BYTES;
+    uint32_t crc = CRC32C_NOTHING;
+
+    for (size_t at = 0, n; at < view->len; at += n) {
+        int rc;
+
+        n = view->len - at < PIECE ? view->len - at : PIECE;
+        rc = commit_log_read(s->log, position + at, to + at, n);
+        if (rc < 0)
+            return rc;
+        crc = crc32c_more(crc, to + at, n);
+    }
+    return crc == view->crc ? 0 : -EBADMSG;
 }
 
-static int batch_read(struct local_store *s, const struct index_row *row, struct batch_view *view)
+static int batch_lend(struct local_store *s, const struct index_row *row, struct batch_view *view)
 {
-    int rc = row->len == RECORD_BATCH_BYTES ? batch_load(s, row, view) : -EBADMSG;
+    const uint8_t *data = batch_cache_find(&s->cache, row->position);
+    uint8_t *to;
+    int rc;
 
-    if (rc != -EBADMSG)
-        return rc;
+    if (!data) {
+        data = to = batch_cache_room(&s->cache, row->position, view->len);
+        if (!to)
+            return -ENOMEM;
+        rc = batch_load(s, row, view, to);
+        if (rc < 0) {
+            batch_cache_drop(&s->cache, row->position);
+            return rc;
+        }
+    }
+    view->data = data;
+    return 0;
+}
+
+static int batch_copy(struct local_store *s, const struct index_row *row, uint8_t *to, size_t len,
+                      struct batch_view *view)
+{
+    const uint8_t *data = batch_cache_find(&s->cache, row->position);
+    int rc = 0;
+
+    if (len != view->len)
+        return -EBADMSG;
+    if (data)
+        memcpy(to, data, len);
+    else
+        rc = batch_load(s, row, view, to);
+    if (rc == 0)
+        view->data = to;
+    return rc;
+}
+
+static void say_damaged(struct local_store *s, const struct index_row *row)
+{
     if (s->n_said++ < SAID_MAX)
         log_error("%s: batch %llu of queue %llu is damaged, in the log at %llu",
                   s->dir ? s->dir : "memory", (unsigned long long)row->key.batch,
                   (unsigned long long)row->key.queue, (unsigned long long)row->position);
-    view_head(row, view);
-    return rc;
 }
 
-int local_batch_get(struct store *store, uint64_t queue, uint64_t batch, struct batch_view *view)
+/* Lent where `to` is NULL. */
+static int batch_data(struct store *store, uint64_t queue, uint64_t batch, uint8_t *to, size_t len,
+                      struct batch_view *view)
 {
     struct local_store *s = local_of(store);
     struct index_row row;
     int rc = row_get(s, key_of(INDEX_BATCHES, queue, batch), &row);
 
-    return rc < 0 ? rc : batch_read(s, &row, view);
+    if (rc < 0)
+        return rc;
+    rc = batch_head(&row, view);
+    if (rc == 0)
+        rc = to ? batch_copy(s, &row, to, len, view) : batch_lend(s, &row, view);
+    if (rc == -EBADMSG)
+        say_damaged(s, &row);
+    return rc;
+}
+
+int local_batch_get(struct store *store, uint64_t queue, uint64_t batch, struct batch_view *view)
+{
+    return batch_data(store, queue, batch, NULL, 0, view);
+}
+
+int local_batch_read(struct store *store, uint64_t queue, uint64_t batch, void *to, size_t len,
+                     struct batch_view *view)
+{
+    return batch_data(store, queue, batch, to, len, view);
 }
 
 int local_batch_next(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
@@ -238,7 +287,8 @@ int local_batch_next(struct store *store, uint64_t queue, uint64_t from, uint64_
     if (rc < 0 && rc != -EBADMSG)
         return rc;
     *batch = row.key.batch;
-    return rc < 0 ? rc : batch_read(s, &row, view);
+    *view = (struct batch_view){.n_items = 0};
+    return rc == 0 ? batch_head(&row, view) : rc;
 }
 
 /* ---- marks ---- */

@@ -105,6 +105,8 @@ int local_batch_put(struct store *store, uint64_t queue, uint64_t batch,
                     const struct batch_view *view);
 int local_batch_remove(struct store *store, uint64_t queue, uint64_t batch);
 int local_batch_get(struct store *store, uint64_t queue, uint64_t batch, struct batch_view *view);
+int local_batch_read(struct store *store, uint64_t queue, uint64_t batch, void *to, size_t len,
+                     struct batch_view *view);
 int local_batch_next(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
                      struct batch_view *view);
 int local_mark_put(struct store *store, uint64_t queue, uint64_t batch, const void *data,

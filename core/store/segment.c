@@ -372,7 +372,7 @@ static int insert(struct segment_list *all, struct segment *segment)
 static int load_one(struct loading *loading, const char *name)
 {
     bool spare = false;
-    struct segment *segment;
+    struct segment *segment = NULL;
     uint64_t number;
     int rc;
 

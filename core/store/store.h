@@ -71,13 +71,17 @@ struct store_ops {
     int (*queue_last_number)(struct store *store, uint64_t *number);
 
     /* Batches. put: the number must be above all of that queue. next: the lowest number >= from,
-     * checksum verified; with -EBADMSG *batch is set all the same, and the view where that much is
-     * right: n_items (else 0), framing and len, without data. */
+     * and what is known of it without reading it: the view is without data. get: with its data,
+     * checksum verified. read: as get, to the caller's memory, which is `len` bytes as next has
+     * said (-EBADMSG where it is not). With -EBADMSG of next *batch is set all the same, and with
+     * that of any the view, without data: n_items is 0 where that much is not known either. */
     int (*batch_put)(struct store *store, uint64_t queue, uint64_t batch,
                      const struct batch_view *view);
     int (*batch_remove)(struct store *store, uint64_t queue,
                         uint64_t batch); /* its mark too, or alone */
     int (*batch_get)(struct store *store, uint64_t queue, uint64_t batch, struct batch_view *view);
+    int (*batch_read)(struct store *store, uint64_t queue, uint64_t batch, void *to, size_t len,
+                      struct batch_view *view);
     int (*batch_next)(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
                       struct batch_view *view);
 

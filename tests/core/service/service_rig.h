@@ -25,7 +25,7 @@ struct faulty_store {
     struct store *real;
     int commit_error; /* negative: of each commit */
     int put_error;    /* of each batch_put */
-    int read_error;   /* of batch_next and batch_get */
+    int read_error;   /* of batches */
     uint64_t damaged; /* this batch cannot be read */
     bool full, gone;
     void (*in_commit)(void); /* called once, in the next commit */
@@ -125,13 +125,32 @@ static int faulty_batch_remove(struct store *store, uint64_t queue, uint64_t bat
     return REAL(store)->ops->batch_remove(REAL(store), queue, batch);
 }
 
+static int fault_damaged(struct store *store, uint64_t batch, struct batch_view *view, int rc)
+{
+    if (rc < 0 || batch != faulty_of(store)->damaged)
+        return rc;
+    view->data = NULL;
+    return -EBADMSG;
+}
+
 static int faulty_batch_get(struct store *store, uint64_t queue, uint64_t batch,
                             struct batch_view *view)
 {
     faulty_of(store)->n_reads++;
     if (faulty_of(store)->read_error)
         return faulty_of(store)->read_error;
-    return REAL(store)->ops->batch_get(REAL(store), queue, batch, view);
+    return fault_damaged(store, batch, view,
+                         REAL(store)->ops->batch_get(REAL(store), queue, batch, view));
+}
+
+static int faulty_batch_read(struct store *store, uint64_t queue, uint64_t batch, void *to,
+                             size_t len, struct batch_view *view)
+{
+    faulty_of(store)->n_reads++;
+    if (faulty_of(store)->read_error)
+        return faulty_of(store)->read_error;
+    return fault_damaged(store, batch, view,
+                         REAL(store)->ops->batch_read(REAL(store), queue, batch, to, len, view));
 }
 
 static int faulty_batch_next(struct store *store, uint64_t queue, uint64_t from, uint64_t *batch,
@@ -139,10 +158,7 @@ static int faulty_batch_next(struct store *store, uint64_t queue, uint64_t from,
 {
     int rc = REAL(store)->ops->batch_next(REAL(store), queue, from, batch, view);
 
-    faulty_of(store)->n_reads++;
-    if (faulty_of(store)->read_error)
-        return faulty_of(store)->read_error;
-    return rc == 0 && *batch == faulty_of(store)->damaged ? -EBADMSG : rc;
+    return faulty_of(store)->read_error ? faulty_of(store)->read_error : rc;
 }
 
 static int faulty_mark_put(struct store *store, uint64_t queue, uint64_t batch, const void *data,
@@ -221,6 +237,7 @@ static const struct store_ops faulty_ops = {
     .batch_put = faulty_batch_put,
     .batch_remove = faulty_batch_remove,
     .batch_get = faulty_batch_get,
+    .batch_read = faulty_batch_read,
     .batch_next = faulty_batch_next,
     .mark_put = faulty_mark_put,
     .mark_remove = faulty_mark_remove,

@@ -210,6 +210,7 @@ STORE_TEST(batch_comes_back_whole)
 STORE_TEST(batches_of_any_size_come_back)
 {
     static const size_t sizes[] = {1, 100, 1900, 2000, 2100, 4096, 100000, 5000000};
+    uint8_t *to = malloc(5000000);
 
     begin(store);
     for (uint64_t i = 0; i < 8; i++)
@@ -223,8 +224,14 @@ STORE_TEST(batches_of_any_size_come_back)
         cr_assert_eq(view.len, sizes[i]);
         cr_assert_eq(memcmp(view.data, expected, sizes[i]), 0);
         cr_assert_eq(batch_verify(&view), 0);
+        memset(to, 0, sizes[i]);
+        cr_assert_eq(store->ops->batch_read(store, 1, i + 1, to, sizes[i], &view), 0);
+        cr_assert_eq(view.data, to);
+        cr_assert_eq(memcmp(to, expected, sizes[i]), 0);
+        cr_assert_eq(store->ops->batch_read(store, 1, i + 1, to, sizes[i] - 1, &view), -EBADMSG);
         free(expected);
     }
+    free(to);
 }
 
 STORE_TEST(batches_come_in_order_of_number_over_gaps)
