@@ -405,9 +405,8 @@ static bool is_same(const struct tracked_batch *t, const struct batch_view *view
 static int read_batch(struct tracked_batch *t, struct batch_view *view)
 {
     struct store *store = t->queue->shared->store;
-    int rc = t->damaged
-                 ? -EBADMSG
-                 : store->ops->batch_get(store, t->queue->record.number, t->batch, view);
+    int rc = t->damaged ? -EBADMSG
+                        : store->ops->batch_get(store, t->queue->record.number, t->batch, view);
 
     return rc == 0 && !is_same(t, view) ? -EBADMSG : rc;
 }
@@ -416,9 +415,9 @@ static int copy_batch(struct tracked_batch *t, uint8_t *to, size_t len)
 {
     struct store *store = t->queue->shared->store;
     struct batch_view view;
-    int rc = t->damaged ? -EBADMSG
-                        : store->ops->batch_read(store, t->queue->record.number, t->batch, to, len,
-                                                 &view);
+    int rc = t->damaged
+                 ? -EBADMSG
+                 : store->ops->batch_read(store, t->queue->record.number, t->batch, to, len, &view);
 
     return rc == 0 && !is_same(t, &view) ? -EBADMSG : rc;
 }

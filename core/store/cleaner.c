@@ -17,16 +17,18 @@
 #define FREE_LOW       4 /* segments that can be had: below that, cleaning begins earlier */
 #define PIECE_BYTES    ((uint64_t)256 << 10) /* moved with one commit */
 #define PIECE_CHANGES  2000                  /* looked at for one commit */
+#define CHEAP          16                    /* the part of a segment that may live in it */
+#define CHEAP_CHANGES  32                    /* looked at for a commit without pressure, and */
+#define CHEAP_PACE     8                     /* for each change of the commit before */
 #define OTHERS_BYTES   ((uint64_t)512 << 10) /* what the commit may have besides */
 
-static bool wanted(struct local_store *s)
+/* More of the log is dead than should be. */
+static bool is_pressed(struct local_store *s)
 {
     struct commit_log_space space;
     uint64_t dead;
 
     commit_log_space(s->log, &space);
-    if (s->live.n < 2)
-        return false;
     dead = space.used_bytes > s->live.bytes ? space.used_bytes - s->live.bytes : 0;
     if (dead > s->live.bytes + SPARE_SEGMENTS * s->options.segment_bytes)
         return true;
@@ -38,6 +40,13 @@ static bool record_at(struct local_store *s, uint64_t position)
     s->clean.record = position;
     s->clean.at = 0;
     return commit_log_record(s->log, position, &s->clean.len, &s->clean.next) == 0;
+}
+
+/* So little lives in it that moving that costs next to nothing: the segment is used again soon,
+ * while its pages are in memory and the blocks of its file are written. */
+static bool is_cheap(const struct live_segment *segment)
+{
+    return segment->bytes <= (segment->end - segment->first) / CHEAP;
 }
 
 /* The oldest segment in which something lives; NULL: it is the current one. */
@@ -112,11 +121,11 @@ static int64_t move_change(struct local_store *s)
 }
 
 /* Up to a piece of the segment of `clean`; then, or where it ends, the record is 0. */
-static int move_piece(struct local_store *s)
+static int move_piece(struct local_store *s, size_t n_changes)
 {
     uint64_t moved = 0;
 
-    for (int n = 0; n < PIECE_CHANGES && moved < PIECE_BYTES; n++) {
+    for (size_t n = 0; n < n_changes && moved < PIECE_BYTES; n++) {
         int64_t rc;
 
         if (s->clean.at >= s->clean.len && !record_at(s, s->clean.next)) {
@@ -183,19 +192,23 @@ static int rescue(struct local_store *s, const struct live_segment *segment)
 int local_clean(struct local_store *s)
 {
     const struct live_segment *segment = oldest(s);
-    bool again;
+    size_t n = CHEAP_CHANGES + CHEAP_PACE * s->n_committed;
+    bool again, pressed;
     int rc;
 
     s->clean_before = s->clean;
-    if (!segment || !wanted(s))
+    pressed = segment && is_pressed(s);
+    if (!segment || (!pressed && !is_cheap(segment)))
         return 0;
+    if (pressed || n > PIECE_CHANGES)
+        n = PIECE_CHANGES;
     again = s->clean.walked == segment->first + 1;
     if (s->clean.record == 0 && again)
         return rescue(s, segment);
     if (s->clean.record == 0 && !record_at(s, segment->first + COMMIT_LOG_FIRST))
         s->clean.record = 0;
     s->clean.walked = segment->first + 1;
-    rc = s->clean.record == 0 ? 0 : move_piece(s);
+    rc = s->clean.record == 0 ? 0 : move_piece(s, n);
     if (rc == 0 && !commit_log_fits(s->log, s->changes.len + OTHERS_BYTES)) {
         changes_reset(&s->changes);
         s->clean = s->clean_before;

@@ -1,33 +1,21 @@
-/*
- * Records and the order of segments: see commit_log.h. The maker's thread makes spares, and writes
- * their blocks; `lock` is
- * between it and the owner.
- */
+/* Records and the order of segments: see commit_log.h. */
 #include "core/store/commit_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "core/bytes.h"
-#include "core/clock.h"
-#include "core/cond.h"
 #include "core/crc32c.h"
 #include "core/log.h"
 #include "core/store/segment.h"
+#include "core/store/spares.h"
 
-#define MAGIC         UINT32_C(0x52465151) /* "QQFR" */
-#define FIRST_BYTES   ((uint64_t)4 << 20)  /* of the first segments */
-#define GROWTH        8                    /* segments, then they are twice as large */
-#define FILL_AFTER_US INT64_C(1000000)
-#define SPARES        2                 /* kept; what is released beyond goes */
-#define OVER_SEGMENTS 2                 /* made beyond a limit that was lowered */
-#define LOOK          ((size_t)1 << 20) /* read at a time, to find the next record */
+#define MAGIC UINT32_C(0x52465151) /* "QQFR" */
+#define LOOK  ((size_t)1 << 20)    /* read at a time, to find the next record */
 
 enum record_kind {
     RECORD_DATA = 1,
@@ -41,28 +29,13 @@ struct head {
 };
 
 struct commit_log {
-    struct commit_log_options options; /* segment_bytes: as of now */
-    uint64_t segment_most;
+    struct commit_log_options options;
     char *dir; /* NULL: in memory */
     int dir_fd;
     struct segment_list all;
-    uint64_t n_bytes; /* of all */
-    uint64_t end;     /* where the next record lies; 0: not replayed yet */
+    struct spares *spares;
+    uint64_t end; /* where the next record lies; 0: not replayed yet */
     int failed;
-
-    pthread_t maker;
-    bool started;
-    pthread_mutex_t lock;
-    pthread_cond_t wake; /* of both */
-    /* Guarded by lock. */
-    struct segment_list spares;
-    uint64_t n_spares, number;
-    uint64_t limit_bytes;          /* the limit, or while there is more than that, a little more */
-    const struct segment *filling; /* whose blocks are being written */
-    int64_t idle_us;               /* since when nothing was made or taken */
-    bool making, stopping;
-    bool urgent; /* what is asked for may take what min_free leaves */
-    int made;    /* how the last making went */
 };
 
 /* ---- heads ---- */
@@ -113,238 +86,14 @@ static struct segment *find(const struct commit_log *log, uint64_t position)
     return segment && position < segment_end(segment) ? segment : NULL;
 }
 
-/* So many bytes of further segments may be made. */
-static uint64_t growable_locked(const struct commit_log *log, bool urgent)
-{
-    uint64_t made = log->n_bytes + log->n_spares * log->options.segment_bytes, room, free_bytes;
-    uint64_t keep = urgent ? 0 : log->options.min_free_bytes;
-    struct statvfs disk;
-
-    room = made < log->limit_bytes ? log->limit_bytes - made : 0;
-    if (log->dir_fd >= 0 && fstatvfs(log->dir_fd, &disk) == 0) {
-        free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-        free_bytes -= free_bytes < keep ? free_bytes : keep;
-        room = room < free_bytes ? room : free_bytes;
-    }
-    return room;
-}
-
-/* Who has lowered the limit below what there is can still take and acknowledge, which are writes.
- */
-static void follow_limit_locked(struct commit_log *log)
-{
-    uint64_t least = log->n_bytes + OVER_SEGMENTS * log->options.segment_bytes;
-
-    if (least < log->limit_bytes)
-        log->limit_bytes = least;
-    if (log->limit_bytes < log->options.max_bytes)
-        log->limit_bytes = log->options.max_bytes;
-}
-
-static void take_spare_locked(struct commit_log *log, struct segment *spare)
-{
-    TAILQ_INSERT_TAIL(&log->spares, spare, link);
-    log->n_spares++;
-}
-
-/* One spare more. The lock is not held while its blocks are written. */
-static void make_locked(struct commit_log *log)
-{
-    struct segment *spare = NULL;
-    uint64_t number = ++log->number;
-    uint64_t size = log->options.segment_bytes;
-    bool first = log->n_bytes == 0; /* it is used at once */
-    int rc = growable_locked(log, log->urgent) >= size ? 0 : -ENOSPC;
-
-    if (rc == 0) {
-        pthread_mutex_unlock(&log->lock);
-        rc = segment_make_spare(log->dir_fd, number, size, first, &spare);
-        pthread_mutex_lock(&log->lock);
-    }
-    if (spare)
-        take_spare_locked(log, spare);
-    log->made = rc;
-    log->making = false;
-    log->idle_us = clock_system.mono_us(&clock_system);
-    pthread_cond_broadcast(&log->wake);
-}
-
-/* A spare whose blocks are not all written; NULL: none. */
-static struct segment *unfilled_locked(const struct commit_log *log)
-{
-    struct segment *spare;
-
-    TAILQ_FOREACH (spare, &log->spares, link) {
-        if (spare->filled < spare->size)
-            return spare;
-    }
-    return NULL;
-}
-
-/* A piece of it. The lock is not held meanwhile; nobody takes the spare. */
-static void fill_locked(struct commit_log *log, struct segment *spare)
-{
-    int rc;
-
-    log->filling = spare;
-    pthread_mutex_unlock(&log->lock);
-    rc = segment_fill(spare, log->dir_fd);
-    pthread_mutex_lock(&log->lock);
-    if (rc < 0)
-        spare->filled = spare->size; /* it is slower, that is all */
-    log->filling = NULL;
-    pthread_cond_broadcast(&log->wake);
-}
-
-/* Where segments are used up quickly they are not written twice: a spare that has been there for a
- * while is filled. */
-static void *make_ahead(void *arg)
-{
-    struct commit_log *log = arg;
-    struct segment *spare;
-    int64_t due_us;
-
-    pthread_mutex_lock(&log->lock);
-    while (!log->stopping) {
-        spare = unfilled_locked(log);
-        due_us = spare ? time_after(log->idle_us, FILL_AFTER_US) : TIME_FOREVER;
-        if (log->making)
-            make_locked(log);
-        else if (due_us <= clock_system.mono_us(&clock_system))
-            fill_locked(log, spare);
-        else
-            cond_wait_until(&log->wake, &log->lock, due_us);
-    }
-    pthread_mutex_unlock(&log->lock);
-    return NULL;
-}
-
-static void ask_for_spare_locked(struct commit_log *log)
-{
-    log->making = true;
-    pthread_cond_broadcast(&log->wake);
-}
-
-/* A spare that is there; NULL: none of today's size. */
-static struct segment *spare_locked(struct commit_log *log)
-{
-    struct segment *spare;
-
-    while ((spare = TAILQ_FIRST(&log->spares)) != NULL) {
-        while (log->filling == spare)
-            pthread_cond_wait(&log->wake, &log->lock);
-        TAILQ_REMOVE(&log->spares, spare, link);
-        log->n_spares--;
-        log->idle_us = clock_system.mono_us(&clock_system);
-        if (spare->size == log->options.segment_bytes)
-            return spare;
-        segment_remove(spare, log->dir_fd); /* of before they grew: few, and small */
-    }
-    return NULL;
-}
-
-static void grow_locked(struct commit_log *log)
-{
-    while (log->options.segment_bytes < log->segment_most &&
-           log->n_bytes >= GROWTH * log->options.segment_bytes)
-        log->options.segment_bytes *= 2;
-    if (log->options.segment_bytes > log->segment_most)
-        log->options.segment_bytes = log->segment_most;
-}
-
-/* A spare to use, and the next one is made. */
-static int take(struct commit_log *log, bool urgent, struct segment **segment)
-{
-    int rc = 0;
-
-    pthread_mutex_lock(&log->lock);
-    *segment = spare_locked(log);
-    while (!*segment && log->making) { /* it may not be urgent, or of another size */
-        pthread_cond_wait(&log->wake, &log->lock);
-        *segment = spare_locked(log);
-    }
-    if (!*segment) {
-        log->urgent = urgent;
-        ask_for_spare_locked(log);
-        while (log->making)
-            pthread_cond_wait(&log->wake, &log->lock);
-        log->urgent = false;
-        *segment = spare_locked(log);
-        rc = *segment ? 0 : log->made;
-    }
-    if (*segment) {
-        log->n_bytes += (*segment)->size; /* before the maker looks */
-        grow_locked(log);
-        if (log->n_spares == 0)
-            ask_for_spare_locked(log);
-    }
-    pthread_mutex_unlock(&log->lock);
-    return rc;
-}
-
-/* A segment of its own for a record that is larger than others are. */
-static int take_large(struct commit_log *log, uint64_t size, bool urgent, struct segment **segment)
-{
-    uint64_t number;
-    bool room;
-    int rc;
-
-    pthread_mutex_lock(&log->lock);
-    number = ++log->number;
-    room = growable_locked(log, urgent) >= size;
-    if (room)
-        log->n_bytes += size;
-    pthread_mutex_unlock(&log->lock);
-    rc = room ? segment_make_spare(log->dir_fd, number, size, false, segment) : -ENOSPC;
-    if (rc < 0 && room) {
-        pthread_mutex_lock(&log->lock);
-        log->n_bytes -= size;
-        pthread_mutex_unlock(&log->lock);
-    }
-    return rc;
-}
-
-/* It was taken, and is not used after all. */
-static void put_back(struct commit_log *log, struct segment *segment)
-{
-    bool large = segment->size != log->options.segment_bytes;
-
-    pthread_mutex_lock(&log->lock);
-    log->n_bytes -= segment->size;
-    if (!large)
-        take_spare_locked(log, segment);
-    pthread_mutex_unlock(&log->lock);
-    if (large)
-        segment_remove(segment, log->dir_fd);
-}
-
 int commit_log_drop_first(struct commit_log *log)
 {
     struct segment *first = TAILQ_FIRST(&log->all);
-    uint64_t number;
-    bool keep;
-    int rc;
 
     if (!first || !TAILQ_NEXT(first, link))
         return -EINVAL;
-    pthread_mutex_lock(&log->lock);
-    keep = first->size == log->options.segment_bytes && log->n_spares < SPARES;
-    number = ++log->number;
-    log->n_bytes -= first->size;
-    follow_limit_locked(log);
-    pthread_mutex_unlock(&log->lock);
     TAILQ_REMOVE(&log->all, first, link);
-    if (!keep)
-        return segment_remove(first, log->dir_fd);
-    rc = segment_retire(first, log->dir_fd, number);
-    if (rc < 0) {
-        segment_free(first);
-        return rc;
-    }
-    pthread_mutex_lock(&log->lock);
-    take_spare_locked(log, first);
-    pthread_mutex_unlock(&log->lock);
-    return 0;
+    return spares_retire(log->spares, first);
 }
 
 bool commit_log_next_segment(const struct commit_log *log, uint64_t from,
@@ -367,10 +116,7 @@ bool commit_log_next_segment(const struct commit_log *log, uint64_t from,
 
 void commit_log_space(struct commit_log *log, struct commit_log_space *space)
 {
-    pthread_mutex_lock(&log->lock);
-    space->used_bytes = log->n_bytes;
-    space->n_free = log->n_spares + growable_locked(log, false) / log->options.segment_bytes;
-    pthread_mutex_unlock(&log->lock);
+    spares_space(log->spares, &space->used_bytes, &space->n_free);
 }
 
 /* ---- appending ---- */
@@ -411,16 +157,13 @@ static int next_segment(struct commit_log *log, uint64_t size, bool urgent)
 {
     struct segment *last = TAILQ_LAST(&log->all, segment_list), *next;
     uint64_t first = last ? segment_end(last) : 0;
-    bool large = size > log->options.segment_bytes - SEGMENT_HEAD;
-    int rc;
+    int rc = spares_take(log->spares, size, urgent, &next);
 
-    size = (size + SEGMENT_HEAD + 4095) / 4096 * 4096;
-    rc = large ? take_large(log, size, urgent, &next) : take(log, urgent, &next);
     if (rc < 0)
         return rc;
     rc = segment_begin(next, log->dir_fd, log->options.id, first);
     if (rc == -ENOSPC) {
-        put_back(log, next);
+        spares_put_back(log->spares, next);
         return rc;
     }
     if (rc == 0)
@@ -449,18 +192,9 @@ static int fit(struct commit_log *log, uint64_t size, bool urgent)
 bool commit_log_fits(struct commit_log *log, uint64_t len)
 {
     const struct segment *last = TAILQ_LAST(&log->all, segment_list);
-    uint64_t size = record_size(len), segment = log->options.segment_bytes;
-    bool fits = last && segment_end(last) - log->end >= size;
+    uint64_t size = record_size(len);
 
-    if (fits)
-        return true;
-    pthread_mutex_lock(&log->lock);
-    if (size <= segment - SEGMENT_HEAD)
-        fits = log->n_spares > 0 || growable_locked(log, true) >= segment;
-    else
-        fits = growable_locked(log, true) >= size + SEGMENT_HEAD;
-    pthread_mutex_unlock(&log->lock);
-    return fits;
+    return (last && segment_end(last) - log->end >= size) || spares_can_take(log->spares, size);
 }
 
 int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_parts, bool urgent,
@@ -735,33 +469,9 @@ int commit_log_replay(struct commit_log *log, uint64_t from,
 
 /* ---- open and close ---- */
 
-/* What a crash has left half made, and what is of another size than now, goes. */
-static int sort_spares(struct commit_log *log)
+/* The directory, and what is in it. */
+static int load(struct commit_log *log, struct segment_list *spares)
 {
-    struct segment *spare, *next;
-    int rc = 0;
-
-    for (spare = TAILQ_FIRST(&log->spares); spare && rc == 0; spare = next) {
-        uint64_t number = strtoull(spare->name, NULL, 16);
-
-        next = TAILQ_NEXT(spare, link);
-        log->number = number > log->number ? number : log->number;
-        log->n_spares++;
-        if (spare->size == log->options.segment_bytes && log->n_spares <= SPARES)
-            continue;
-        log->n_spares--;
-        TAILQ_REMOVE(&log->spares, spare, link);
-        rc = segment_remove(spare, log->dir_fd);
-    }
-    return rc;
-}
-
-static int load(struct commit_log *log)
-{
-    const struct segment *segment;
-    int rc;
-
-    log->limit_bytes = log->options.max_bytes;
     if (!log->options.dir)
         return 0;
     log->dir = strdup(log->options.dir);
@@ -770,35 +480,40 @@ static int load(struct commit_log *log)
     log->dir_fd = open(log->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (log->dir_fd < 0)
         return -errno;
-    rc = segments_load(log->dir_fd, &log->options.id, &log->all, &log->spares);
+    return segments_load(log->dir_fd, &log->options.id, &log->all, spares);
+}
+
+static int open_spares(struct commit_log *log, struct segment_list *found)
+{
+    struct spares_options options = {
+        .dir_fd = log->dir_fd,
+        .segment_bytes = log->options.segment_bytes,
+        .max_bytes = log->options.max_bytes,
+        .min_free_bytes = log->options.min_free_bytes,
+    };
+    const struct segment *segment;
+
     TAILQ_FOREACH (segment, &log->all, link)
-        log->n_bytes += segment->size;
-    log->limit_bytes = UINT64_MAX;
-    follow_limit_locked(log);
-    grow_locked(log);
-    return rc == 0 ? sort_spares(log) : rc;
+        options.log_bytes += segment->size;
+    return spares_open(&options, found, &log->spares);
 }
 
 int commit_log_open(const struct commit_log_options *options, struct commit_log **out)
 {
     struct commit_log *log = calloc(1, sizeof(*log));
+    struct segment_list spares;
     int rc;
 
     if (!log)
         return -ENOMEM;
     log->options = *options;
-    log->segment_most = options->segment_bytes;
-    if (log->options.segment_bytes > FIRST_BYTES)
-        log->options.segment_bytes = FIRST_BYTES;
     log->dir_fd = -1;
     TAILQ_INIT(&log->all);
-    TAILQ_INIT(&log->spares);
-    pthread_mutex_init(&log->lock, NULL);
-    cond_init(&log->wake);
-    rc = load(log);
+    TAILQ_INIT(&spares);
+    rc = load(log, &spares);
     if (rc == 0)
-        rc = -pthread_create(&log->maker, NULL, make_ahead, log);
-    log->started = rc == 0;
+        rc = open_spares(log, &spares);
+    segment_list_free(&spares);
     if (rc < 0) {
         commit_log_close(log);
         return rc;
@@ -807,31 +522,12 @@ int commit_log_open(const struct commit_log_options *options, struct commit_log 
     return 0;
 }
 
-static void free_list(struct segment_list *list)
-{
-    struct segment *segment;
-
-    while ((segment = TAILQ_FIRST(list)) != NULL) {
-        TAILQ_REMOVE(list, segment, link);
-        segment_free(segment);
-    }
-}
-
 void commit_log_close(struct commit_log *log)
 {
     if (!log)
         return;
-    if (log->started) {
-        pthread_mutex_lock(&log->lock);
-        log->stopping = true;
-        pthread_cond_broadcast(&log->wake);
-        pthread_mutex_unlock(&log->lock);
-        pthread_join(log->maker, NULL);
-    }
-    free_list(&log->all);
-    free_list(&log->spares);
-    pthread_cond_destroy(&log->wake);
-    pthread_mutex_destroy(&log->lock);
+    spares_close(log->spares);
+    segment_list_free(&log->all);
     if (log->dir_fd >= 0)
         close(log->dir_fd);
     free(log->dir);

@@ -142,6 +142,7 @@ static int local_commit(struct store *store)
         rc = apply_all(s, position);
     if (rc == -EBADMSG) /* the log has it all */
         rc = local_reindex(s);
+    s->n_committed = s->changes.n;
     changes_reset(&s->changes);
     return rc < 0 ? fatal(s, "index", rc) : 0;
 }

@@ -8,7 +8,7 @@
 #include "core/log.h"
 #include "core/store/local_state.h"
 
-#define SAID_MAX 20                   /* lines about damaged batches */
+#define SAID_MAX 20                  /* lines about damaged batches */
 #define PIECE    ((size_t)128 << 10) /* read at a time */
 
 static struct index_key key_of(enum index_table table, uint64_t queue, uint64_t batch)

@@ -58,6 +58,7 @@ struct local_store {
     struct changes changes;
     bool puts, marks;    /* a batch is among them, a mark */
     uint64_t last_queue; /* as of the open transaction */
+    size_t n_committed;  /* changes of the one before */
 
     struct local_cleaning clean, clean_before; /* before: of the open transaction */
     uint8_t *clean_bytes;                      /* owned */

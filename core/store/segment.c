@@ -20,6 +20,7 @@
 #define MAGIC   UINT32_C(0x4c465151) /* "QQFL" */
 #define VERSION 1
 #define ZEROS   ((size_t)1 << 20) /* written at a time */
+#define PIECE   ((size_t)1 << 20) /* of what is written, before the disk is told to begin */
 
 /* The first page: magic, version, log, first, size, checksum of these; then zeros. */
 #define HEAD_SUMMED 32
@@ -67,6 +68,16 @@ void segment_free(struct segment *segment)
     free(segment);
 }
 
+void segment_list_free(struct segment_list *list)
+{
+    struct segment *segment;
+
+    while ((segment = TAILQ_FIRST(list)) != NULL) {
+        TAILQ_REMOVE(list, segment, link);
+        segment_free(segment);
+    }
+}
+
 /* ---- bytes ---- */
 
 int segment_read(const struct segment *segment, uint64_t position, void *to, size_t len)
@@ -104,6 +115,17 @@ static void parts_advance(struct iovec **parts, size_t *n_parts, size_t n)
     }
 }
 
+/* How many of the parts are written at a time: at least one. *more: that was not all. */
+static int parts_piece(const struct iovec *parts, size_t n_parts, bool *more)
+{
+    size_t n = 0, bytes = 0;
+
+    while (n < n_parts && n < IOV_MAX && (n == 0 || bytes + parts[n].iov_len <= PIECE))
+        bytes += parts[n++].iov_len;
+    *more = n < n_parts;
+    return (int)n;
+}
+
 int segment_write(const struct segment *segment, uint64_t position, struct iovec *parts,
                   size_t n_parts)
 {
@@ -111,12 +133,16 @@ int segment_write(const struct segment *segment, uint64_t position, struct iovec
 
     parts_advance(&parts, &n_parts, 0);
     while (n_parts > 0) {
-        ssize_t n = pwritev(segment->fd, parts, n_parts > IOV_MAX ? IOV_MAX : (int)n_parts, at);
+        bool more;
+        int n_piece = parts_piece(parts, n_parts, &more);
+        ssize_t n = pwritev(segment->fd, parts, n_piece, at);
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return n < 0 ? -errno : -EIO;
+        if (more) /* the disk begins; whether it went well the sync says */
+            sync_file_range(segment->fd, at, n, SYNC_FILE_RANGE_WRITE);
         parts_advance(&parts, &n_parts, (size_t)n);
         at += n;
     }

@@ -57,6 +57,7 @@ int segment_use(struct segment *spare, int dir_fd);
 int segment_retire(struct segment *segment, int dir_fd, uint64_t number);
 int segment_remove(struct segment *segment, int dir_fd); /* frees it */
 void segment_free(struct segment *segment);              /* closes; the file stays */
+void segment_list_free(struct segment_list *list);       /* all of them */
 
 /* All of `len` bytes at a position within it. -EBADMSG: the file ends before. */
 int segment_read(const struct segment *segment, uint64_t position, void *to, size_t len);

@@ -1,0 +1,404 @@
+/* Segments for later: see spares.h. `lock` is between the owner and the maker's thread. */
+#include "core/store/spares.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+
+#include "core/clock.h"
+#include "core/cond.h"
+
+#define FIRST_BYTES   ((uint64_t)4 << 20) /* of the first segments */
+#define GROWTH        8                   /* segments, then they are twice as large */
+#define FEWEST        3                   /* commits of the largest kind in one segment */
+#define FILL_AFTER_US INT64_C(1000000)
+#define OVER_SEGMENTS 2 /* made beyond a limit that was lowered */
+
+/* What is kept of released ones: on a disk as much as a burst fills, so that the next one writes
+ * into blocks that were written before; an eighth of the limit at most, but two segments. */
+#define KEPT_BYTES    ((uint64_t)256 << 20)
+#define KEPT_SEGMENTS 2
+
+struct spares {
+    struct spares_options options; /* log_bytes: kept below */
+    pthread_t maker;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* of both */
+
+    /* Guarded by lock. */
+    uint64_t segment_bytes; /* as of now */
+    struct segment_list all;
+    uint64_t n, number;
+    uint64_t log_bytes;
+    uint64_t limit_bytes;          /* the limit, or while there is more than that, a little more */
+    const struct segment *filling; /* whose blocks are being written */
+    int64_t idle_us;               /* since when nothing was made or taken */
+    bool making, stopping;
+    bool urgent; /* what is asked for may take what min_free leaves */
+    int made;    /* how the last making went */
+};
+
+/* ---- limits ---- */
+
+/* Bytes of the disk that may be used; UINT64_MAX in memory. */
+static uint64_t disk_room(const struct spares *s, bool urgent)
+{
+    uint64_t keep = urgent ? 0 : s->options.min_free_bytes, free_bytes;
+    struct statvfs disk;
+
+    if (s->options.dir_fd < 0 || fstatvfs(s->options.dir_fd, &disk) < 0)
+        return UINT64_MAX;
+    free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    return free_bytes < keep ? 0 : free_bytes - keep;
+}
+
+/* So many bytes of further segments may be made. */
+static uint64_t growable_locked(const struct spares *s, bool urgent)
+{
+    uint64_t made = s->log_bytes + s->n * s->segment_bytes, disk = disk_room(s, urgent);
+    uint64_t room = made < s->limit_bytes ? s->limit_bytes - made : 0;
+
+    return room < disk ? room : disk;
+}
+
+/* Who has lowered the limit below what there is can still take and acknowledge, which are writes.
+ */
+static void follow_limit_locked(struct spares *s)
+{
+    uint64_t least = s->log_bytes + OVER_SEGMENTS * s->segment_bytes;
+
+    if (least < s->limit_bytes)
+        s->limit_bytes = least;
+    if (s->limit_bytes < s->options.max_bytes)
+        s->limit_bytes = s->options.max_bytes;
+}
+
+/* With the log, and with what is written at a time, `whole` bytes. */
+static void grow_locked(struct spares *s, uint64_t whole)
+{
+    while (s->segment_bytes < s->options.segment_bytes &&
+           (s->log_bytes >= GROWTH * s->segment_bytes || whole > s->segment_bytes / FEWEST))
+        s->segment_bytes *= 2;
+    if (s->segment_bytes > s->options.segment_bytes)
+        s->segment_bytes = s->options.segment_bytes;
+}
+
+/* Whether one more is kept: not on a disk that is short. */
+static bool keeps_locked(const struct spares *s)
+{
+    uint64_t most = s->options.max_bytes / 8 < KEPT_BYTES ? s->options.max_bytes / 8 : KEPT_BYTES;
+
+    if (s->n < KEPT_SEGMENTS)
+        return true;
+    return s->options.dir_fd >= 0 && (s->n + 1) * s->segment_bytes <= most &&
+           disk_room(s, false) > 0;
+}
+
+static void add_locked(struct spares *s, struct segment *spare)
+{
+    TAILQ_INSERT_TAIL(&s->all, spare, link);
+    s->n++;
+}
+
+static void remove_locked(struct spares *s, struct segment *spare)
+{
+    TAILQ_REMOVE(&s->all, spare, link);
+    s->n--;
+}
+
+/* ---- the maker's thread ---- */
+
+/* One spare more. The lock is not held while its file is made. */
+static void make_locked(struct spares *s)
+{
+    struct segment *spare = NULL;
+    uint64_t number = ++s->number, size = s->segment_bytes;
+    bool first = s->log_bytes == 0; /* it is used at once */
+    int rc = growable_locked(s, s->urgent) >= size ? 0 : -ENOSPC;
+
+    if (rc == 0) {
+        pthread_mutex_unlock(&s->lock);
+        rc = segment_make_spare(s->options.dir_fd, number, size, first, &spare);
+        pthread_mutex_lock(&s->lock);
+    }
+    if (spare)
+        add_locked(s, spare);
+    s->made = rc;
+    s->making = false;
+    s->idle_us = clock_system.mono_us(&clock_system);
+    pthread_cond_broadcast(&s->wake);
+}
+
+/* A spare whose blocks are not all written; NULL: none. */
+static struct segment *unfilled_locked(const struct spares *s)
+{
+    struct segment *spare;
+
+    TAILQ_FOREACH (spare, &s->all, link) {
+        if (spare->filled < spare->size)
+            return spare;
+    }
+    return NULL;
+}
+
+/* A piece of it. The lock is not held meanwhile; nobody takes the spare. */
+static void fill_locked(struct spares *s, struct segment *spare)
+{
+    int rc;
+
+    s->filling = spare;
+    pthread_mutex_unlock(&s->lock);
+    rc = segment_fill(spare, s->options.dir_fd);
+    pthread_mutex_lock(&s->lock);
+    if (rc < 0)
+        spare->filled = spare->size; /* it is slower, that is all */
+    s->filling = NULL;
+    pthread_cond_broadcast(&s->wake);
+}
+
+/* Where segments are used up quickly they are not written twice: a spare that has been there for a
+ * while is filled. */
+static void *make_ahead(void *arg)
+{
+    struct spares *s = arg;
+    struct segment *spare;
+    int64_t due_us;
+
+    pthread_mutex_lock(&s->lock);
+    while (!s->stopping) {
+        spare = unfilled_locked(s);
+        due_us = spare ? time_after(s->idle_us, FILL_AFTER_US) : TIME_FOREVER;
+        if (s->making)
+            make_locked(s);
+        else if (due_us <= clock_system.mono_us(&clock_system))
+            fill_locked(s, spare);
+        else
+            cond_wait_until(&s->wake, &s->lock, due_us);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static void ask_locked(struct spares *s)
+{
+    s->making = true;
+    pthread_cond_broadcast(&s->wake);
+}
+
+/* ---- taken and given back ---- */
+
+/* One that is there; NULL: none of today's size. */
+static struct segment *first_locked(struct spares *s)
+{
+    struct segment *spare;
+
+    while ((spare = TAILQ_FIRST(&s->all)) != NULL) {
+        while (s->filling == spare)
+            pthread_cond_wait(&s->wake, &s->lock);
+        remove_locked(s, spare);
+        s->idle_us = clock_system.mono_us(&clock_system);
+        if (spare->size == s->segment_bytes)
+            return spare;
+        segment_remove(spare, s->options.dir_fd); /* of before they grew: few, and small */
+    }
+    return NULL;
+}
+
+/* The same, or it is made now. */
+static int get_locked(struct spares *s, bool urgent, struct segment **segment)
+{
+    *segment = first_locked(s);
+    while (!*segment && s->making) { /* it may not be urgent, or of another size */
+        pthread_cond_wait(&s->wake, &s->lock);
+        *segment = first_locked(s);
+    }
+    if (*segment)
+        return 0;
+    s->urgent = urgent;
+    ask_locked(s);
+    while (s->making)
+        pthread_cond_wait(&s->wake, &s->lock);
+    s->urgent = false;
+    *segment = first_locked(s);
+    return *segment ? 0 : s->made;
+}
+
+static int take(struct spares *s, bool urgent, struct segment **segment)
+{
+    int rc;
+
+    pthread_mutex_lock(&s->lock);
+    rc = get_locked(s, urgent, segment);
+    if (*segment) {
+        s->log_bytes += (*segment)->size; /* before the maker looks */
+        if (s->n == 0)
+            ask_locked(s);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+/* One of its own, for what is larger than others hold. */
+static int take_large(struct spares *s, uint64_t size, bool urgent, struct segment **segment)
+{
+    uint64_t number;
+    bool room;
+    int rc;
+
+    pthread_mutex_lock(&s->lock);
+    number = ++s->number;
+    room = growable_locked(s, urgent) >= size;
+    if (room)
+        s->log_bytes += size;
+    pthread_mutex_unlock(&s->lock);
+    rc = room ? segment_make_spare(s->options.dir_fd, number, size, false, segment) : -ENOSPC;
+    if (rc < 0 && room) {
+        pthread_mutex_lock(&s->lock);
+        s->log_bytes -= size;
+        pthread_mutex_unlock(&s->lock);
+    }
+    return rc;
+}
+
+int spares_take(struct spares *s, uint64_t size, bool urgent, struct segment **segment)
+{
+    uint64_t whole = (size + SEGMENT_HEAD + 4095) / 4096 * 4096;
+
+    *segment = NULL;
+    pthread_mutex_lock(&s->lock);
+    grow_locked(s, whole);
+    pthread_mutex_unlock(&s->lock);
+    return whole > s->segment_bytes ? take_large(s, whole, urgent, segment)
+                                    : take(s, urgent, segment);
+}
+
+void spares_put_back(struct spares *s, struct segment *segment)
+{
+    bool large = segment->size != s->segment_bytes;
+
+    pthread_mutex_lock(&s->lock);
+    s->log_bytes -= segment->size;
+    if (!large)
+        add_locked(s, segment);
+    pthread_mutex_unlock(&s->lock);
+    if (large)
+        segment_remove(segment, s->options.dir_fd);
+}
+
+int spares_retire(struct spares *s, struct segment *segment)
+{
+    uint64_t number;
+    bool keep;
+    int rc;
+
+    pthread_mutex_lock(&s->lock);
+    keep = segment->size == s->segment_bytes && keeps_locked(s);
+    number = ++s->number;
+    s->log_bytes -= segment->size;
+    follow_limit_locked(s);
+    pthread_mutex_unlock(&s->lock);
+    if (!keep)
+        return segment_remove(segment, s->options.dir_fd);
+    rc = segment_retire(segment, s->options.dir_fd, number);
+    if (rc < 0) {
+        segment_free(segment);
+        return rc;
+    }
+    pthread_mutex_lock(&s->lock);
+    add_locked(s, segment);
+    pthread_mutex_unlock(&s->lock);
+    return 0;
+}
+
+/* ---- asked ---- */
+
+bool spares_can_take(struct spares *s, uint64_t size)
+{
+    uint64_t whole = (size + SEGMENT_HEAD + 4095) / 4096 * 4096;
+    bool can;
+
+    pthread_mutex_lock(&s->lock);
+    if (whole <= s->segment_bytes)
+        can = s->n > 0 || growable_locked(s, true) >= s->segment_bytes;
+    else
+        can = growable_locked(s, true) >= whole;
+    pthread_mutex_unlock(&s->lock);
+    return can;
+}
+
+void spares_space(struct spares *s, uint64_t *log_bytes, uint64_t *n_free)
+{
+    pthread_mutex_lock(&s->lock);
+    *log_bytes = s->log_bytes;
+    *n_free = s->n + growable_locked(s, false) / s->segment_bytes;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- open and close ---- */
+
+/* What a crash has left half made, and what is of another size than now, goes. */
+static int sort(struct spares *s, struct segment_list *found)
+{
+    struct segment *spare;
+    int rc = 0;
+
+    while (rc == 0 && (spare = TAILQ_FIRST(found)) != NULL) {
+        uint64_t number = strtoull(spare->name, NULL, 16);
+
+        TAILQ_REMOVE(found, spare, link);
+        s->number = number > s->number ? number : s->number;
+        if (spare->size == s->segment_bytes && keeps_locked(s))
+            add_locked(s, spare);
+        else
+            rc = segment_remove(spare, s->options.dir_fd);
+    }
+    return rc;
+}
+
+int spares_open(const struct spares_options *options, struct segment_list *found,
+                struct spares **out)
+{
+    struct spares *s = calloc(1, sizeof(*s));
+    int rc;
+
+    if (!s)
+        return -ENOMEM;
+    s->options = *options;
+    s->segment_bytes = options->segment_bytes < FIRST_BYTES ? options->segment_bytes : FIRST_BYTES;
+    s->log_bytes = options->log_bytes;
+    TAILQ_INIT(&s->all);
+    pthread_mutex_init(&s->lock, NULL);
+    cond_init(&s->wake);
+    grow_locked(s, 0);
+    s->limit_bytes = UINT64_MAX;
+    follow_limit_locked(s);
+    rc = sort(s, found);
+    if (rc == 0)
+        rc = -pthread_create(&s->maker, NULL, make_ahead, s);
+    s->started = rc == 0;
+    if (rc < 0) {
+        spares_close(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+void spares_close(struct spares *s)
+{
+    if (!s)
+        return;
+    if (s->started) {
+        pthread_mutex_lock(&s->lock);
+        s->stopping = true;
+        pthread_cond_broadcast(&s->wake);
+        pthread_mutex_unlock(&s->lock);
+        pthread_join(s->maker, NULL);
+    }
+    segment_list_free(&s->all);
+    pthread_cond_destroy(&s->wake);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
