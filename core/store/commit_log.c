@@ -108,10 +108,23 @@ bool commit_log_next_segment(const struct commit_log *log, uint64_t from,
             .first = segment->first,
             .end = segment_end(segment),
             .current = !TAILQ_NEXT(segment, link),
+            .damaged = segment->damaged,
         };
         return true;
     }
     return false;
+}
+
+bool commit_log_is_there(const struct commit_log *log, uint64_t first)
+{
+    const struct segment *segment = find(log, first);
+
+    return segment && segment_is_there(segment, log->dir_fd);
+}
+
+uint64_t commit_log_id(const struct commit_log *log)
+{
+    return log->options.id;
 }
 
 void commit_log_space(struct commit_log *log, struct commit_log_space *space)
@@ -433,7 +446,7 @@ static int renew_last(struct replay *replay)
     struct iovec part;
     int rc;
 
-    if (replay->last == 0 || replay->log->dir_fd < 0)
+    if (replay->last == 0 || replay->log->dir_fd < 0 || replay->log->options.read_only)
         return 0;
     rc = reserve(replay, record_size(replay->last_len));
     if (rc < 0)
@@ -480,7 +493,7 @@ static int load(struct commit_log *log, struct segment_list *spares)
     log->dir_fd = open(log->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (log->dir_fd < 0)
         return -errno;
-    return segments_load(log->dir_fd, &log->options.id, &log->all, spares);
+    return segments_load(log->dir_fd, log->options.read_only, &log->options.id, &log->all, spares);
 }
 
 static int open_spares(struct commit_log *log, struct segment_list *found)
@@ -511,7 +524,7 @@ int commit_log_open(const struct commit_log_options *options, struct commit_log 
     TAILQ_INIT(&log->all);
     TAILQ_INIT(&spares);
     rc = load(log, &spares);
-    if (rc == 0)
+    if (rc == 0 && !options->read_only)
         rc = open_spares(log, &spares);
     segment_list_free(&spares);
     if (rc < 0) {

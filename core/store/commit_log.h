@@ -32,6 +32,9 @@ struct commit_log_options {
     /* At least 64 KiB; a multiple of 4096. A log begins with smaller ones, as it is to take little
      * where there is little in it, and doubles them as it grows. */
     uint64_t segment_bytes;
+    /* Only to be looked at, replayed and read, also while another process appends: what is found
+     * then may be of a segment that has been released meanwhile, see commit_log_is_there(). */
+    bool read_only;
     uint64_t max_bytes;      /* of all segments */
     uint64_t min_free_bytes; /* left on the disk when one is made */
 };
@@ -76,11 +79,16 @@ uint64_t commit_log_end(const struct commit_log *log);
 struct commit_log_segment {
     uint64_t first, end;
     bool current; /* appended to; cannot be released */
+    bool damaged; /* its first page is */
 };
 
 /* The first segment that begins at `from` or behind; false: none. */
 bool commit_log_next_segment(const struct commit_log *log, uint64_t from,
                              struct commit_log_segment *segment);
+/* Whether the segment that begins at `first` is still one of this log: asked behind a read, that
+ * was of it. */
+bool commit_log_is_there(const struct commit_log *log, uint64_t first);
+uint64_t commit_log_id(const struct commit_log *log);
 /* The record at `position`: the length of its body, and where the next one may be in its segment.
  * -ENOENT: there is none. */
 int commit_log_record(struct commit_log *log, uint64_t position, uint64_t *len, uint64_t *next);

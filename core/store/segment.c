@@ -325,16 +325,17 @@ int segment_remove(struct segment *segment, int dir_fd)
 /* ---- found at a start ---- */
 
 struct loading {
-    int dir_fd;
+    int dir_fd, mode;
     uint64_t *log_id;
     bool known; /* a segment has told it */
     struct segment_list *all, *spares;
 };
 
-static int open_segment(int dir_fd, const char *name, uint64_t first, struct segment **segment)
+static int open_segment(const struct loading *loading, const char *name, uint64_t first,
+                        struct segment **segment)
 {
     struct stat st;
-    int fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW), rc = 0;
+    int fd = openat(loading->dir_fd, name, loading->mode | O_CLOEXEC | O_NOFOLLOW), rc = 0;
 
     if (fd < 0)
         return -errno;
@@ -407,7 +408,7 @@ static int load_one(struct loading *loading, const char *name)
         if (!spare)
             return 0;
     }
-    rc = open_segment(loading->dir_fd, name, spare ? 0 : number, &segment);
+    rc = open_segment(loading, name, spare ? 0 : number, &segment);
     if (rc < 0)
         return rc;
     if (!spare)
@@ -421,10 +422,14 @@ static int load_one(struct loading *loading, const char *name)
     return rc;
 }
 
-int segments_load(int dir_fd, uint64_t *log_id, struct segment_list *all,
+int segments_load(int dir_fd, bool read_only, uint64_t *log_id, struct segment_list *all,
                   struct segment_list *spares)
 {
-    struct loading loading = {.dir_fd = dir_fd, .log_id = log_id, .all = all, .spares = spares};
+    struct loading loading = {.dir_fd = dir_fd,
+                              .mode = read_only ? O_RDONLY : O_RDWR,
+                              .log_id = log_id,
+                              .all = all,
+                              .spares = spares};
 
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -440,4 +445,12 @@ int segments_load(int dir_fd, uint64_t *log_id, struct segment_list *all,
         rc = load_one(&loading, entry->d_name);
     closedir(dir);
     return rc;
+}
+
+bool segment_is_there(const struct segment *segment, int dir_fd)
+{
+    struct stat open, named;
+
+    return fstat(segment->fd, &open) == 0 && fstatat(dir_fd, segment->name, &named, 0) == 0 &&
+           open.st_ino == named.st_ino && open.st_dev == named.st_dev;
 }

@@ -40,8 +40,10 @@ static inline uint64_t segment_end(const struct segment *segment)
 /* The segments in the directory, by position, and the spares among the files. *log_id becomes the
  * one that they have, where there are any. -EBADMSG: segments of two logs, of another version, or
  * two for one position (logged). */
-int segments_load(int dir_fd, uint64_t *log_id, struct segment_list *all,
+int segments_load(int dir_fd, bool read_only, uint64_t *log_id, struct segment_list *all,
                   struct segment_list *spares);
+/* Whether its file is still the one of that name: another process may have released it. */
+bool segment_is_there(const struct segment *segment, int dir_fd);
 /* A file of `size` bytes that has its blocks, synced as its name is. `fill`: they are written too,
  * which makes the syncs of what is written over them cheap, and takes as long as that. */
 int segment_make_spare(int dir_fd, uint64_t number, uint64_t size, bool fill,

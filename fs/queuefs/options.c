@@ -20,7 +20,7 @@ static const char help[] =
     "      --listen=ADDRESS   let others use the service inside; may be given again\n"
     "  -f, --foreground       stay, and log to stderr\n"
     "  -o OPTION[,OPTION]...  allow_other, config=, service=, data=, and what\n"
-    "                         mount.fuse3(8) lists\n"
+    "                         mount.fuse3(8) lists\n" STORE_COMMAND_HELP
     "      --check            print the settings that hold, as YAML, and exit\n"
     "      --help, --version\n"
     "\n"
@@ -45,6 +45,7 @@ struct words {
     const char *services[CONFIG_ADDRESSES_MAX], *listen[CONFIG_ADDRESSES_MAX];
     size_t n_services, n_listen;
     bool foreground, check;
+    struct store_command store;
     struct {
         char *config, *service, *data; /* owned */
         int allow_other;
@@ -91,15 +92,11 @@ static int add_service(struct words *words, const char *address, struct command 
 enum { OPT_CHECK = 256, OPT_HELP, OPT_VERSION, OPT_LISTEN };
 
 static const struct option long_options[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"foreground", no_argument, NULL, 'f'},
-    {"service", required_argument, NULL, 's'},
-    {"data", required_argument, NULL, 'd'},
-    {"listen", required_argument, NULL, OPT_LISTEN},
-    {"check", no_argument, NULL, OPT_CHECK},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {NULL, 0, NULL, 0},
+    {"config", required_argument, NULL, 'c'},        {"foreground", no_argument, NULL, 'f'},
+    {"service", required_argument, NULL, 's'},       {"data", required_argument, NULL, 'd'},
+    {"listen", required_argument, NULL, OPT_LISTEN}, STORE_COMMAND_OPTIONS,
+    {"check", no_argument, NULL, OPT_CHECK},         {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},     {NULL, 0, NULL, 0},
 };
 
 static int read_option(struct options *options, struct words *words, int option, char **argv,
@@ -122,6 +119,10 @@ static int read_option(struct options *options, struct words *words, int option,
     case 'f':
         words->foreground = true;
         return 0;
+    case STORE_OPT_VERIFY:
+    case STORE_OPT_BACKUP:
+    case STORE_OPT_JSON:
+        return store_command_option(&words->store, option, optarg, command);
     case OPT_CHECK:
         words->check = true;
         return 0;
@@ -156,6 +157,11 @@ static int read_places(struct words *words, int n, char **places, struct command
     return command_set_once(command, &words->config, words->source, "settings files");
 }
 
+static bool is_store_command(const struct words *words)
+{
+    return words->store.kind != STORE_COMMAND_NONE || words->store.json;
+}
+
 static int read_words(struct options *options, struct words *words, int argc, char **argv,
                       struct command *command)
 {
@@ -173,7 +179,9 @@ static int read_words(struct options *options, struct words *words, int argc, ch
         result = command_set_once(command, &words->data, words->list.data, "data directories");
     if (result == 0 && words->list.service)
         result = add_service(words, words->list.service, command);
-    if (result == 0)
+    if (result == 0 && is_store_command(words))
+        result = store_command_places(&words->store, argc - optind, argv + optind, command);
+    else if (result == 0)
         result = read_places(words, argc - optind, argv + optind, command);
     return result;
 }
@@ -231,6 +239,9 @@ static int read_all(struct options *options, struct words *words, int argc, char
     if (config_init(&options->config) < 0 || fuse_opt_add_arg(&options->fuse, "queuefs"))
         return command_no_memory(command);
     result = read_words(options, words, argc, argv, command);
+    options->store = words->store;
+    if (result == 0 && words->store.kind != STORE_COMMAND_NONE)
+        return 0;
     if (result == 0)
         result = command_load(command, &options->config, words->config);
     if (result == 0)

@@ -5,6 +5,7 @@
 #include "config/config.h"
 #include "fs/fuse.h"
 #include "transport/queued/command.h"
+#include "transport/queued/store_command.h"
 
 struct options {
     struct config config;
@@ -13,6 +14,7 @@ struct options {
     char *mountpoint;      /* as given */
     struct fuse_args fuse; /* for libfuse, its own options only */
     bool check;
+    struct store_command store; /* of a kind: this is all there is to do */
 };
 
 /*

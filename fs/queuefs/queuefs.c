@@ -374,8 +374,11 @@ int main(int argc, char **argv)
     result = options_read(&program.options, argc, argv, &status);
     if (result == 0) {
         log_set_level((enum log_level)program.options.config.log_level);
-        status = program.options.check ? command_check(&command, &program.options.config)
-                                       : start(&program);
+        if (program.options.store.kind != STORE_COMMAND_NONE)
+            status = store_command_run(&program.options.store);
+        else
+            status = program.options.check ? command_check(&command, &program.options.config)
+                                           : start(&program);
     }
     if (program.session)
         fuse_session_destroy(program.session);

@@ -20,7 +20,7 @@ static const char help[] =
     "                          tcp://127.0.0.1:PORT  any user of this machine\n"
     "                          tls+tcp://HOST:PORT   others, by certificate (tls.ca,\n"
     "                                                tls.cert and tls.key are set)\n"
-    "  -d, --data=DIR        where it keeps its data; one service at a time\n"
+    "  -d, --data=DIR        where it keeps its data; one service at a time\n" STORE_COMMAND_HELP
     "      --check           print the settings that hold, as YAML, and exit\n"
     "      --help, --version\n"
     "\n"
@@ -44,18 +44,16 @@ struct words {
     const char *listen[CONFIG_ADDRESSES_MAX];
     size_t n_listen;
     bool check;
+    struct store_command store;
 };
 
 enum { OPT_CHECK = 256, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"listen", required_argument, NULL, 'l'},
-    {"data", required_argument, NULL, 'd'},
-    {"check", no_argument, NULL, OPT_CHECK},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {NULL, 0, NULL, 0},
+    {"config", required_argument, NULL, 'c'},    {"listen", required_argument, NULL, 'l'},
+    {"data", required_argument, NULL, 'd'},      STORE_COMMAND_OPTIONS,
+    {"check", no_argument, NULL, OPT_CHECK},     {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION}, {NULL, 0, NULL, 0},
 };
 
 static int read_option(struct words *words, int option, char **argv, struct command *command)
@@ -68,6 +66,10 @@ static int read_option(struct words *words, int option, char **argv, struct comm
     case 'l':
         return command_add_address(command, words->listen, &words->n_listen, optarg,
                                    config_listen_address_check(optarg));
+    case STORE_OPT_VERIFY:
+    case STORE_OPT_BACKUP:
+    case STORE_OPT_JSON:
+        return store_command_option(&words->store, option, optarg, command);
     case OPT_CHECK:
         words->check = true;
         return 0;
@@ -84,6 +86,11 @@ static int read_option(struct words *words, int option, char **argv, struct comm
     }
 }
 
+static bool is_store_command(const struct words *words)
+{
+    return words->store.kind != STORE_COMMAND_NONE || words->store.json;
+}
+
 static int read_words(struct words *words, int argc, char **argv, struct command *command)
 {
     int option, result = 0;
@@ -92,7 +99,9 @@ static int read_words(struct words *words, int argc, char **argv, struct command
     optind = 0; /* from the beginning, each time */
     while (result == 0 && (option = getopt_long(argc, argv, ":c:l:d:", long_options, NULL)) != -1)
         result = read_option(words, option, argv, command);
-    if (result == 0 && optind < argc)
+    if (result == 0 && is_store_command(words))
+        result = store_command_places(&words->store, argc - optind, argv + optind, command);
+    else if (result == 0 && optind < argc)
         result = command_refuse(command, "too many arguments: %s", argv[optind]);
     return result;
 }
@@ -139,6 +148,16 @@ static int judge(const struct queued_options *options, struct command *command)
     return -EINVAL;
 }
 
+static int read_settings(struct queued_options *options, const struct words *words,
+                         struct command *command)
+{
+    int result = command_load(command, &options->config, words->config);
+
+    if (result == 0)
+        result = lay_over(options, words, command);
+    return result == 0 ? judge(options, command) : result;
+}
+
 int queued_options_read(struct queued_options *options, int argc, char **argv, int *status)
 {
     struct command command = {.program = "queued"};
@@ -154,12 +173,9 @@ int queued_options_read(struct queued_options *options, int argc, char **argv, i
         return result;
     }
     result = read_words(&words, argc, argv, &command);
-    if (result == 0)
-        result = command_load(&command, &options->config, words.config);
-    if (result == 0)
-        result = lay_over(options, &words, &command);
-    if (result == 0)
-        result = judge(options, &command);
+    options->store = words.store;
+    if (result == 0 && words.store.kind == STORE_COMMAND_NONE)
+        result = read_settings(options, &words, &command);
     *status = command.status;
     return result;
 }

@@ -4,12 +4,14 @@
 
 #include "config/config.h"
 #include "transport/queued/command.h"
+#include "transport/queued/store_command.h"
 
 struct queued_options {
     struct config config; /* listen: where it says nothing, the place where mounts look */
     char *data;           /* --data; NULL: not given. Owned */
     bool check;
-    int argc; /* what it was read from; borrowed */
+    struct store_command store; /* of a kind: this is all there is to do */
+    int argc;                   /* what it was read from; borrowed */
     char **argv;
 };
 

@@ -170,7 +170,10 @@ int main(int argc, char **argv)
         struct command command = {.program = "queued"};
 
         log_set_level((enum log_level)options.config.log_level);
-        status = options.check ? command_check(&command, &options.config) : run(&options);
+        if (options.store.kind != STORE_COMMAND_NONE)
+            status = store_command_run(&options.store);
+        else
+            status = options.check ? command_check(&command, &options.config) : run(&options);
     }
     queued_options_fini(&options);
     return status;
