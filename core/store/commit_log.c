@@ -14,8 +14,9 @@
 #include "core/store/segment.h"
 #include "core/store/spares.h"
 
-#define MAGIC UINT32_C(0x52465151) /* "QQFR" */
-#define LOOK  ((size_t)1 << 20)    /* read at a time, to find the next record */
+#define MAGIC    UINT32_C(0x52465151) /* "QQFR" */
+#define OPEN_MAX 16                   /* files of full segments */
+#define LOOK     ((size_t)1 << 20)    /* read at a time, to find the next record */
 
 enum record_kind {
     RECORD_DATA = 1,
@@ -34,7 +35,8 @@ struct commit_log {
     int dir_fd;
     struct segment_list all;
     struct spares *spares;
-    uint64_t end; /* where the next record lies; 0: not replayed yet */
+    uint64_t end;    /* where the next record lies; 0: not replayed yet */
+    uint64_t n_uses; /* of segments */
     int failed;
 };
 
@@ -76,6 +78,35 @@ static uint64_t record_size(uint64_t len)
 }
 
 /* ---- segments ---- */
+
+/* Files of full segments are open while they are needed, and so many at most. */
+static void shut_oldest(struct commit_log *log)
+{
+    struct segment *segment, *oldest = NULL;
+    size_t n = 0;
+
+    TAILQ_FOREACH (segment, &log->all, link) {
+        if (segment->fd < 0 || !TAILQ_NEXT(segment, link))
+            continue;
+        n++;
+        if (!oldest || segment->used < oldest->used)
+            oldest = segment;
+    }
+    if (n > OPEN_MAX && !log->options.read_only)
+        segment_shut(oldest, log->dir_fd);
+}
+
+/* It is open for what follows. */
+static int need(struct commit_log *log, struct segment *segment)
+{
+    bool was_open = segment->fd >= 0;
+    int rc = segment_open(segment, log->dir_fd);
+
+    segment->used = ++log->n_uses;
+    if (rc == 0 && !was_open)
+        shut_oldest(log);
+    return rc;
+}
 
 static struct segment *find(const struct commit_log *log, uint64_t position)
 {
@@ -189,6 +220,7 @@ static int next_segment(struct commit_log *log, uint64_t size, bool urgent)
         return -EIO;
     }
     TAILQ_INSERT_TAIL(&log->all, next, link);
+    shut_oldest(log);
     log->end = first + SEGMENT_HEAD;
     return 0;
 }
@@ -214,6 +246,7 @@ int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_part
                       uint64_t *position)
 {
     struct head head = {.kind = RECORD_DATA, .body_crc = CRC32C_NOTHING};
+    struct segment *last = TAILQ_LAST(&log->all, segment_list);
     uint8_t bytes[COMMIT_LOG_HEAD];
     int rc = log->failed;
 
@@ -221,6 +254,8 @@ int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_part
         head.len += parts[i].iov_len;
         head.body_crc = crc32c_more(head.body_crc, parts[i].iov_base, parts[i].iov_len);
     }
+    if (rc == 0 && last)
+        rc = need(log, last);
     if (rc == 0 && is_cut(log))
         rc = log->failed = -EIO;
     if (rc == 0)
@@ -246,23 +281,27 @@ int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_part
 
 int commit_log_read(struct commit_log *log, uint64_t position, void *to, size_t len)
 {
-    const struct segment *segment = find(log, position);
+    struct segment *segment = find(log, position);
+    int rc;
 
     if (!segment || len > segment_end(segment) - position)
         return -EBADMSG;
-    return segment_read(segment, position, to, len);
+    rc = need(log, segment);
+    return rc == 0 ? segment_read(segment, position, to, len) : rc;
 }
 
 int commit_log_record(struct commit_log *log, uint64_t position, uint64_t *len, uint64_t *next)
 {
-    const struct segment *segment = find(log, position);
+    struct segment *segment = find(log, position);
     uint8_t bytes[COMMIT_LOG_HEAD];
     struct head head;
     int rc;
 
     if (!segment || segment_end(segment) - position < sizeof(bytes))
         return -ENOENT;
-    rc = segment_read(segment, position, bytes, sizeof(bytes));
+    rc = need(log, segment);
+    if (rc == 0)
+        rc = segment_read(segment, position, bytes, sizeof(bytes));
     if (rc < 0)
         return rc;
     if (!head_decode(log, bytes, position, &head) || head.kind != RECORD_DATA)
@@ -352,7 +391,7 @@ static int look_in(struct replay *replay, const struct segment *segment, uint64_
 /* The next head at or behind *position, in this segment or a later one. */
 static int look(struct replay *replay, uint64_t *position, struct head *head)
 {
-    const struct segment *segment;
+    struct segment *segment;
 
     TAILQ_FOREACH (segment, &replay->log->all, link) {
         int rc;
@@ -361,7 +400,9 @@ static int look(struct replay *replay, uint64_t *position, struct head *head)
             continue;
         if (*position < segment->first + SEGMENT_HEAD)
             *position = segment->first + SEGMENT_HEAD;
-        rc = look_in(replay, segment, position, head);
+        rc = need(replay->log, segment);
+        if (rc == 0)
+            rc = look_in(replay, segment, position, head);
         if (rc != 0)
             return rc;
     }
@@ -417,7 +458,7 @@ static int replay_segment(struct replay *replay, const struct segment *segment)
 
 static int replay_step(struct replay *replay)
 {
-    const struct segment *segment = find(replay->log, replay->position);
+    struct segment *segment = find(replay->log, replay->position);
     struct head head;
     int rc;
 
@@ -427,6 +468,9 @@ static int replay_step(struct replay *replay)
         return replay_segment(replay, segment);
     if (room_at(segment, replay->position) < COMMIT_LOG_HEAD)
         return replay_segment(replay, TAILQ_NEXT(segment, link));
+    rc = need(replay->log, segment);
+    if (rc < 0)
+        return rc;
     rc = head_at(replay, segment, replay->position, &head);
     if (rc < 0)
         return rc;
@@ -442,13 +486,15 @@ static int replay_step(struct replay *replay)
 /* Written and synced anew, as if it had just been appended. */
 static int renew_last(struct replay *replay)
 {
-    const struct segment *segment = find(replay->log, replay->last);
+    struct segment *segment = find(replay->log, replay->last);
     struct iovec part;
     int rc;
 
     if (replay->last == 0 || replay->log->dir_fd < 0 || replay->log->options.read_only)
         return 0;
-    rc = reserve(replay, record_size(replay->last_len));
+    rc = need(replay->log, segment);
+    if (rc == 0)
+        rc = reserve(replay, record_size(replay->last_len));
     if (rc < 0)
         return rc;
     part = (struct iovec){.iov_base = replay->body, .iov_len = COMMIT_LOG_HEAD + replay->last_len};

@@ -78,6 +78,21 @@ void segment_list_free(struct segment_list *list)
     }
 }
 
+int segment_open(struct segment *segment, int dir_fd)
+{
+    if (segment->fd < 0)
+        segment->fd = openat(dir_fd, segment->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    return segment->fd < 0 ? -errno : 0;
+}
+
+void segment_shut(struct segment *segment, int dir_fd)
+{
+    if (dir_fd < 0 || segment->fd < 0)
+        return;
+    close(segment->fd);
+    segment->fd = -1;
+}
+
 /* ---- bytes ---- */
 
 int segment_read(const struct segment *segment, uint64_t position, void *to, size_t len)
@@ -311,6 +326,7 @@ int segment_retire(struct segment *segment, int dir_fd, uint64_t number)
 
     name_spare(name, number);
     segment->filled = segment->size;
+    segment_shut(segment, dir_fd);
     return rename_to(segment, dir_fd, name);
 }
 
@@ -419,6 +435,8 @@ static int load_one(struct loading *loading, const char *name)
         TAILQ_INSERT_TAIL(loading->spares, segment, link);
     if (rc < 0)
         segment_free(segment);
+    else if (loading->mode == O_RDWR)
+        segment_shut(segment, loading->dir_fd);
     return rc;
 }
 

@@ -25,8 +25,9 @@ struct segment {
     uint64_t first;  /* position of the file's first byte */
     uint64_t size;   /* of the file */
     uint64_t filled; /* of a spare: so many bytes of its blocks were written */
-    int fd;
-    bool damaged; /* its head is not what it should be; the records are read all the same */
+    int fd;          /* -1: shut, until segment_open() */
+    uint64_t used;   /* the owner's: when it was last needed */
+    bool damaged;    /* its head is not what it should be; the records are read all the same */
     char name[SEGMENT_NAME];
 };
 
@@ -60,6 +61,11 @@ int segment_retire(struct segment *segment, int dir_fd, uint64_t number);
 int segment_remove(struct segment *segment, int dir_fd); /* frees it */
 void segment_free(struct segment *segment);              /* closes; the file stays */
 void segment_list_free(struct segment_list *list);       /* all of them */
+
+/* A file is open from when it is made or found; it may be shut while it is not needed, and must be
+ * open for what follows. Of memory it is never shut. */
+int segment_open(struct segment *segment, int dir_fd);
+void segment_shut(struct segment *segment, int dir_fd);
 
 /* All of `len` bytes at a position within it. -EBADMSG: the file ends before. */
 int segment_read(const struct segment *segment, uint64_t position, void *to, size_t len);

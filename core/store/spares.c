@@ -266,12 +266,21 @@ int spares_take(struct spares *s, uint64_t size, bool urgent, struct segment **s
 {
     uint64_t whole = (size + SEGMENT_HEAD + 4095) / 4096 * 4096;
 
+    int rc;
+
     *segment = NULL;
     pthread_mutex_lock(&s->lock);
     grow_locked(s, whole);
     pthread_mutex_unlock(&s->lock);
-    return whole > s->segment_bytes ? take_large(s, whole, urgent, segment)
-                                    : take(s, urgent, segment);
+    rc =
+        whole > s->segment_bytes ? take_large(s, whole, urgent, segment) : take(s, urgent, segment);
+    if (rc == 0)
+        rc = segment_open(*segment, s->options.dir_fd);
+    if (rc < 0 && *segment) {
+        spares_put_back(s, *segment);
+        *segment = NULL;
+    }
+    return rc;
 }
 
 void spares_put_back(struct spares *s, struct segment *segment)

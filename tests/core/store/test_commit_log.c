@@ -337,6 +337,38 @@ Test(commit_log, a_segment_of_another_log_is_refused)
     cr_assert_null(commits);
 }
 
+static unsigned n_open(void)
+{
+    DIR *fds = opendir("/proc/self/fd");
+    unsigned n = 0;
+
+    cr_assert_not_null(fds);
+    while (readdir(fds))
+        n++;
+    closedir(fds);
+    return n;
+}
+
+/* A large log takes no more descriptors than a small one. */
+Test(commit_log, few_files_of_many_segments_are_open)
+{
+    uint64_t first = must_append(1, SEGMENT / 2), position = 0;
+    uint8_t byte = 0;
+
+    for (int i = 2; i < 100; i++)
+        position = must_append((uint8_t)i, SEGMENT / 2 + 1000);
+    cr_assert_geq(count_files(".log"), 98);
+    cr_assert_leq(n_open(), 40, "%u", n_open());
+    cr_assert_eq(commit_log_read(commits, first + COMMIT_LOG_HEAD, &byte, 1), 0);
+    cr_assert_eq(byte, 1);
+    reopen();
+    cr_assert_eq(seen.n, 99);
+    cr_assert_leq(n_open(), 40, "%u", n_open());
+    cr_assert_eq(commit_log_read(commits, position + COMMIT_LOG_HEAD, &byte, 1), 0);
+    cr_assert_eq(byte, 99);
+    must_append(7, SEGMENT / 2);
+}
+
 Test(commit_log, released_segments_are_used_again)
 {
     for (int round = 0; round < 200; round++) {
