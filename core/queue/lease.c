@@ -24,7 +24,7 @@ struct leasing {
     struct loan *loan; /* of the batch at hand, GET_STREAM; without items until one is lent */
     size_t n_grants;
     uint32_t items_left;
-    size_t bytes_left;
+    size_t bytes_left, bytes_max;
 };
 
 /* What framing adds to an item's bytes in an answer. */
@@ -63,6 +63,16 @@ static void lease_add(struct lease *lease, uint64_t batch, uint32_t from, uint32
         last->to = to;
     else
         lease->parts[lease->n_parts++] = (struct lease_part){batch, from, to};
+}
+
+/* A batch that does not fit is not cut for what little room is left: whole ones are read to where
+ * they go, and nothing needs to be known of their items. */
+static bool leaves_whole(const struct leasing *l, const struct tracked_batch *t,
+                         const struct span *span)
+{
+    return l->lease->kind == GET_STREAM && l->n_grants > 0 && span->from == 0 &&
+           span->to == t->mark.n_items && span->to <= l->items_left &&
+           l->bytes_left < l->bytes_max / 2;
 }
 
 /* Cut the ready span so that what is left of it fits. */
@@ -157,7 +167,7 @@ static int lease_span(struct leasing *l, struct tracked_batch *t)
     assert(span->state == ITEM_READY && span->from == from);
     n = span->to - from;
     if (n > l->items_left || span->n_bytes + n * frame_size(t->framing) > l->bytes_left)
-        rc = fit_span(l, t, from);
+        rc = leaves_whole(l, t, span) ? LEASE_FULL : fit_span(l, t, from);
     if (rc == 0)
         lend(l, t, mark_find(&t->mark, from));
     return rc;
@@ -244,7 +254,8 @@ int queue_lease(struct queue *q, const struct request *get, struct lessee *lesse
                         .lessee = lessee,
                         .lease = lease,
                         .items_left = get->in.get.max_items,
-                        .bytes_left = get->in.get.max_bytes};
+                        .bytes_left = get->in.get.max_bytes,
+                        .bytes_max = get->in.get.max_bytes};
     int rc;
 
     *lease = (struct lease){.kind = get->in.get.kind, .seal = lessee->seal};

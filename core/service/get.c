@@ -1,6 +1,7 @@
 /*
- * Gets. Those of claims lease at once and wait for the commit; those of streams change memory only
- * and are run after it, so that they find what it has stored. A claim that would find just that is
+ * Gets. Those of claims lease at once and wait for the commit; those of streams change memory only:
+ * where something is ready they are answered before it, else they are run after it, so that they
+ * find what it has stored. A claim that would find just that is
  * run after it too, and waits for the next commit.
  */
 #include "core/service/service_state.h"
@@ -116,6 +117,27 @@ static int get_stream(struct service *s, struct reply *reply)
         rc = reply->status ? reply->status : fill(s, q, reply);
     }
     return q ? service_status(rc) : -ENOENT;
+}
+
+void service_run_ready_streams(struct service *s)
+{
+    struct answers others = s->answers;
+    struct reply *reply, *next;
+
+    if (s->failed || s->retry_us != TIME_FOREVER)
+        return; /* what is in memory is not all in the store, and may not be soon */
+    answers_init(&s->answers);
+    for (reply = TAILQ_FIRST(&s->streams); reply; reply = next) {
+        struct queue *q = service_find(s, reply->queue);
+
+        next = TAILQ_NEXT(reply, link);
+        if (!q || queue_n_ready(q) == 0)
+            continue;
+        TAILQ_REMOVE(&s->streams, reply, link);
+        reply_end(reply, get_stream(s, reply), &s->answers);
+    }
+    service_give(s);
+    answers_append(&s->answers, &others);
 }
 
 void service_run_streams(struct service *s)

@@ -318,6 +318,7 @@ void service_round(struct service *s)
     service_settle_on(s);
     take_all(s, request);
     purge(s);
+    service_run_ready_streams(s);
     service_commit(s);
     take_all(s, service_late_gets(s));
     if (s->failed)

@@ -169,6 +169,8 @@ int service_fill_get(struct service *s, struct reply *reply);
 /* Gets of streams, after the commit. Their answers go before those that are there: whoever waits
  * for an item is told before whoever has put it. */
 void service_run_streams(struct service *s);
+/* Before the commit: those for which there is something. What they are given was stored before. */
+void service_run_ready_streams(struct service *s);
 /* Those that came while the commit ran, out of the inbox: they need not wait for the next one, and
  * their leases have no time that would begin with the round. So a reader of the mount that has just
  * put has its item at once. */

@@ -235,7 +235,7 @@ int segment_fill(struct segment *spare, int dir_fd)
     if (rc < 0)
         return rc;
     spare->filled += left;
-    return spare->filled == spare->size && dir_fd >= 0 && fsync(spare->fd) < 0 ? -errno : 0;
+    return dir_fd >= 0 && fdatasync(spare->fd) < 0 ? -errno : 0;
 }
 
 static int make_file(int dir_fd, const char *name)
@@ -328,6 +328,17 @@ int segment_retire(struct segment *segment, int dir_fd, uint64_t number)
     segment->filled = segment->size;
     segment_shut(segment, dir_fd);
     return rename_to(segment, dir_fd, name);
+}
+
+int segment_shrink(struct segment *segment, int dir_fd, uint64_t size)
+{
+    int rc = segment_open(segment, dir_fd);
+
+    if (rc == 0 && ftruncate(segment->fd, (off_t)size) < 0)
+        rc = -errno;
+    if (rc == 0)
+        segment->size = segment->filled = size;
+    return rc;
 }
 
 int segment_remove(struct segment *segment, int dir_fd)

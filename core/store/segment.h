@@ -49,7 +49,7 @@ bool segment_is_there(const struct segment *segment, int dir_fd);
  * which makes the syncs of what is written over them cheap, and takes as long as that. */
 int segment_make_spare(int dir_fd, uint64_t number, uint64_t size, bool fill,
                        struct segment **spare);
-/* The next piece of its blocks is written, `filled` goes on; the last piece is synced. */
+/* The next piece of its blocks is written and synced, `filled` goes on. */
 int segment_fill(struct segment *spare, int dir_fd);
 /* It will be the segment at `first`; its first page says so, durable when it returns. Not yet the
  * name: it is still a spare. */
@@ -58,6 +58,8 @@ int segment_begin(struct segment *spare, int dir_fd, uint64_t log_id, uint64_t f
 int segment_use(struct segment *spare, int dir_fd);
 /* It holds nothing any more: it becomes spare `number`, or goes. Durable when it returns. */
 int segment_retire(struct segment *segment, int dir_fd, uint64_t number);
+/* Of a spare that is not to be used again: its last blocks are given back. */
+int segment_shrink(struct segment *segment, int dir_fd, uint64_t size);
 int segment_remove(struct segment *segment, int dir_fd); /* frees it */
 void segment_free(struct segment *segment);              /* closes; the file stays */
 void segment_list_free(struct segment_list *list);       /* all of them */

@@ -12,8 +12,10 @@
 #define FIRST_BYTES   ((uint64_t)4 << 20) /* of the first segments */
 #define GROWTH        8                   /* segments, then they are twice as large */
 #define FEWEST        3                   /* commits of the largest kind in one segment */
-#define FILL_AFTER_US INT64_C(1000000)
-#define OVER_SEGMENTS 2 /* made beyond a limit that was lowered */
+#define IDLE_US       INT64_C(1000000)    /* without a segment taken or released: time to tidy */
+#define REST          4 /* times what a piece of tidying took, the disk is left to others */
+#define GIVE_BACK     ((uint64_t)4 << 20) /* bytes at a time: filesystems tell the disk of each */
+#define OVER_SEGMENTS 2                   /* made beyond a limit that was lowered */
 
 /* What is kept of released ones: on a disk as much as a burst fills, so that the next one writes
  * into blocks that were written before; an eighth of the limit at most, but two segments. */
@@ -28,13 +30,15 @@ struct spares {
     pthread_cond_t wake; /* of both */
 
     /* Guarded by lock. */
-    uint64_t segment_bytes; /* as of now */
-    struct segment_list all;
-    uint64_t n, number;
+    uint64_t segment_bytes;  /* as of now */
+    struct segment_list all; /* of today's size */
+    struct segment_list odd; /* of another: their blocks are given back */
+    uint64_t n, odd_bytes, number;
     uint64_t log_bytes;
     uint64_t limit_bytes;          /* the limit, or while there is more than that, a little more */
     const struct segment *filling; /* whose blocks are being written */
     int64_t idle_us;               /* since when nothing was made or taken */
+    int64_t rest_us;               /* until then the disk is left to others */
     bool making, stopping;
     bool urgent; /* what is asked for may take what min_free leaves */
     int made;    /* how the last making went */
@@ -54,12 +58,14 @@ static uint64_t disk_room(const struct spares *s, bool urgent)
     return free_bytes < keep ? 0 : free_bytes - keep;
 }
 
-/* So many bytes of further segments may be made. */
-static uint64_t growable_locked(const struct spares *s, bool urgent)
+/* So many bytes of further segments may be made, once `given_back` of spares are. */
+static uint64_t growable_locked(const struct spares *s, bool urgent, uint64_t given_back)
 {
-    uint64_t made = s->log_bytes + s->n * s->segment_bytes, disk = disk_room(s, urgent);
+    uint64_t made = s->log_bytes + s->n * s->segment_bytes + s->odd_bytes - given_back;
     uint64_t room = made < s->limit_bytes ? s->limit_bytes - made : 0;
+    uint64_t disk = disk_room(s, urgent);
 
+    disk = disk < UINT64_MAX - given_back ? disk + given_back : disk;
     return room < disk ? room : disk;
 }
 
@@ -75,25 +81,52 @@ static void follow_limit_locked(struct spares *s)
         s->limit_bytes = s->options.max_bytes;
 }
 
+static void odd_add_locked(struct spares *s, struct segment *spare)
+{
+    TAILQ_INSERT_TAIL(&s->odd, spare, link);
+    s->odd_bytes += spare->size;
+}
+
+static void all_odd_locked(struct spares *s)
+{
+    struct segment *spare;
+
+    while ((spare = TAILQ_FIRST(&s->all)) != NULL) {
+        TAILQ_REMOVE(&s->all, spare, link);
+        odd_add_locked(s, spare);
+    }
+    s->n = 0;
+}
+
 /* With the log, and with what is written at a time, `whole` bytes. */
 static void grow_locked(struct spares *s, uint64_t whole)
 {
+    uint64_t was = s->segment_bytes;
+
     while (s->segment_bytes < s->options.segment_bytes &&
            (s->log_bytes >= GROWTH * s->segment_bytes || whole > s->segment_bytes / FEWEST))
         s->segment_bytes *= 2;
     if (s->segment_bytes > s->options.segment_bytes)
         s->segment_bytes = s->options.segment_bytes;
+    if (s->segment_bytes > was)
+        all_odd_locked(s);
 }
 
-/* Whether one more is kept: not on a disk that is short. */
-static bool keeps_locked(const struct spares *s)
+/* How many are kept for long; in memory, where they take as much as when they are used, always. */
+static uint64_t kept(const struct spares *s)
 {
     uint64_t most = s->options.max_bytes / 8 < KEPT_BYTES ? s->options.max_bytes / 8 : KEPT_BYTES;
+    uint64_t n = s->options.dir_fd < 0 ? 0 : most / s->segment_bytes;
 
-    if (s->n < KEPT_SEGMENTS)
-        return true;
-    return s->options.dir_fd >= 0 && (s->n + 1) * s->segment_bytes <= most &&
-           disk_room(s, false) > 0;
+    return n < KEPT_SEGMENTS ? KEPT_SEGMENTS : n;
+}
+
+/* Whether one that is released is: until it is time to tidy all are, but on a disk that is short.
+ */
+static bool keeps_locked(const struct spares *s)
+{
+    return s->n < KEPT_SEGMENTS || s->n < kept(s) ||
+           (s->options.dir_fd >= 0 && disk_room(s, false) > 0);
 }
 
 static void add_locked(struct spares *s, struct segment *spare)
@@ -110,14 +143,55 @@ static void remove_locked(struct spares *s, struct segment *spare)
 
 /* ---- the maker's thread ---- */
 
+/* A piece of an odd one's blocks, the last with its file. False: there is none. The lock is not
+ * held meanwhile. */
+static bool give_back_locked(struct spares *s)
+{
+    struct segment *odd = TAILQ_FIRST(&s->odd);
+    uint64_t left;
+
+    if (!odd)
+        return false;
+    left = odd->size > GIVE_BACK ? odd->size - GIVE_BACK : 0;
+    TAILQ_REMOVE(&s->odd, odd, link);
+    s->odd_bytes -= odd->size;
+    pthread_mutex_unlock(&s->lock);
+    if (left == 0 || segment_shrink(odd, s->options.dir_fd, left) < 0) {
+        segment_remove(odd, s->options.dir_fd);
+        odd = NULL;
+    }
+    pthread_mutex_lock(&s->lock);
+    if (odd)
+        odd_add_locked(s, odd);
+    return true;
+}
+
+/* Whether there is room for another file, for which spares go where it must be. The lock is not
+ * held meanwhile. */
+static bool make_room_locked(struct spares *s, uint64_t size, bool urgent)
+{
+    while (growable_locked(s, urgent, 0) < size) {
+        struct segment *last = TAILQ_LAST(&s->all, segment_list);
+
+        if (give_back_locked(s))
+            continue;
+        if (!last || last == s->filling)
+            return false;
+        remove_locked(s, last);
+        odd_add_locked(s, last);
+    }
+    return true;
+}
+
 /* One spare more. The lock is not held while its file is made. */
 static void make_locked(struct spares *s)
 {
     struct segment *spare = NULL;
     uint64_t number = ++s->number, size = s->segment_bytes;
     bool first = s->log_bytes == 0; /* it is used at once */
-    int rc = growable_locked(s, s->urgent) >= size ? 0 : -ENOSPC;
+    int rc;
 
+    rc = make_room_locked(s, size, s->urgent) ? 0 : -ENOSPC;
     if (rc == 0) {
         pthread_mutex_unlock(&s->lock);
         rc = segment_make_spare(s->options.dir_fd, number, size, first, &spare);
@@ -150,7 +224,9 @@ static void fill_locked(struct spares *s, struct segment *spare)
 
     s->filling = spare;
     pthread_mutex_unlock(&s->lock);
-    rc = segment_fill(spare, s->options.dir_fd);
+    rc = segment_open(spare, s->options.dir_fd);
+    if (rc == 0)
+        rc = segment_fill(spare, s->options.dir_fd);
     pthread_mutex_lock(&s->lock);
     if (rc < 0)
         spare->filled = spare->size; /* it is slower, that is all */
@@ -158,22 +234,50 @@ static void fill_locked(struct spares *s, struct segment *spare)
     pthread_cond_broadcast(&s->wake);
 }
 
-/* Where segments are used up quickly they are not written twice: a spare that has been there for a
- * while is filled. */
+static bool is_untidy_locked(const struct spares *s)
+{
+    return !TAILQ_EMPTY(&s->odd) || s->n > kept(s) || unfilled_locked(s);
+}
+
+/* A piece of what can wait until little happens: more spares than are kept go, blocks of those that
+ * stay are written. Where segments are used up quickly they are so not written twice. */
+static void tidy_locked(struct spares *s)
+{
+    int64_t began_us = clock_system.mono_us(&clock_system), now_us;
+    struct segment *last = TAILQ_LAST(&s->all, segment_list);
+
+    if (s->n > kept(s)) {
+        remove_locked(s, last);
+        odd_add_locked(s, last);
+    }
+    if (!give_back_locked(s))
+        fill_locked(s, unfilled_locked(s));
+    now_us = clock_system.mono_us(&clock_system);
+    s->rest_us = time_after(now_us, REST * (now_us - began_us));
+}
+
+/* When it is time for that; TIME_FOREVER: all is tidy. */
+static int64_t tidy_due_locked(const struct spares *s)
+{
+    int64_t idle_us = time_after(s->idle_us, IDLE_US);
+
+    if (!is_untidy_locked(s))
+        return TIME_FOREVER;
+    return idle_us > s->rest_us ? idle_us : s->rest_us;
+}
+
 static void *make_ahead(void *arg)
 {
     struct spares *s = arg;
-    struct segment *spare;
     int64_t due_us;
 
     pthread_mutex_lock(&s->lock);
     while (!s->stopping) {
-        spare = unfilled_locked(s);
-        due_us = spare ? time_after(s->idle_us, FILL_AFTER_US) : TIME_FOREVER;
+        due_us = tidy_due_locked(s);
         if (s->making)
             make_locked(s);
         else if (due_us <= clock_system.mono_us(&clock_system))
-            fill_locked(s, spare);
+            tidy_locked(s);
         else
             cond_wait_until(&s->wake, &s->lock, due_us);
     }
@@ -189,21 +293,18 @@ static void ask_locked(struct spares *s)
 
 /* ---- taken and given back ---- */
 
-/* One that is there; NULL: none of today's size. */
+/* One that is there; NULL: there is none. */
 static struct segment *first_locked(struct spares *s)
 {
     struct segment *spare;
 
-    while ((spare = TAILQ_FIRST(&s->all)) != NULL) {
-        while (s->filling == spare)
-            pthread_cond_wait(&s->wake, &s->lock);
-        remove_locked(s, spare);
-        s->idle_us = clock_system.mono_us(&clock_system);
-        if (spare->size == s->segment_bytes)
-            return spare;
-        segment_remove(spare, s->options.dir_fd); /* of before they grew: few, and small */
-    }
-    return NULL;
+    while ((spare = TAILQ_FIRST(&s->all)) != NULL && s->filling == spare)
+        pthread_cond_wait(&s->wake, &s->lock);
+    if (!spare)
+        return NULL;
+    remove_locked(s, spare);
+    s->idle_us = clock_system.mono_us(&clock_system);
+    return spare;
 }
 
 /* The same, or it is made now. */
@@ -249,7 +350,7 @@ static int take_large(struct spares *s, uint64_t size, bool urgent, struct segme
 
     pthread_mutex_lock(&s->lock);
     number = ++s->number;
-    room = growable_locked(s, urgent) >= size;
+    room = make_room_locked(s, size, urgent);
     if (room)
         s->log_bytes += size;
     pthread_mutex_unlock(&s->lock);
@@ -283,17 +384,20 @@ int spares_take(struct spares *s, uint64_t size, bool urgent, struct segment **s
     return rc;
 }
 
+static void add_by_size_locked(struct spares *s, struct segment *spare)
+{
+    if (spare->size == s->segment_bytes)
+        add_locked(s, spare);
+    else
+        odd_add_locked(s, spare);
+}
+
 void spares_put_back(struct spares *s, struct segment *segment)
 {
-    bool large = segment->size != s->segment_bytes;
-
     pthread_mutex_lock(&s->lock);
     s->log_bytes -= segment->size;
-    if (!large)
-        add_locked(s, segment);
+    add_by_size_locked(s, segment);
     pthread_mutex_unlock(&s->lock);
-    if (large)
-        segment_remove(segment, s->options.dir_fd);
 }
 
 int spares_retire(struct spares *s, struct segment *segment)
@@ -303,9 +407,10 @@ int spares_retire(struct spares *s, struct segment *segment)
     int rc;
 
     pthread_mutex_lock(&s->lock);
-    keep = segment->size == s->segment_bytes && keeps_locked(s);
+    keep = keeps_locked(s);
     number = ++s->number;
     s->log_bytes -= segment->size;
+    s->idle_us = clock_system.mono_us(&clock_system);
     follow_limit_locked(s);
     pthread_mutex_unlock(&s->lock);
     if (!keep)
@@ -316,7 +421,8 @@ int spares_retire(struct spares *s, struct segment *segment)
         return rc;
     }
     pthread_mutex_lock(&s->lock);
-    add_locked(s, segment);
+    add_by_size_locked(s, segment);
+    pthread_cond_broadcast(&s->wake); /* there may be something to tidy */
     pthread_mutex_unlock(&s->lock);
     return 0;
 }
@@ -330,9 +436,9 @@ bool spares_can_take(struct spares *s, uint64_t size)
 
     pthread_mutex_lock(&s->lock);
     if (whole <= s->segment_bytes)
-        can = s->n > 0 || growable_locked(s, true) >= s->segment_bytes;
+        can = s->n > 0 || growable_locked(s, true, s->odd_bytes) >= s->segment_bytes;
     else
-        can = growable_locked(s, true) >= whole;
+        can = growable_locked(s, true, s->odd_bytes + s->n * s->segment_bytes) >= whole;
     pthread_mutex_unlock(&s->lock);
     return can;
 }
@@ -341,29 +447,24 @@ void spares_space(struct spares *s, uint64_t *log_bytes, uint64_t *n_free)
 {
     pthread_mutex_lock(&s->lock);
     *log_bytes = s->log_bytes;
-    *n_free = s->n + growable_locked(s, false) / s->segment_bytes;
+    *n_free = s->n + growable_locked(s, false, s->odd_bytes) / s->segment_bytes;
     pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- open and close ---- */
 
-/* What a crash has left half made, and what is of another size than now, goes. */
-static int sort(struct spares *s, struct segment_list *found)
+/* What was found; of another size is what a crash has left half made, too. */
+static void sort(struct spares *s, struct segment_list *found)
 {
     struct segment *spare;
-    int rc = 0;
 
-    while (rc == 0 && (spare = TAILQ_FIRST(found)) != NULL) {
+    while ((spare = TAILQ_FIRST(found)) != NULL) {
         uint64_t number = strtoull(spare->name, NULL, 16);
 
         TAILQ_REMOVE(found, spare, link);
         s->number = number > s->number ? number : s->number;
-        if (spare->size == s->segment_bytes && keeps_locked(s))
-            add_locked(s, spare);
-        else
-            rc = segment_remove(spare, s->options.dir_fd);
+        add_by_size_locked(s, spare);
     }
-    return rc;
 }
 
 int spares_open(const struct spares_options *options, struct segment_list *found,
@@ -378,14 +479,15 @@ int spares_open(const struct spares_options *options, struct segment_list *found
     s->segment_bytes = options->segment_bytes < FIRST_BYTES ? options->segment_bytes : FIRST_BYTES;
     s->log_bytes = options->log_bytes;
     TAILQ_INIT(&s->all);
+    TAILQ_INIT(&s->odd);
     pthread_mutex_init(&s->lock, NULL);
     cond_init(&s->wake);
     grow_locked(s, 0);
     s->limit_bytes = UINT64_MAX;
     follow_limit_locked(s);
-    rc = sort(s, found);
-    if (rc == 0)
-        rc = -pthread_create(&s->maker, NULL, make_ahead, s);
+    sort(s, found);
+    s->idle_us = clock_system.mono_us(&clock_system);
+    rc = -pthread_create(&s->maker, NULL, make_ahead, s);
     s->started = rc == 0;
     if (rc < 0) {
         spares_close(s);
@@ -407,6 +509,7 @@ void spares_close(struct spares *s)
         pthread_join(s->maker, NULL);
     }
     segment_list_free(&s->all);
+    segment_list_free(&s->odd);
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->lock);
     free(s);

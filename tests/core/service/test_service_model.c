@@ -112,6 +112,16 @@ static void keep(const struct grant *grant, uint8_t session)
     kept_by[at] = session;
 }
 
+/* All that fits was given; a stream's batch that does not fit is left whole where less than half of
+ * the room is left. */
+static void expect_no_more(const struct item *next, enum get_kind kind, unsigned given, size_t room,
+                           size_t all)
+{
+    if (next && kind == GET_STREAM && given > 0 && next->index == 0 && room < all / 2)
+        return;
+    cr_assert_null(next);
+}
+
 static void step_get(void)
 {
     uint8_t session = (uint8_t)rnd(SESSIONS);
@@ -144,7 +154,8 @@ static void step_get(void)
         }
         keep(grant, session);
     }
-    cr_assert_null(model_next(&at, given, max_items, &room));
+    expect_no_more(model_next(&at, given, max_items, &room), kind, given, room,
+                   get.request.in.get.max_bytes);
     call_fini(&get);
 }
 
