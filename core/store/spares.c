@@ -39,6 +39,7 @@ struct spares {
     const struct segment *filling; /* whose blocks are being written */
     int64_t idle_us;               /* since when nothing was made or taken */
     int64_t rest_us;               /* until then the disk is left to others */
+    unsigned giving;               /* threads that give blocks back */
     bool making, stopping;
     bool urgent; /* what is asked for may take what min_free leaves */
     int made;    /* how the last making went */
@@ -141,28 +142,59 @@ static void remove_locked(struct spares *s, struct segment *spare)
     s->n--;
 }
 
+static void add_by_size_locked(struct spares *s, struct segment *spare)
+{
+    if (spare->size == s->segment_bytes)
+        add_locked(s, spare);
+    else
+        odd_add_locked(s, spare);
+}
+
 /* ---- the maker's thread ---- */
+
+/* One of the odd ones, which is nobody else's; NULL: there is none. *waited: somebody else was
+ * about to give blocks back, or to write them. */
+static struct segment *odd_take_locked(struct spares *s, bool *waited)
+{
+    struct segment *odd;
+
+    for (;;) {
+        odd = TAILQ_FIRST(&s->odd);
+        if (odd ? odd != s->filling : s->giving == 0)
+            break;
+        pthread_cond_wait(&s->wake, &s->lock);
+        *waited = true;
+    }
+    if (!odd)
+        return NULL;
+    TAILQ_REMOVE(&s->odd, odd, link); /* its bytes count until they are given back */
+    return odd;
+}
 
 /* A piece of an odd one's blocks, the last with its file. False: there is none. The lock is not
  * held meanwhile. */
 static bool give_back_locked(struct spares *s)
 {
-    struct segment *odd = TAILQ_FIRST(&s->odd);
-    uint64_t left;
+    bool waited = false;
+    struct segment *odd = odd_take_locked(s, &waited);
+    uint64_t size, left;
 
     if (!odd)
-        return false;
+        return waited;
+    size = odd->size;
     left = odd->size > GIVE_BACK ? odd->size - GIVE_BACK : 0;
-    TAILQ_REMOVE(&s->odd, odd, link);
-    s->odd_bytes -= odd->size;
+    s->giving++;
     pthread_mutex_unlock(&s->lock);
     if (left == 0 || segment_shrink(odd, s->options.dir_fd, left) < 0) {
         segment_remove(odd, s->options.dir_fd);
         odd = NULL;
     }
     pthread_mutex_lock(&s->lock);
+    s->giving--;
+    s->odd_bytes -= size;
     if (odd)
         odd_add_locked(s, odd);
+    pthread_cond_broadcast(&s->wake);
     return true;
 }
 
@@ -198,7 +230,7 @@ static void make_locked(struct spares *s)
         pthread_mutex_lock(&s->lock);
     }
     if (spare)
-        add_locked(s, spare);
+        add_by_size_locked(s, spare); /* they may have grown meanwhile */
     s->made = rc;
     s->making = false;
     s->idle_us = clock_system.mono_us(&clock_system);
@@ -298,8 +330,14 @@ static struct segment *first_locked(struct spares *s)
 {
     struct segment *spare;
 
-    while ((spare = TAILQ_FIRST(&s->all)) != NULL && s->filling == spare)
+    for (;;) {
+        spare = TAILQ_FIRST(&s->all);
+        if (spare && spare == s->filling)
+            spare = TAILQ_NEXT(spare, link);
+        if (spare || TAILQ_EMPTY(&s->all))
+            break;
         pthread_cond_wait(&s->wake, &s->lock);
+    }
     if (!spare)
         return NULL;
     remove_locked(s, spare);
@@ -384,14 +422,6 @@ int spares_take(struct spares *s, uint64_t size, bool urgent, struct segment **s
     return rc;
 }
 
-static void add_by_size_locked(struct spares *s, struct segment *spare)
-{
-    if (spare->size == s->segment_bytes)
-        add_locked(s, spare);
-    else
-        odd_add_locked(s, spare);
-}
-
 void spares_put_back(struct spares *s, struct segment *segment)
 {
     pthread_mutex_lock(&s->lock);
@@ -400,31 +430,30 @@ void spares_put_back(struct spares *s, struct segment *segment)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Until it has gone, or is a spare, it counts as the log's: nobody makes another in its place. */
 int spares_retire(struct spares *s, struct segment *segment)
 {
-    uint64_t number;
+    uint64_t number, size = segment->size;
     bool keep;
     int rc;
 
     pthread_mutex_lock(&s->lock);
     keep = keeps_locked(s);
     number = ++s->number;
-    s->log_bytes -= segment->size;
+    pthread_mutex_unlock(&s->lock);
+    rc = keep ? segment_retire(segment, s->options.dir_fd, number)
+              : segment_remove(segment, s->options.dir_fd);
+    if (keep && rc < 0)
+        segment_free(segment);
+    pthread_mutex_lock(&s->lock);
+    s->log_bytes -= size;
     s->idle_us = clock_system.mono_us(&clock_system);
     follow_limit_locked(s);
-    pthread_mutex_unlock(&s->lock);
-    if (!keep)
-        return segment_remove(segment, s->options.dir_fd);
-    rc = segment_retire(segment, s->options.dir_fd, number);
-    if (rc < 0) {
-        segment_free(segment);
-        return rc;
-    }
-    pthread_mutex_lock(&s->lock);
-    add_by_size_locked(s, segment);
+    if (keep && rc == 0)
+        add_by_size_locked(s, segment);
     pthread_cond_broadcast(&s->wake); /* there may be something to tidy */
     pthread_mutex_unlock(&s->lock);
-    return 0;
+    return rc;
 }
 
 /* ---- asked ---- */
