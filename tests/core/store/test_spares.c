@@ -49,7 +49,8 @@ static void teardown(void)
 
 TestSuite(spares, .init = setup, .fini = teardown, .timeout = 60);
 
-static struct segment *take(uint64_t size)
+/* As it comes, without a name yet. */
+static struct segment *take_bare(uint64_t size)
 {
     struct segment *segment;
 
@@ -57,11 +58,17 @@ static struct segment *take(uint64_t size)
     cr_assert_geq(segment->size, size + SEGMENT_HEAD, "it holds %llu",
                   (unsigned long long)segment->size);
     cr_assert_geq(segment->fd, 0);
+    TAILQ_INSERT_TAIL(&used, segment, link);
+    return segment;
+}
+
+static void take(uint64_t size)
+{
+    struct segment *segment = take_bare(size);
+
     cr_assert_eq(segment_begin(segment, dir_fd, 1, position), 0);
     cr_assert_eq(segment_use(segment, dir_fd), 0);
     position = segment_end(segment);
-    TAILQ_INSERT_TAIL(&used, segment, link);
-    return segment;
 }
 
 static void retire_first(void)
@@ -92,9 +99,9 @@ static uint64_t bytes_there(void)
 Test(spares, what_is_made_while_they_grow_is_not_taken_for_large)
 {
     for (int round = 0; round < 5; round++) {
-        take(1000);
-        take(10 * MIB);
-        take(30 * MIB);
+        take_bare(1000);
+        take_bare(10 * MIB);
+        take_bare(30 * MIB);
         while (!TAILQ_EMPTY(&used))
             retire_first();
         spares_close(spares);
