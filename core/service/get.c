@@ -135,6 +135,7 @@ void service_run_ready_streams(struct service *s)
             continue;
         TAILQ_REMOVE(&s->streams, reply, link);
         reply_end(reply, get_stream(s, reply), &s->answers);
+        service_renew(s, q); /* what the answer says of it is newer than what was said before */
     }
     service_give(s);
     answers_append(&s->answers, &others);

@@ -199,6 +199,8 @@ int service_set_queue(struct service *s, struct queue *q, const struct queue_set
 
 /* Changed queues get new revisions, and who waited for them is told. */
 void service_publish(struct service *s);
+/* A new revision for one queue, whose state is told next. */
+void service_renew(struct service *s, struct queue *q);
 /* A queue leaves; `tomb` (the caller's until now) stands for it. */
 void service_unlist(struct service *s, struct queue *q, struct listed *tomb);
 int service_sync(struct service *s, struct request *sync);

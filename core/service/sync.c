@@ -11,6 +11,13 @@
 
 #include "core/refused.h"
 
+void service_renew(struct service *s, struct queue *q)
+{
+    TAILQ_REMOVE(&s->listed, &q->listed, link);
+    TAILQ_INSERT_TAIL(&s->listed, &q->listed, link);
+    q->listed.revision = ++s->revision;
+}
+
 void service_publish(struct service *s)
 {
     struct queue *q;
@@ -20,9 +27,7 @@ void service_publish(struct service *s)
 
         TAILQ_REMOVE(&s->shared.changed, q, changed_link);
         q->changed = false;
-        TAILQ_REMOVE(&s->listed, &q->listed, link);
-        TAILQ_INSERT_TAIL(&s->listed, &q->listed, link);
-        q->listed.revision = ++s->revision;
+        service_renew(s, q);
         queue_serve_line(q);
         if (LIST_EMPTY(&q->armed))
             continue;

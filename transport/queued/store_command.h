@@ -22,10 +22,10 @@ struct store_command {
 };
 
 #define STORE_COMMAND_HELP                                                                         \
-    "      --verify=DIR       read all of the store in DIR, in use or not, check it and\n"         \
-    "                         say what is damaged (status 1); --json: for programs\n"              \
+    "      --verify=DIR       read all of the store in DIR, in use or not, and say\n"              \
+    "                         what is damaged (status 1); --json: for programs\n"                  \
     "      --backup=DIR DEST  copy the store in DIR, in use or not, to DEST, or bring\n"           \
-    "                         the copy there up to date; start on it to restore\n"
+    "                         the copy up to date; to restore, start on it\n"
 
 enum { STORE_OPT_VERIFY = 512, STORE_OPT_BACKUP, STORE_OPT_JSON };
 
