@@ -276,14 +276,16 @@ static bool is_untidy_locked(const struct spares *s)
 static void tidy_locked(struct spares *s)
 {
     int64_t began_us = clock_system.mono_us(&clock_system), now_us;
-    struct segment *last = TAILQ_LAST(&s->all, segment_list);
+    struct segment *last = TAILQ_LAST(&s->all, segment_list), *spare = NULL;
 
     if (s->n > kept(s)) {
         remove_locked(s, last);
         odd_add_locked(s, last);
     }
     if (!give_back_locked(s))
-        fill_locked(s, unfilled_locked(s));
+        spare = unfilled_locked(s);
+    if (spare)
+        fill_locked(s, spare);
     now_us = clock_system.mono_us(&clock_system);
     s->rest_us = time_after(now_us, REST * (now_us - began_us));
 }
