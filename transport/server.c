@@ -204,8 +204,12 @@ static uint8_t *context_reply_buffer(struct request *request, size_t size)
     bool get = request->kind == REQUEST_GET;
     size_t rows = get ? request->in.get.max_items : request->in.list.max_items;
 
-    if (context->reply || size > BATCH_BYTES_MAX)
+    if (size > BATCH_BYTES_MAX)
         return NULL;
+    if (context->reply) { /* what was to go there turned out to be damaged */
+        nng_msg_free(context->reply);
+        context->reply = NULL;
+    }
     rows = rows < ROOMY_GRANTS ? rows : ROOMY_GRANTS;
     size += WIRE_REPLY_DATA + rows * WIRE_GRANT;
     if (!peer_reserve(context, size))

@@ -208,6 +208,10 @@ static int read_batch(struct queue *q, uint64_t from, uint64_t *batch, struct ba
     rc = q->looked.batch == from ? 0 : queue_next_stored(q, from, batch, view);
     if (rc == 0)
         rc = store->ops->batch_get(store, q->record.number, *batch, view);
+    if (rc == -ENOENT && q->looked.batch == from) { /* it has gone since */
+        q->looked.batch = 0;
+        return read_batch(q, from, batch, view);
+    }
     if (rc == -EBADMSG && !tracked_find(q, *batch) &&
         queue_set_aside(q, *batch, view, "its checksum is wrong") < 0)
         return -ENOMEM;

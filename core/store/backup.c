@@ -17,7 +17,8 @@
 #include "core/store/commit_log.h"
 
 #define PIECE  ((size_t)1 << 20) /* copied at a time */
-#define PASSES 100               /* while segments are released that have not been copied yet */
+#define GAPS   10  /* seen in the log before they are taken for damage, and copied with it */
+#define PASSES 100 /* while segments are released that have not been copied yet */
 
 #define NAME 32
 
@@ -37,6 +38,7 @@ struct backup {
     struct stand was, now; /* was.end 0: none has ended */
     uint8_t *bytes;        /* a piece */
     uint64_t done, all;
+    unsigned n_gaps;
     backup_progress *progress;
     void *arg;
     struct backup_report *report;
@@ -262,7 +264,8 @@ static uint64_t bytes_to_copy(const struct backup *b, uint64_t full_below)
     return bytes;
 }
 
-/* Segments of DEST below the first of the log, which nothing needs, and what was cut off. */
+/* Segments of DEST below the first of the log, which nothing needs, those behind its last, which
+ * are of a copying that was cut off, and pieces. */
 static int remove_old(struct backup *b, uint64_t first)
 {
     int fd = openat(b->log_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -276,7 +279,8 @@ static int remove_old(struct backup *b, uint64_t first)
         uint64_t at = strtoull(entry->d_name, &end, 16);
 
         if (end == entry->d_name + 16 &&
-            (strcmp(end, ".log.part") == 0 || (strcmp(end, ".log") == 0 && at < first)))
+            (strcmp(end, ".log.part") == 0 ||
+             (strcmp(end, ".log") == 0 && (at < first || at > b->now.tail))))
             unlinkat(b->log_fd, entry->d_name, 0);
     }
     closedir(dir);
@@ -287,6 +291,7 @@ static int remove_old(struct backup *b, uint64_t first)
 static int pass(struct backup *b, uint64_t *full_below)
 {
     struct commit_log_segment segment = {.end = 0}, first = {.end = 0};
+    uint64_t end = 0;
     int rc = 0;
 
     b->report->n_segments = 0;
@@ -296,6 +301,9 @@ static int pass(struct backup *b, uint64_t *full_below)
         return -ENOENT;
     while (rc == 0 && commit_log_next_segment(b->log, segment.end, &segment)) {
         b->report->n_segments++;
+        if (end != 0 && segment.first != end && b->n_gaps++ < GAPS)
+            return -EAGAIN; /* the directory was read while it changed */
+        end = segment.end;
         if (segment.current)
             rc = copy_tail(b, &segment);
         else if (!has_segment(b, &segment, *full_below))
@@ -306,8 +314,8 @@ static int pass(struct backup *b, uint64_t *full_below)
     if (rc == 0 && !commit_log_is_there(b->log, first.first))
         rc = -EAGAIN; /* what lived in it may lie behind the end that was copied */
     if (rc == 0)
-        rc = write_stand(b);
-    return rc == 0 ? remove_old(b, first.first) : rc;
+        rc = remove_old(b, first.first);
+    return rc == 0 ? write_stand(b) : rc;
 }
 
 static int open_log(struct backup *b)
@@ -372,8 +380,10 @@ static int judge_dest(const struct backup *b)
 /* It is a directory of copies from now on. */
 static int begin(struct backup *b)
 {
-    int rc = open_log(b);
+    int rc = -EAGAIN;
 
+    for (int i = 0; i < PASSES && rc == -EAGAIN; i++)
+        rc = open_log(b);
     if (rc == 0)
         rc = check_lineage(b);
     if (rc == 0 && !b->begun) {

@@ -32,7 +32,7 @@ static bool is_pressed(struct local_store *s)
     dead = space.used_bytes > s->live.bytes ? space.used_bytes - s->live.bytes : 0;
     if (dead > s->live.bytes + SPARE_SEGMENTS * s->options.segment_bytes)
         return true;
-    return space.n_free < FREE_LOW && dead > 2 * s->options.segment_bytes;
+    return space.n_free < FREE_LOW && dead > 2 * space.segment_bytes;
 }
 
 static bool record_at(struct local_store *s, uint64_t position)
@@ -99,6 +99,12 @@ static int move_row(struct local_store *s, struct index_key key, uint64_t positi
     return rc < 0 ? rc : changes_put(&s->changes, key, bytes, len, NULL, 0);
 }
 
+/* The log, not the index, is what cannot be had. */
+static int unreadable(int rc)
+{
+    return rc == -EIO || rc == -EBADMSG ? -EUCLEAN : rc;
+}
+
 /* The change at hand is written again where it lives. Its bytes, or negative errno. */
 static int64_t move_change(struct local_store *s)
 {
@@ -110,14 +116,14 @@ static int64_t move_change(struct local_store *s)
     if (rc == 0)
         rc = changes_head(head, s->clean.len - s->clean.at, &change);
     if (rc < 0)
-        return rc;
+        return unreadable(rc);
     s->clean.at += CHANGE_HEAD + (change.len + 7) / 8 * 8;
     position += CHANGE_HEAD;
     rc = lives(s, &change, position);
     if (rc <= 0)
         return rc;
     rc = move_row(s, change.key, position, change.len);
-    return rc < 0 ? rc : (int64_t)(CHANGE_HEAD + change.len);
+    return rc < 0 ? unreadable(rc) : (int64_t)(CHANGE_HEAD + change.len);
 }
 
 /* Up to a piece of the segment of `clean`; then, or where it ends, the record is 0. */
@@ -133,6 +139,10 @@ static int move_piece(struct local_store *s, size_t n_changes)
             return 0;
         }
         rc = move_change(s);
+        if (rc == -EUCLEAN) { /* the rest is found by the index */
+            s->clean.record = 0;
+            return 0;
+        }
         if (rc < 0)
             return (int)rc;
         moved += (uint64_t)rc;
@@ -177,8 +187,8 @@ static int rescue(struct local_store *s, const struct live_segment *segment)
             bool here = row.position >= segment->first && row.position < segment->end;
 
             rc = here ? rescue_row(s, &row) : 0;
-            if (rc < 0)
-                return rc;
+            if (rc < 0 || s->changes.len >= PIECE_BYTES)
+                return rc; /* the rest with the next commit */
             key = row.key;
             after = true;
         }
@@ -203,12 +213,14 @@ int local_clean(struct local_store *s)
     if (pressed || n > PIECE_CHANGES)
         n = PIECE_CHANGES;
     again = s->clean.walked == segment->first + 1;
-    if (s->clean.record == 0 && again)
-        return rescue(s, segment);
-    if (s->clean.record == 0 && !record_at(s, segment->first + COMMIT_LOG_FIRST))
+    again = again && s->clean.record == 0;
+    if (!again && s->clean.record == 0 && !record_at(s, segment->first + COMMIT_LOG_FIRST))
         s->clean.record = 0;
     s->clean.walked = segment->first + 1;
-    rc = s->clean.record == 0 ? 0 : move_piece(s, n);
+    if (again)
+        rc = rescue(s, segment);
+    else
+        rc = s->clean.record == 0 ? 0 : move_piece(s, n);
     if (rc == 0 && !commit_log_fits(s->log, s->changes.len + OTHERS_BYTES)) {
         changes_reset(&s->changes);
         s->clean = s->clean_before;

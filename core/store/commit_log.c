@@ -160,7 +160,7 @@ uint64_t commit_log_id(const struct commit_log *log)
 
 void commit_log_space(struct commit_log *log, struct commit_log_space *space)
 {
-    spares_space(log->spares, &space->used_bytes, &space->n_free);
+    spares_space(log->spares, &space->used_bytes, &space->n_free, &space->segment_bytes);
 }
 
 /* ---- appending ---- */
@@ -206,12 +206,12 @@ static int next_segment(struct commit_log *log, uint64_t size, bool urgent)
     if (rc < 0)
         return rc;
     rc = segment_begin(next, log->dir_fd, log->options.id, first);
+    if (rc == 0)
+        rc = last ? finish_segment(log) : 0;
     if (rc == -ENOSPC) {
         spares_put_back(log->spares, next);
         return rc;
     }
-    if (rc == 0)
-        rc = last ? finish_segment(log) : 0;
     if (rc == 0)
         rc = segment_use(next, log->dir_fd);
     if (rc < 0) {
@@ -456,6 +456,20 @@ static int replay_segment(struct replay *replay, const struct segment *segment)
     return 0;
 }
 
+/* The first segment at or behind the position; a gap before it is damage. 1: there is none. */
+static int replay_behind(struct replay *replay, uint64_t position)
+{
+    const struct commit_log_visitor *visitor = replay->visitor;
+    const struct segment *segment = TAILQ_FIRST(&replay->log->all);
+    int rc = 0;
+
+    while (segment && segment->first < position)
+        segment = TAILQ_NEXT(segment, link);
+    if (segment && segment->first > position && visitor->damaged)
+        rc = visitor->damaged(visitor->owner, position, segment->first, segment->name);
+    return rc < 0 ? rc : replay_segment(replay, segment);
+}
+
 static int replay_step(struct replay *replay)
 {
     struct segment *segment = find(replay->log, replay->position);
@@ -463,11 +477,11 @@ static int replay_step(struct replay *replay)
     int rc;
 
     if (!segment)
-        return 1;
+        return replay_behind(replay, replay->position);
     if (replay->position < segment->first + SEGMENT_HEAD)
         return replay_segment(replay, segment);
     if (room_at(segment, replay->position) < COMMIT_LOG_HEAD)
-        return replay_segment(replay, TAILQ_NEXT(segment, link));
+        return replay_behind(replay, segment_end(segment));
     rc = need(replay->log, segment);
     if (rc < 0)
         return rc;
@@ -477,7 +491,7 @@ static int replay_step(struct replay *replay)
     if (rc == 0)
         return pass_over(replay, segment, replay->position + 8);
     if (head.kind == RECORD_LAST && TAILQ_NEXT(segment, link))
-        return replay_segment(replay, TAILQ_NEXT(segment, link));
+        return replay_behind(replay, segment_end(segment));
     if (head.kind == RECORD_LAST)
         return 1;
     return replay_record(replay, segment, &head);

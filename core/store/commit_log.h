@@ -48,7 +48,8 @@ void commit_log_close(struct commit_log *log); /* NULL too */
 struct commit_log_visitor {
     /* A whole record; the body is lent until it returns. */
     int (*record)(void *owner, uint64_t position, const uint8_t *body, size_t len);
-    /* The bytes from position to `end` are no whole record, and there are some behind them. */
+    /* The bytes from position to `end` are no whole record, or a segment that is missing before
+     * `segment`, and there are some behind them. */
     int (*damaged)(void *owner, uint64_t position, uint64_t end, const char *segment);
     void *owner;
 };
@@ -98,8 +99,9 @@ int commit_log_record(struct commit_log *log, uint64_t position, uint64_t *len, 
 int commit_log_drop_first(struct commit_log *log);
 
 struct commit_log_space {
-    uint64_t used_bytes; /* of segments that hold something, whole */
-    uint64_t n_free;     /* segments that can be had: made, or to be made within the limits */
+    uint64_t used_bytes;    /* of segments that hold something, whole */
+    uint64_t n_free;        /* segments that can be had: made, or to be made within the limits */
+    uint64_t segment_bytes; /* of one, as of now */
 };
 
 void commit_log_space(struct commit_log *log, struct commit_log_space *space);

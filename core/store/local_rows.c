@@ -197,7 +197,7 @@ static int batch_load(struct local_store *s, const struct index_row *row,
         n = view->len - at < PIECE ? view->len - at : PIECE;
         rc = commit_log_read(s->log, position + at, to + at, n);
         if (rc < 0)
-            return rc;
+            return rc == -EIO ? -EBADMSG : rc; /* the disk has lost it: so have we */
         crc = crc32c_more(crc, to + at, n);
     }
     return crc == view->crc ? 0 : -EBADMSG;

@@ -338,6 +338,7 @@ int segment_shrink(struct segment *segment, int dir_fd, uint64_t size)
         rc = -errno;
     if (rc == 0)
         segment->size = segment->filled = size;
+    segment_shut(segment, dir_fd);
     return rc;
 }
 

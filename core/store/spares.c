@@ -12,7 +12,8 @@
 #define FIRST_BYTES   ((uint64_t)4 << 20) /* of the first segments */
 #define GROWTH        8                   /* segments, then they are twice as large */
 #define FEWEST        3                   /* commits of the largest kind in one segment */
-#define IDLE_US       INT64_C(1000000)    /* without a segment taken or released: time to tidy */
+#define ROOM          4                /* segments of a larger size for which there must be room */
+#define IDLE_US       INT64_C(1000000) /* without a segment taken or released: time to tidy */
 #define REST          4 /* times what a piece of tidying took, the disk is left to others */
 #define GIVE_BACK     ((uint64_t)4 << 20) /* bytes at a time: filesystems tell the disk of each */
 #define OVER_SEGMENTS 2                   /* made beyond a limit that was lowered */
@@ -39,6 +40,7 @@ struct spares {
     const struct segment *filling; /* whose blocks are being written */
     int64_t idle_us;               /* since when nothing was made or taken */
     int64_t rest_us;               /* until then the disk is left to others */
+    uint64_t made_bytes;           /* of what is being made */
     unsigned giving;               /* threads that give blocks back */
     bool making, stopping;
     bool urgent; /* what is asked for may take what min_free leaves */
@@ -62,7 +64,8 @@ static uint64_t disk_room(const struct spares *s, bool urgent)
 /* So many bytes of further segments may be made, once `given_back` of spares are. */
 static uint64_t growable_locked(const struct spares *s, bool urgent, uint64_t given_back)
 {
-    uint64_t made = s->log_bytes + s->n * s->segment_bytes + s->odd_bytes - given_back;
+    uint64_t made =
+        s->log_bytes + s->n * s->segment_bytes + s->odd_bytes + s->made_bytes - given_back;
     uint64_t room = made < s->limit_bytes ? s->limit_bytes - made : 0;
     uint64_t disk = disk_room(s, urgent);
 
@@ -102,15 +105,17 @@ static void all_odd_locked(struct spares *s)
 /* With the log, and with what is written at a time, `whole` bytes. */
 static void grow_locked(struct spares *s, uint64_t whole)
 {
-    uint64_t was = s->segment_bytes;
-
     while (s->segment_bytes < s->options.segment_bytes &&
-           (s->log_bytes >= GROWTH * s->segment_bytes || whole > s->segment_bytes / FEWEST))
-        s->segment_bytes *= 2;
-    if (s->segment_bytes > s->options.segment_bytes)
-        s->segment_bytes = s->options.segment_bytes;
-    if (s->segment_bytes > was)
+           (s->log_bytes >= GROWTH * s->segment_bytes || whole > s->segment_bytes / FEWEST)) {
+        uint64_t next = 2 * s->segment_bytes;
+
+        if (next > s->options.segment_bytes)
+            next = s->options.segment_bytes;
+        if (growable_locked(s, false, s->odd_bytes + s->n * s->segment_bytes) < ROOM * next)
+            break; /* nobody could take and acknowledge with what is left */
         all_odd_locked(s);
+        s->segment_bytes = next;
+    }
 }
 
 /* How many are kept for long; in memory, where they take as much as when they are used, always. */
@@ -192,8 +197,10 @@ static bool give_back_locked(struct spares *s)
     pthread_mutex_lock(&s->lock);
     s->giving--;
     s->odd_bytes -= size;
-    if (odd)
-        odd_add_locked(s, odd);
+    if (odd) { /* it is the next one, too */
+        TAILQ_INSERT_HEAD(&s->odd, odd, link);
+        s->odd_bytes += odd->size;
+    }
     pthread_cond_broadcast(&s->wake);
     return true;
 }
@@ -225,9 +232,11 @@ static void make_locked(struct spares *s)
 
     rc = make_room_locked(s, size, s->urgent) ? 0 : -ENOSPC;
     if (rc == 0) {
+        s->made_bytes = size;
         pthread_mutex_unlock(&s->lock);
         rc = segment_make_spare(s->options.dir_fd, number, size, first, &spare);
         pthread_mutex_lock(&s->lock);
+        s->made_bytes = 0;
     }
     if (spare)
         add_by_size_locked(s, spare); /* they may have grown meanwhile */
@@ -474,10 +483,11 @@ bool spares_can_take(struct spares *s, uint64_t size)
     return can;
 }
 
-void spares_space(struct spares *s, uint64_t *log_bytes, uint64_t *n_free)
+void spares_space(struct spares *s, uint64_t *log_bytes, uint64_t *n_free, uint64_t *segment_bytes)
 {
     pthread_mutex_lock(&s->lock);
     *log_bytes = s->log_bytes;
+    *segment_bytes = s->segment_bytes;
     *n_free = s->n + growable_locked(s, false, s->odd_bytes) / s->segment_bytes;
     pthread_mutex_unlock(&s->lock);
 }
@@ -513,9 +523,9 @@ int spares_open(const struct spares_options *options, struct segment_list *found
     TAILQ_INIT(&s->odd);
     pthread_mutex_init(&s->lock, NULL);
     cond_init(&s->wake);
-    grow_locked(s, 0);
     s->limit_bytes = UINT64_MAX;
     follow_limit_locked(s);
+    grow_locked(s, 0);
     sort(s, found);
     s->idle_us = clock_system.mono_us(&clock_system);
     rc = -pthread_create(&s->maker, NULL, make_ahead, s);

@@ -4,7 +4,7 @@
  * allow. So an append finds a segment ready, and writes into blocks that are there.
  *
  * A log begins with small segments, as it is to take little where there is little in it, and they
- * double as it grows.
+ * double as it grows, while there is room for some of the larger ones.
  *
  * Errors: negative errno. One thread, the owner's.
  */
@@ -41,7 +41,8 @@ int spares_retire(struct spares *spares, struct segment *segment);
 
 /* Whether spares_take() would find one for what is urgent. */
 bool spares_can_take(struct spares *spares, uint64_t size);
-/* Bytes of the log's segments, and how many more can be had: made, or to be made. */
-void spares_space(struct spares *spares, uint64_t *log_bytes, uint64_t *n_free);
+/* Bytes of the log's segments, how many more can be had: made, or to be made, and of what size. */
+void spares_space(struct spares *spares, uint64_t *log_bytes, uint64_t *n_free,
+                  uint64_t *segment_bytes);
 
 #endif

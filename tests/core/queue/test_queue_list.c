@@ -364,6 +364,16 @@ Test(queue_list, leaves_out_what_cannot_be_read)
     call_fini(&call);
 }
 
+/* The batch that a page ended in has gone when the next page is asked for. */
+Test(queue_list, goes_on_behind_a_batch_that_has_gone)
+{
+    put_three();
+    ids_expect(READY, item_id(2, 0), item_id(2, 1), "2.0 ");
+    claim_and(SETTLE_ACK, item_id(2, 0));
+    claim_and(SETTLE_ACK, item_id(2, 1));
+    ids_expect(READY, item_id(2, 0), 0, "3.0 ");
+}
+
 /* ---- what it costs ---- */
 
 static void put_many(unsigned n)

@@ -369,6 +369,25 @@ Test(commit_log, few_files_of_many_segments_are_open)
     must_append(7, SEGMENT / 2);
 }
 
+/* Somebody has removed a file: what is behind it is there, and the gap is told. */
+Test(commit_log, a_missing_segment_is_damage_and_the_rest_is_read)
+{
+    uint64_t position[3];
+    char path[256];
+
+    for (int i = 0; i < 3; i++)
+        position[i] = must_append((uint8_t)(i + 1), SEGMENT / 2 + 1000);
+    path_of(position[1] - position[1] % SEGMENT, path);
+    commit_log_close(commits);
+    cr_assert_eq(unlink(path), 0, "%s", path);
+    cr_assert_eq(open_log(100 * SEGMENT), 0);
+    cr_assert_eq(replay_from(0), 0);
+    cr_assert_eq(seen.n, 2);
+    cr_assert_eq(seen.first[1], 3);
+    cr_assert_eq(seen.n_damaged, 1);
+    cr_assert_eq(seen.damaged_end - seen.damaged_at, SEGMENT);
+}
+
 Test(commit_log, released_segments_are_used_again)
 {
     for (int round = 0; round < 200; round++) {

@@ -131,11 +131,26 @@ Test(spares, a_limit_holds_and_what_is_released_is_room_again)
     for (int i = 0; i < 50; i++) {
         retire_first();
         cr_assert(spares_can_take(spares, 20 * MIB));
-        cr_assert_eq(spares_take(spares, i % 2 ? 20 * MIB : 63 * MIB, true, &segment), 0,
+        cr_assert_eq(spares_take(spares, i % 2 ? 20 * MIB : 12 * MIB, true, &segment), 0,
                      "in round %d", i);
         TAILQ_INSERT_TAIL(&used, segment, link);
         cr_assert_leq(bytes_there(), 96 * MIB);
     }
+}
+
+/* What is too large for what is left takes nothing from those who need little. */
+Test(spares, a_large_one_that_is_refused_leaves_room_for_small_ones)
+{
+    struct segment *segment;
+
+    spares_close(spares);
+    open_spares(20 * MIB);
+    for (int i = 0; i < 3; i++)
+        take_bare(1000);
+    cr_assert_eq(spares_take(spares, 18 * MIB, false, &segment), -ENOSPC);
+    for (int i = 0; i < 2; i++)
+        take_bare(1000);
+    cr_assert_not(spares_can_take(spares, 1000));
 }
 
 /* More than are kept, and what is of another size, go while nothing happens. */
