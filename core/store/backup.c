@@ -15,6 +15,7 @@
 #include "core/crc32c.h"
 #include "core/log.h"
 #include "core/store/commit_log.h"
+#include "core/store/segment.h"
 
 #define PIECE  ((size_t)1 << 20) /* copied at a time */
 #define GAPS   10  /* seen in the log before they are taken for damage, and copied with it */
@@ -39,13 +40,15 @@ struct backup {
     uint8_t *bytes;        /* a piece */
     uint64_t done, all;
     unsigned n_gaps;
+    bool said; /* why it has failed */
     backup_progress *progress;
     void *arg;
     struct backup_report *report;
 };
 
-static int failed(const struct backup *b, const char *what, int rc)
+static int failed(struct backup *b, const char *what, int rc)
 {
+    b->said = true;
     log_error("%s: %s: %s", b->dest, what, strerror(-rc));
     return rc;
 }
@@ -135,25 +138,6 @@ static bool is_zero(const uint8_t *bytes, size_t len)
     return bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
 }
 
-/* Where all of it is zeros there is a hole. */
-static int write_piece(int fd, const uint8_t *bytes, size_t len, uint64_t at)
-{
-    if (is_zero(bytes, len))
-        return 0;
-    while (len > 0) {
-        ssize_t n = pwrite(fd, bytes, len, (off_t)at);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        bytes += n;
-        at += (uint64_t)n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 static int copy_bytes(struct backup *b, int fd, const struct commit_log_segment *segment,
                       uint64_t end)
 {
@@ -163,7 +147,8 @@ static int copy_bytes(struct backup *b, int fd, const struct commit_log_segment 
 
         if (rc < 0)
             return rc;
-        rc = write_piece(fd, b->bytes, n, at - segment->first);
+        if (!is_zero(b->bytes, n)) /* else there is a hole */
+            rc = segment_write_at(fd, at - segment->first, b->bytes, n);
         if (rc < 0)
             return failed(b, "write", rc);
         at += n;
@@ -329,9 +314,7 @@ static int open_log(struct backup *b)
     rc = commit_log_open(&options, &b->log);
     if (rc == -ENOENT && access(b->source, F_OK) == 0)
         return -EAGAIN; /* a segment was released just now */
-    if (rc < 0)
-        log_error("%s: %s", b->source, strerror(-rc));
-    return rc;
+    return rc < 0 ? failed(b, b->source, rc) : 0;
 }
 
 static int copy(struct backup *b)
@@ -346,6 +329,8 @@ static int copy(struct backup *b)
         if (rc == 0)
             rc = pass(b, &full_below);
     }
+    if (rc < 0 && rc != -EAGAIN && rc != -ENOENT && rc != -EEXIST && !b->said)
+        log_error("%s cannot be read: %s; --verify says where", b->dir, strerror(-rc));
     if (rc == -EAGAIN)
         log_error("%s: the store moves on faster than it can be copied to %s", b->dir, b->dest);
     if (rc == -ENOENT)
@@ -354,7 +339,7 @@ static int copy(struct backup *b)
 }
 
 /* DEST is empty, or a copy on which nothing has run. */
-static int judge_dest(const struct backup *b)
+static int judge_dest(struct backup *b)
 {
     DIR *dir = opendir(b->dest);
     struct dirent *entry;

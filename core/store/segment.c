@@ -116,6 +116,24 @@ int segment_read(const struct segment *segment, uint64_t position, void *to, siz
     return 0;
 }
 
+int segment_write_at(int fd, uint64_t at, const void *bytes, size_t len)
+{
+    const uint8_t *from = bytes;
+
+    while (len > 0) {
+        ssize_t n = pwrite(fd, from, len, (off_t)at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        from += n;
+        at += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
 /* `n` bytes of the parts are done with. */
 static void parts_advance(struct iovec **parts, size_t *n_parts, size_t n)
 {
@@ -207,21 +225,6 @@ static int head_check(const struct segment *segment, uint64_t *log_id)
 
 /* ---- made, used, retired ---- */
 
-static int write_zeros(int fd, uint64_t at, const uint8_t *zeros, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = pwrite(fd, zeros, len, (off_t)at);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        at += (uint64_t)n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 int segment_fill(struct segment *spare, int dir_fd)
 {
     uint64_t left = spare->size - spare->filled;
@@ -230,7 +233,7 @@ int segment_fill(struct segment *spare, int dir_fd)
 
     left = left < ZEROS ? left : ZEROS;
     if (rc == 0)
-        rc = write_zeros(spare->fd, spare->filled, zeros, left);
+        rc = segment_write_at(spare->fd, spare->filled, zeros, left);
     free(zeros);
     if (rc < 0)
         return rc;

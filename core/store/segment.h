@@ -75,5 +75,7 @@ int segment_read(const struct segment *segment, uint64_t position, void *to, siz
 int segment_write(const struct segment *segment, uint64_t position, struct iovec *parts,
                   size_t n_parts);
 int segment_sync(const struct segment *segment, int dir_fd);
+/* The same of some bytes, into a file that is, or becomes, a segment's. */
+int segment_write_at(int fd, uint64_t at, const void *bytes, size_t len);
 
 #endif

@@ -22,6 +22,7 @@
  * into blocks that were written before; an eighth of the limit at most, but two segments. */
 #define KEPT_BYTES    ((uint64_t)256 << 20)
 #define KEPT_SEGMENTS 2
+#define MANY          4 /* times what is kept: they go at once */
 
 struct spares {
     struct spares_options options; /* log_bytes: kept below */
@@ -118,21 +119,21 @@ static void grow_locked(struct spares *s, uint64_t whole)
     }
 }
 
-/* How many are kept for long; in memory, where they take as much as when they are used, always. */
+/* How many are kept for long: few in memory, where they take as much as when they are used, and on
+ * a disk that is short. */
 static uint64_t kept(const struct spares *s)
 {
     uint64_t most = s->options.max_bytes / 8 < KEPT_BYTES ? s->options.max_bytes / 8 : KEPT_BYTES;
-    uint64_t n = s->options.dir_fd < 0 ? 0 : most / s->segment_bytes;
+    uint64_t n = most / s->segment_bytes;
 
-    return n < KEPT_SEGMENTS ? KEPT_SEGMENTS : n;
+    return n < KEPT_SEGMENTS || s->options.dir_fd < 0 || disk_room(s, false) == 0 ? KEPT_SEGMENTS
+                                                                                  : n;
 }
 
-/* Whether one that is released is: until it is time to tidy all are, but on a disk that is short.
- */
+/* Whether one that is released is: until it is time to tidy all are, but where they must be few. */
 static bool keeps_locked(const struct spares *s)
 {
-    return s->n < KEPT_SEGMENTS || s->n < kept(s) ||
-           (s->options.dir_fd >= 0 && disk_room(s, false) > 0);
+    return s->n < KEPT_SEGMENTS || (s->options.dir_fd >= 0 && disk_room(s, false) > 0);
 }
 
 static void add_locked(struct spares *s, struct segment *spare)
@@ -306,6 +307,8 @@ static int64_t tidy_due_locked(const struct spares *s)
 
     if (!is_untidy_locked(s))
         return TIME_FOREVER;
+    if (s->n > MANY * kept(s)) /* it may never be idle */
+        return s->rest_us;
     return idle_us > s->rest_us ? idle_us : s->rest_us;
 }
 

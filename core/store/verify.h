@@ -17,7 +17,9 @@ enum verify_index {
     VERIFY_INDEX_MISSING, /* it is made anew at the next start, which is no damage */
     VERIFY_INDEX_WRONG,   /* the same */
     VERIFY_INDEX_IN_USE,
-    VERIFY_INDEX_AHEAD, /* the log is damaged: the index may know more */
+    VERIFY_INDEX_CLOSED, /* it may only be read, and LMDB writes */
+    VERIFY_INDEX_AHEAD,  /* the log is damaged: the index may know more */
+    VERIFY_INDEX_STATES,
 };
 
 #define VERIFY_FOUND_MAX  100 /* kept of what was found; all is counted */

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from harness import QUEUED, QUEUEFS, SLOW, equal, eventually, main
+from harness import QUEUED, QUEUEFS, SLOW, Skip, equal, eventually, main, sh
 
 
 def run(*words, program=None, status=0):
@@ -58,6 +58,23 @@ def test_a_whole_store_is_verified_while_it_is_used_and_after(t):
                    for name in segments(m.data)}, "times of the files")
     shutil.rmtree(os.path.join(m.data, "index"))
     equal(verified(m.data)["index"], "missing", "without an index")
+
+
+def test_a_store_that_may_only_be_read_is_verified_and_copied(t):
+    m = filled(t, 200)
+    equal(m.stop(), 0, "status")
+    os.mkdir(t.path("read"))
+    if sh(["mount", "--bind", m.data, t.path("read")], check=False).returncode != 0:
+        raise Skip("this user can't mount here")
+    try:
+        sh(["mount", "-o", "remount,ro,bind", t.path("read")])
+        seen = verified(t.path("read"))
+        equal((seen["damaged"], seen["index"], seen["items"]), (False, "not compared", 200), "seen")
+        assert "may only be read" in run("--verify", t.path("read")).stdout
+        run("--backup", t.path("read"), t.path("copy"))
+    finally:
+        sh(["umount", t.path("read")])
+    equal(verified(t.path("copy"))["items"], 200, "items of the copy")
 
 
 def test_one_flipped_bit_is_named_with_segment_and_place(t):

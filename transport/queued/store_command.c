@@ -1,5 +1,6 @@
 #include "transport/queued/store_command.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -51,10 +52,13 @@ static void shown_end(const struct shown *shown)
 /* ---- --verify ---- */
 
 static const char *const index_words[] = {
-    [VERIFY_INDEX_RIGHT] = "right",        [VERIFY_INDEX_MISSING] = "missing",
-    [VERIFY_INDEX_WRONG] = "wrong",        [VERIFY_INDEX_IN_USE] = "in use",
-    [VERIFY_INDEX_AHEAD] = "not compared",
+    [VERIFY_INDEX_RIGHT] = "right",         [VERIFY_INDEX_MISSING] = "missing",
+    [VERIFY_INDEX_WRONG] = "wrong",         [VERIFY_INDEX_IN_USE] = "in use",
+    [VERIFY_INDEX_CLOSED] = "not compared", [VERIFY_INDEX_AHEAD] = "not compared",
 };
+
+static_assert(sizeof(index_words) / sizeof(index_words[0]) == VERIFY_INDEX_STATES,
+              "a word for each");
 
 static bool is_damaged(const struct verify_report *report)
 {
@@ -104,11 +108,13 @@ static void print_index(const struct verify_report *report)
         [VERIFY_INDEX_WRONG] = "the index is damaged, which loses nothing: remove index/ while "
                                "nothing runs, and the next start makes it from the log",
         [VERIFY_INDEX_IN_USE] = "the index is not compared: a service has the store in use",
+        [VERIFY_INDEX_CLOSED] = "the index is not compared: it may only be read, and LMDB writes",
         [VERIFY_INDEX_AHEAD] =
             "the index is not compared: it may know more than the damaged log, so "
             "leave it where it is",
     };
 
+    static_assert(sizeof(texts) / sizeof(texts[0]) == VERIFY_INDEX_STATES, "a text for each");
     puts(texts[report->index]);
 }
 

@@ -185,6 +185,31 @@ static void others_come_late(void)
     call_submit(&rig, &claim);
 }
 
+static unsigned n_got_in_commit;
+
+static void look_for_the_get(void)
+{
+    n_got_in_commit = late_get.n_done;
+}
+
+/* A get of what was stored before does not wait for what comes with it to be stored. */
+Test(line, a_get_of_what_is_there_is_answered_before_the_commit)
+{
+    cr_assert_eq(rig_put(&rig, queue, 9, 1, "a\n"), 0);
+    rig.faulty.in_commit = look_for_the_get;
+    call_get(&late_get, GET_STREAM, queue, 1, 9);
+    call_submit(&rig, &late_get);
+    call_put(&late_put, queue, 9, 2, "b\n");
+    cr_assert_eq(call_run(&rig, &late_put), 0);
+    cr_assert_eq(n_got_in_commit, 1);
+    cr_assert_eq(late_get.request.out.get.len, 2, "not what is being stored");
+    rig_settle(&rig, &late_get, SETTLE_ACK);
+    call_get(&claim, GET_STREAM, queue, 1, 9);
+    cr_assert_eq(call_run(&rig, &claim), 0);
+    cr_assert_eq(memcmp(claim.request.out.get.data, "b\n", 2), 0);
+    rig_settle(&rig, &claim, SETTLE_ACK);
+}
+
 Test(line, what_needs_a_commit_waits_for_the_next_one)
 {
     unsigned commits = rig.faulty.n_commits;
