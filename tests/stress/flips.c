@@ -10,10 +10,7 @@
  * The store has queues with items in all states. Each bit is turned in a copy, which a child opens
  * and takes everything from. Prints a table; status 1 if anything was wrong.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,7 +18,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +28,7 @@
 #include "core/service/service_state.h"
 #include "core/store/changes.h"
 #include "core/store/commit_log.h"
+#include "tests/stress/store_image.h"
 
 #define SECOND   INT64_C(1000000)
 #define HOUR     (3600 * SECOND)
@@ -48,16 +45,6 @@ enum fate { NONE, GIVABLE, DEAD, DONE };
 static const char *const names[N_QUEUES] = {"alpha", "beta", "gamma", "delta", "omega"};
 static enum fate fates[N_QUEUES][N_ITEMS + 1];
 static uint64_t numbers[N_QUEUES];
-static char dir[] = "/dev/shm/flips-XXXXXX";
-
-/* The files of the store as it was built. */
-#define FILES_MAX 16
-static struct image {
-    char name[300]; /* from `dir` on */
-    uint8_t *bytes;
-    size_t len;
-} images[FILES_MAX], *log_image, *index_image;
-static size_t n_images;
 
 static struct clock clock_of_ours;
 static int64_t mono_us = 1000 * SECOND, wall_us = 1700000000 * SECOND;
@@ -104,7 +91,7 @@ static struct service *service;
 
 static int start(void)
 {
-    struct local_options where = {.dir = dir, .max_bytes = UINT64_C(64) << 20};
+    struct local_options where = {.dir = store_dir, .max_bytes = UINT64_C(64) << 20};
     struct service_options options = {.clock = &clock_of_ours, .id = LIFE};
     int rc = store_local_open(&where, &options.store);
 
@@ -442,8 +429,8 @@ static void check_store(bool one)
 
 struct kind {
     const char *name;
-    struct image *image;
-    size_t *at; /* bytes */
+    struct image *image; /* store_image.h */
+    size_t *at;          /* bytes */
     size_t n, cap;
     bool whole_pages;   /* lost */
     bool without_index; /* which is gone */
@@ -463,10 +450,10 @@ static void add(struct kind *kind, size_t at)
 /* The log: heads of records, and of each table the heads of its changes and some of their data. */
 static void find_records(struct kind *heads, struct kind *tables)
 {
-    const uint8_t *log = log_image->bytes;
+    const uint8_t *log = store_log->bytes;
     size_t at = COMMIT_LOG_FIRST;
 
-    while (at + COMMIT_LOG_HEAD <= log_image->len && get_le32(log + at) != 0) {
+    while (at + COMMIT_LOG_HEAD <= store_log->len && get_le32(log + at) != 0) {
         size_t len = (size_t)get_le64(log + at + 16), from = 0;
         const uint8_t *body = log + at + COMMIT_LOG_HEAD;
         struct change change;
@@ -486,9 +473,9 @@ static void find_records(struct kind *heads, struct kind *tables)
 /* The index: heads of pages, their tables of places, and the heads of their nodes. */
 static void find_structure(struct kind *kind)
 {
-    const uint8_t *index = index_image->bytes;
+    const uint8_t *index = store_index_file->bytes;
 
-    for (size_t page = 2 * PAGE; page + PAGE <= index_image->len; page += PAGE) {
+    for (size_t page = 2 * PAGE; page + PAGE <= store_index_file->len; page += PAGE) {
         uint16_t flags, lower;
 
         memcpy(&flags, index + page + 10, 2);
@@ -504,81 +491,6 @@ static void find_structure(struct kind *kind)
             for (size_t k = 0; k < 8 && node + k < PAGE; k++)
                 add(kind, page + node + k);
         }
-    }
-}
-
-/* ---- files ---- */
-
-static void path_of(char path[PATH_MAX], const char *name)
-{
-    snprintf(path, PATH_MAX, "%s/%s", dir, name);
-}
-
-static void remove_files(const char *sub)
-{
-    char path[PATH_MAX];
-    struct dirent *entry;
-    DIR *files;
-
-    path_of(path, sub);
-    files = opendir(path);
-    while (files && (entry = readdir(files)) != NULL) {
-        if (entry->d_name[0] != '.')
-            unlinkat(dirfd(files), entry->d_name, 0);
-    }
-    if (files)
-        closedir(files);
-}
-
-static void read_files(const char *sub)
-{
-    char path[PATH_MAX];
-    struct dirent *entry;
-    DIR *files;
-
-    path_of(path, sub);
-    files = opendir(path);
-    while (files && (entry = readdir(files)) != NULL) {
-        struct image *image = &images[n_images];
-        struct stat stat;
-        int fd;
-
-        if (entry->d_name[0] == '.' || strcmp(entry->d_name, "lock.mdb") == 0)
-            continue;
-        fd = openat(dirfd(files), entry->d_name, O_RDONLY);
-        if (fd < 0 || fstat(fd, &stat) < 0 || n_images == FILES_MAX)
-            wrong("%s: %s", entry->d_name, strerror(errno));
-        snprintf(image->name, sizeof(image->name), "%s/%s", sub, entry->d_name);
-        image->len = (size_t)stat.st_size;
-        image->bytes = malloc(image->len);
-        if (read(fd, image->bytes, image->len) != (ssize_t)image->len)
-            wrong("%s: %s", image->name, strerror(errno));
-        close(fd);
-        if (strstr(image->name, ".log"))
-            log_image = image;
-        if (strstr(image->name, ".mdb"))
-            index_image = image;
-        n_images++;
-    }
-    if (files)
-        closedir(files);
-}
-
-static void write_files(bool index)
-{
-    remove_files("log");
-    remove_files("index");
-    for (size_t i = 0; i < n_images; i++) {
-        char path[PATH_MAX];
-        int fd;
-
-        if (&images[i] == index_image && !index)
-            continue;
-        path_of(path, images[i].name);
-        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        if (fd < 0 || write(fd, images[i].bytes, images[i].len) != (ssize_t)images[i].len ||
-            close(fd) < 0)
-            wrong("%s: %s", path, strerror(errno));
     }
 }
 
@@ -598,7 +510,8 @@ static void flip(struct kind *kind, size_t at, int bit)
     } else {
         bytes[at] ^= (uint8_t)(1 << bit);
     }
-    write_files(!kind->without_index);
+    if (images_write(!kind->without_index) < 0)
+        wrong("%s: %s", store_dir, strerror(errno));
     if (bit == WHOLE)
         memcpy(bytes + at, kept_page, PAGE);
     else
@@ -651,9 +564,9 @@ static void clean_up(void)
 {
     char command[128];
 
-    snprintf(command, sizeof(command), "rm -rf %s", dir);
+    snprintf(command, sizeof(command), "rm -rf %s", store_dir);
     if (system(command) != 0)
-        fprintf(stderr, "%s is left\n", dir);
+        fprintf(stderr, "%s is left\n", store_dir);
 }
 
 /* flips at BYTE BIT: one, to look at. */
@@ -685,15 +598,13 @@ int main(int argc, char **argv)
     report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     clock_of_ours = (struct clock){mono, wall};
     log_set_sink("flips", on_log);
-    if (report == MAP_FAILED || !mkdtemp(dir))
+    if (report == MAP_FAILED || !mkdtemp(store_dir))
         return 2;
     build();
-    read_files("log");
-    read_files("index");
-    if (!log_image || !index_image)
-        wrong("no log, or no index");
+    if (images_read() < 0)
+        wrong("no log, or no index: %s", strerror(errno));
     for (size_t i = 0; i < n_kinds; i++)
-        kinds[i].image = i < 10 ? log_image : index_image;
+        kinds[i].image = i < 10 ? store_log : store_index_file;
     for (size_t i = 0; i < 40; i++)
         add(&kinds[0], i);
     find_records(&kinds[1], &kinds[2]);
@@ -706,22 +617,21 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < 2 * PAGE; i += i % PAGE == 200 ? PAGE - 200 : 1)
         add(&kinds[10], i);
     find_structure(&kinds[11]);
-    for (size_t i = 0; i < index_image->len; i++)
+    for (size_t i = 0; i < store_index_file->len; i++)
         add(&kinds[12], i);
-    for (size_t i = 0; i < index_image->len / PAGE; i++)
+    for (size_t i = 0; i < store_index_file->len / PAGE; i++)
         add(&kinds[13], i * PAGE);
 
     srandom(seed);
     printf("seed %u, %zu bytes of log, %zu pages of index\n%-11s %6s %6s %9s %6s %7s %7s %4s %5s\n",
-           seed, kinds[1].at[kinds[1].n - 1], index_image->len / PAGE, "bits of", "tried", "clean",
-           "lost some", "items", "refused", "crashed", "hung", "wrong");
+           seed, kinds[1].at[kinds[1].n - 1], store_index_file->len / PAGE, "bits of", "tried",
+           "clean", "lost some", "items", "refused", "crashed", "hung", "wrong");
     for (size_t i = 0; i < n_kinds; i++) {
         try_some(&kinds[i], n);
         rc |= print(&kinds[i]);
         free(kinds[i].at);
     }
-    for (size_t i = 0; i < n_images; i++)
-        free(images[i].bytes);
+    images_free();
     clean_up();
     return rc;
 }
