@@ -172,10 +172,25 @@ static struct mount_queue *take_out(struct mount *m, uint64_t number)
     return mq;
 }
 
+static bool is_removed_locked(const struct mount *m, uint64_t number)
+{
+    for (size_t i = 0; i < MOUNT_GONE && i < m->n_gone; i++) {
+        if (m->gone[i] == number)
+            return true;
+    }
+    return false;
+}
+
+/* Numbers are not used again: none of an answer that comes late brings it back. */
 static void remove_queue(struct mount *m, uint64_t number)
 {
-    struct mount_queue *mq = take_out(m, number);
+    struct mount_queue *mq;
 
+    pthread_mutex_lock(&m->lock);
+    if (number > 0 && !is_removed_locked(m, number))
+        m->gone[m->n_gone++ % MOUNT_GONE] = number;
+    pthread_mutex_unlock(&m->lock);
+    mq = take_out(m, number);
     if (!mq)
         return;
     mount_queue_end(mq, -ENOENT);
@@ -185,7 +200,7 @@ static void remove_queue(struct mount *m, uint64_t number)
 /* False: another of this number, or of this name, is there. */
 static bool list_locked(struct mount *m, struct mount_queue *mq)
 {
-    if (m->stopping || mq->standing.life != m->standing.life ||
+    if (m->stopping || mq->standing.life != m->standing.life || is_removed_locked(m, mq->number) ||
         RB_INSERT(mount_queue_by_number, &m->by_number, mq))
         return false;
     if (RB_INSERT(mount_queue_by_name, &m->by_name, mq)) {
@@ -262,7 +277,7 @@ static struct mount_queue *adopt(struct mount *m, const struct queue_entry *entr
     strcpy(key.name, entry->name);
     pthread_mutex_lock(&m->lock);
     mq = RB_FIND(mount_queue_by_name, &m->by_name, &key);
-    if (mq && mq->number == 0 && life == m->standing.life) {
+    if (mq && mq->number == 0 && life == m->standing.life && !is_removed_locked(m, entry->number)) {
         mount_queue_settle_locked(mq, entry->number, entry->made_us);
         RB_INSERT(mount_queue_by_number, &m->by_number, mq);
         mq->generation = m->generation;
@@ -302,6 +317,7 @@ void mount_forget_numbers(struct mount *m)
 
     pthread_mutex_lock(&m->lock);
     RB_INIT(&m->by_number);
+    m->n_gone = 0;
     RB_FOREACH (mq, mount_queue_by_place, &m->by_place)
         mount_queue_settle_locked(mq, 0, mq->made_us);
     pthread_mutex_unlock(&m->lock);

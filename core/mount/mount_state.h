@@ -91,6 +91,10 @@ struct wanted_queue {
     uint64_t denied; /* by this life of the service (mount.service): another one is asked again */
 };
 
+/* Removed queues that are remembered: an answer that was given before a removal may come behind
+ * that of the removal. */
+#define MOUNT_GONE 64
+
 struct mount {
     struct backend *backend;
     const struct clock *clock;
@@ -119,7 +123,8 @@ struct mount {
     struct mount_queue_by_number by_number;
     struct mount_queue_by_place by_place;
     uint64_t n_mount_queues;
-    uint64_t n_places;  /* given to queues of other stores than the first */
+    uint64_t n_places;                 /* given to queues of other stores than the first */
+    uint64_t gone[MOUNT_GONE], n_gone; /* numbers of queues that were removed last: a ring */
     struct op_list ops; /* parked on the mount itself: mkdir, rmdir, set, purge, flush */
     struct standing standing;
     uint32_t n_stores;       /* met so far: numbers are good for one of them */

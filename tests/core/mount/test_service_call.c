@@ -12,6 +12,28 @@ static void make(struct mount_rig *rig, struct rig_call *call)
     mount_make_queue(rig->mount, "more", 0600, 0, 0, &call->op);
 }
 
+/* A SYNC that was answered before a removal comes behind that of the removal. */
+Test(ask, an_older_answer_does_not_bring_a_removed_queue_back)
+{
+    struct rig_call remove;
+    struct mount_queue *found;
+    struct mount_rig rig;
+    struct request *sync;
+
+    rig_open(&rig);
+    rig_keep(&rig, KEEP(REQUEST_SYNC) | KEEP(REQUEST_REMOVE));
+    sync = rig_take(&rig, REQUEST_SYNC);
+    call_init(&remove);
+    mount_remove_queue(rig.mount, rig.mq, &remove.op);
+    rig_answer(rig_take(&rig, REQUEST_REMOVE), 0);
+    cr_assert_eq(call_end(&remove), 0);
+    rig_answer_empty(sync); /* "jobs" is there */
+    found = mount_find(rig.mount, "jobs");
+    cr_assert_null(found);
+    rig_keep(&rig, 0);
+    rig_close(&rig);
+}
+
 /* Every call that asks, all at once. */
 #define N_CALLS 8
 
