@@ -15,9 +15,9 @@
 #include "core/bytes.h"
 #include "core/store/local_state.h"
 
-#define INDEX_BYTES ((uint64_t)64 << 30) /* at most, of address space */
-#define PASSES      5                    /* at most, over a store in use */
-#define REST_NS     100000000L           /* between them */
+#define INDEX_MORE ((uint64_t)1 << 30) /* beyond what rows take */
+#define PASSES     5                   /* at most, over a store in use */
+#define REST_NS    100000000L          /* between them */
 
 #define UNKNOWN UINT64_MAX /* a position */
 
@@ -130,23 +130,36 @@ static void count_segments(struct verify *v)
     }
 }
 
-static int read_log(struct verify *v)
+/* Its log stays NULL where the files are not of one. */
+static int open_log(struct verify *v)
 {
     const struct commit_log_options options = {
         .dir = v->log_path, .read_only = true, .segment_bytes = (uint64_t)1 << 20};
-    const struct commit_log_visitor visitor = {
-        .record = on_record, .damaged = on_damaged, .owner = v};
     int rc = commit_log_open(&options, &v->store.log);
 
     if (rc == -EBADMSG) {
         found(v, "log: segments of two stores, of another version, or one twice");
         return place(v, UNKNOWN);
     }
-    if (rc < 0)
-        return rc;
-    count_segments(v);
-    rc = commit_log_replay(v->store.log, 0, &visitor);
+    if (rc == 0)
+        count_segments(v);
+    return rc;
+}
+
+static int read_log(struct verify *v)
+{
+    const struct commit_log_visitor visitor = {
+        .record = on_record, .damaged = on_damaged, .owner = v};
+    int rc = commit_log_replay(v->store.log, 0, &visitor);
+
     return rc == 0 ? compare(v) : rc;
+}
+
+/* Of address space: a row of the index is no larger than its change, in pages that are half full.
+ */
+static uint64_t index_bytes_of(const struct verify *v)
+{
+    return 3 * v->report->log_bytes + INDEX_MORE;
 }
 
 /* ---- the index ---- */
@@ -252,7 +265,7 @@ static int open_index(struct verify *v)
         v->report->index = VERIFY_INDEX_MISSING;
         return 0;
     }
-    rc = index_open(v->index_path, INDEX_BYTES, &v->disk);
+    rc = index_open(v->index_path, index_bytes_of(v), &v->disk);
     if (rc == -EROFS || rc == -EACCES || rc == -EPERM) {
         v->report->index = VERIFY_INDEX_CLOSED;
         return 0;
@@ -315,10 +328,12 @@ static int pass(struct verify *v)
     report->n_wrong_rows = 0;
     v->n_places = 0;
     v->done = 0;
-    rc = index_open(NULL, INDEX_BYTES, &v->store.index);
+    rc = open_log(v);
+    if (rc == 0)
+        rc = index_open(NULL, index_bytes_of(v), &v->store.index);
     if (rc == 0)
         rc = open_index(v);
-    if (rc == 0)
+    if (rc == 0 && v->store.log)
         rc = read_log(v);
     if (rc == 0)
         rc = count(v);
