@@ -51,7 +51,7 @@ struct config {
 
     int64_t engine; /* index into local, memory, nats */
     char *store_path;
-    int64_t max_bytes, min_free;
+    int64_t max_bytes, min_free, segment;
     char *nats_servers[CONFIG_ADDRESSES_MAX];
     size_t n_nats_servers;
     int64_t nats_replicas;

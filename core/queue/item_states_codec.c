@@ -1,10 +1,7 @@
 /*
- * The stored form of a mark, little-endian:
- *   u8 version, u8 framing, u16 0, u32 n_items, i64 put time, u32 n_spans, then the spans:
- *   u8 state, u32 items, u32 bytes, u32 deliveries; leased: u64 token, i64 length of the lease;
- *   delayed: i64 time of day, i64 how long that was away.
- * What comes from the disk is checked, not trusted: the spans must add up to n_items, and hold no
- * more bytes than a batch may have. Another version is no mark.
+ * Marks to and from their stored form (core/stored_mark.h). What comes from the disk is checked,
+ * not trusted: the spans must add up to n_items, and hold no more bytes than a batch may have.
+ * Another version is no mark.
  */
 #include "core/queue/item_states.h"
 
@@ -13,10 +10,7 @@
 
 #include "core/bytes.h"
 #include "core/clock.h"
-
-#define MARK_VERSION 3
-#define HEAD_SIZE    20
-#define SPAN_SIZE    13
+#include "core/stored_mark.h"
 
 /* No delay is longer. */
 #define DELAY_MAX_US (INT64_C(600) * 1000000)
@@ -30,17 +24,12 @@ static enum item_state stored_state(const struct span *span)
     return span->state;
 }
 
-static size_t extra_size(enum item_state state)
-{
-    return state == ITEM_LEASED || state == ITEM_DELAYED ? 16 : 0;
-}
-
 size_t mark_encoded_size(const struct mark *mark)
 {
-    size_t size = HEAD_SIZE + (size_t)mark->n_spans * SPAN_SIZE;
+    size_t size = STORED_MARK_HEAD;
 
     for (uint32_t i = 0; i < mark->n_spans; i++)
-        size += extra_size(stored_state(&mark->spans[i]));
+        size += stored_span_size(stored_state(&mark->spans[i]));
     return size;
 }
 
@@ -68,7 +57,7 @@ static uint8_t *span_encode(const struct span *span, const struct mark_times *ti
 void mark_encode(const struct mark *mark, const struct mark_head *head,
                  const struct mark_times *times, uint8_t *out)
 {
-    *out++ = MARK_VERSION;
+    *out++ = STORED_MARK_VERSION;
     *out++ = (uint8_t)head->framing;
     *out++ = 0;
     *out++ = 0;
@@ -104,60 +93,47 @@ static void lease_decode(const uint8_t *extra, const struct mark_times *times, s
     span->when_us = time_after(times->mono_us, span->lease_us);
 }
 
-static size_t span_decode(const uint8_t *in, size_t len, const struct mark_times *times,
-                          struct span *span)
+static bool span_decode(const struct stored_span *stored, const struct mark_times *times,
+                        struct span *span)
 {
-    const uint8_t *extra;
-    size_t size;
-
-    if (len < SPAN_SIZE || in[0] >= ITEM_STATES)
-        return 0;
-    *span = (struct span){.state = in[0],
-                          .to = get_le32(in + 1), /* length, until it is placed */
-                          .n_bytes = get_le32(in + 5),
-                          .deliveries = get_le32(in + 9),
+    *span = (struct span){.state = stored->state,
+                          .n_bytes = stored->n_bytes,
+                          .deliveries = stored->deliveries,
                           .when_us = TIME_FOREVER};
-    size = SPAN_SIZE + extra_size(span->state);
-    if (len < size || (span->state == ITEM_LEASED && span->deliveries == 0))
-        return 0;
-    extra = in + SPAN_SIZE;
-    if (span->state == ITEM_LEASED)
-        lease_decode(extra, times, span);
-    else if (span->state == ITEM_DELAYED)
-        span->when_us = delay_end(extra, times);
-    return size;
+    if (stored->state == ITEM_LEASED)
+        lease_decode(stored->extra, times, span);
+    else if (stored->state == ITEM_DELAYED)
+        span->when_us = delay_end(stored->extra, times);
+    return stored->state != ITEM_LEASED || stored->deliveries > 0;
 }
 
 static int spans_decode(struct mark *mark, uint32_t n_spans, const uint8_t *data, size_t len,
                         const struct mark_times *times)
 {
-    const uint8_t *in = data + HEAD_SIZE;
+    struct stored_span stored;
     uint64_t n_bytes = 0;
-    uint32_t at = 0;
+    uint32_t n_items = 0;
+    size_t at = 0;
 
-    len -= HEAD_SIZE;
     for (uint32_t i = 0; i < n_spans; i++) {
         struct span *span = &mark->spans[i];
-        size_t taken = span_decode(in, len, times, span);
 
-        if (taken == 0 || span->to == 0 || span->to > mark->n_items - at)
+        if (!stored_mark_next(data, len, &at, &stored) || !span_decode(&stored, times, span) ||
+            stored.n_items > mark->n_items - n_items)
             return -EBADMSG;
-        span->from = at;
-        span->to += at;
-        at = span->to;
+        span->from = n_items;
+        span->to = n_items += stored.n_items;
         n_bytes += span->n_bytes;
-        mark->items[span->state] += span->to - span->from;
+        mark->items[span->state] += stored.n_items;
         mark->bytes[span->state] += span->n_bytes;
-        in += taken;
-        len -= taken;
     }
     mark->n_spans = n_spans;
-    return at == mark->n_items && len == 0 && n_bytes <= BATCH_BYTES_MAX ? 0 : -EBADMSG;
+    return n_items == mark->n_items && at == len && n_bytes <= BATCH_BYTES_MAX ? 0 : -EBADMSG;
 }
 
 static int head_decode(const uint8_t *data, size_t len, struct mark_head *head)
 {
-    if (len < HEAD_SIZE || data[0] != MARK_VERSION || data[1] > FRAMING_FILE)
+    if (len < STORED_MARK_HEAD || data[0] != STORED_MARK_VERSION || data[1] > FRAMING_FILE)
         return -EBADMSG;
     head->framing = data[1];
     head->n_items = get_le32(data + 4);
@@ -187,7 +163,7 @@ int mark_decode(const uint8_t *data, size_t len, const struct mark_times *times,
     if (rc < 0)
         return rc;
     n_spans = get_le32(data + 16);
-    if (n_spans < 1 || n_spans > (len - HEAD_SIZE) / SPAN_SIZE)
+    if (n_spans < 1 || n_spans > (len - STORED_MARK_HEAD) / STORED_SPAN_HEAD)
         return -EBADMSG;
     mark->n_items = head->n_items;
     rc = mark_reserve(mark, n_spans);

@@ -442,9 +442,11 @@ int tracked_view(struct tracked_batch *t, bool with_index, struct batch_view *vi
 
     if (rc < 0)
         return rc;
-    if (with_index && !t->index.offsets)
-        rc = batch_index_init(&t->index, view);
-    return rc;
+    if (!with_index || (t->index.offsets && t->index_crc == view->crc))
+        return 0;
+    batch_index_fini(&t->index);
+    t->index_crc = view->crc;
+    return batch_index_init(&t->index, view);
 }
 
 int tracked_cut(struct tracked_batch *t, uint32_t at)

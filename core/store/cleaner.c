@@ -12,11 +12,13 @@
 
 #include "core/bytes.h"
 #include "core/log.h"
+#include "core/store/shrink.h"
 
 #define SPARE_SEGMENTS 4 /* that may be dead before anything is moved */
 #define FREE_LOW       4 /* segments that can be had: below that, cleaning begins earlier */
 #define PIECE_BYTES    ((uint64_t)256 << 10) /* moved with one commit */
 #define PIECE_CHANGES  2000                  /* looked at for one commit */
+#define SHRINKS        4 /* a batch is written without what is done when that is such a part of it */
 #define CHEAP          16                    /* the part of a segment that may live in it */
 #define CHEAP_CHANGES  32                    /* looked at for a commit without pressure, and */
 #define CHEAP_PACE     8                     /* for each change of the commit before */
@@ -73,30 +75,19 @@ static uint8_t *room(struct local_store *s, size_t len)
     return bytes;
 }
 
-/* Whether the index says that this is the row's last writing: 1, 0, or negative errno. */
-static int lives(struct local_store *s, const struct change *change, uint64_t position)
+/* Whether the index says that this is the row's last writing: 1 and the row, 0, or negative errno.
+ */
+static int lives(struct local_store *s, const struct change *change, uint64_t position,
+                 struct index_row *row)
 {
-    struct index_row row;
     int rc;
 
     if (change->verb != CHANGE_PUT)
         return 0;
-    rc = index_get(s->index, change->key, &row);
+    rc = index_get(s->index, change->key, row);
     if (rc < 0)
         return rc == -ENOENT ? 0 : rc;
-    return row.position == position;
-}
-
-/* The bytes of a row, as they are in the log, among the changes. */
-static int move_row(struct local_store *s, struct index_key key, uint64_t position, uint64_t len)
-{
-    uint8_t *bytes = room(s, len + 1);
-    int rc;
-
-    if (!bytes)
-        return -ENOMEM;
-    rc = commit_log_read(s->log, position, bytes, len);
-    return rc < 0 ? rc : changes_put(&s->changes, key, bytes, len, NULL, 0);
+    return row->position == position;
 }
 
 /* The log, not the index, is what cannot be had. */
@@ -105,12 +96,56 @@ static int unreadable(int rc)
     return rc == -EIO || rc == -EBADMSG ? -EUCLEAN : rc;
 }
 
-/* The change at hand is written again where it lives. Its bytes, or negative errno. */
+/* A batch whose bytes are at hand, without what is done of it and with the mark that says so. */
+static int put_shrunk(struct local_store *s, struct index_key key, uint8_t *bytes, size_t len,
+                      const struct index_row *mark)
+{
+    struct batch_view view;
+    int rc = record_batch_decode(&view, bytes, len);
+
+    if (rc == 0)
+        rc = shrink_batch(&view, bytes + RECORD_BATCH_BYTES, mark->data, mark->len);
+    if (rc < 0) /* as it is: whoever reads it will say so */
+        return changes_put(&s->changes, key, bytes, len, NULL, 0);
+    record_batch_encode(&view, bytes);
+    rc = changes_put(&s->changes, key, bytes, RECORD_BATCH_BYTES + view.len, NULL, 0);
+    return rc < 0 ? rc : changes_put(&s->changes, mark->key, mark->data, mark->len, NULL, 0);
+}
+
+static int move_batch(struct local_store *s, const struct index_row *row)
+{
+    struct index_key key = row->key;
+    struct index_row mark;
+    uint64_t position = row->position, len = get_le32(row->data + 8);
+    int64_t left = local_batch_left(s, row, &mark);
+    uint8_t *bytes = left < 0 ? NULL : room(s, RECORD_BATCH_BYTES + len);
+    int rc;
+
+    if (!bytes)
+        return left < 0 ? (int)left : -ENOMEM;
+    rc = commit_log_read(s->log, position, bytes, RECORD_BATCH_BYTES + len);
+    if (rc < 0)
+        return unreadable(rc);
+    if ((uint64_t)left > len - len / SHRINKS)
+        return changes_put(&s->changes, key, bytes, RECORD_BATCH_BYTES + len, NULL, 0);
+    return put_shrunk(s, key, bytes, RECORD_BATCH_BYTES + len, &mark);
+}
+
+/* The row, as the index has it, is written again: of a batch the index has the head alone. */
+static int move_row(struct local_store *s, const struct index_row *row)
+{
+    if (row->key.table == INDEX_BATCHES)
+        return move_batch(s, row);
+    return changes_put(&s->changes, row->key, row->data, row->len, NULL, 0);
+}
+
+/* The change at hand is written again where it lives. Its bytes as they were, or negative errno. */
 static int64_t move_change(struct local_store *s)
 {
     uint64_t position = s->clean.record + COMMIT_LOG_HEAD + s->clean.at;
     uint8_t head[CHANGE_HEAD];
     struct change change;
+    struct index_row row;
     int rc = commit_log_read(s->log, position, head, sizeof(head));
 
     if (rc == 0)
@@ -119,11 +154,11 @@ static int64_t move_change(struct local_store *s)
         return unreadable(rc);
     s->clean.at += CHANGE_HEAD + (change.len + 7) / 8 * 8;
     position += CHANGE_HEAD;
-    rc = lives(s, &change, position);
+    rc = lives(s, &change, position, &row);
     if (rc <= 0)
         return rc;
-    rc = move_row(s, change.key, position, change.len);
-    return rc < 0 ? unreadable(rc) : (int64_t)(CHANGE_HEAD + change.len);
+    rc = move_row(s, &row);
+    return rc < 0 ? rc : (int64_t)(CHANGE_HEAD + change.len);
 }
 
 /* Up to a piece of the segment of `clean`; then, or where it ends, the record is 0. */
@@ -163,11 +198,9 @@ static int give_up_row(struct local_store *s, const struct index_row *row)
 
 static int rescue_row(struct local_store *s, const struct index_row *row)
 {
-    int rc = row->key.table == INDEX_BATCHES
-                 ? move_row(s, row->key, row->position, local_row_bytes(row) - CHANGE_HEAD)
-                 : changes_put(&s->changes, row->key, row->data, row->len, NULL, 0);
+    int rc = move_row(s, row);
 
-    return rc == -EBADMSG || rc == -EIO ? give_up_row(s, row) : rc;
+    return rc == -EUCLEAN ? give_up_row(s, row) : rc;
 }
 
 /*

@@ -19,8 +19,8 @@
 #define CHECKPOINT_ROWS 50000 /* changed at most between two checkpoints */
 #define RESERVE         3     /* segments that puts leave to what takes, acknowledges and cleans */
 
-#define SEGMENT_MIN ((uint64_t)1 << 20)
-#define SEGMENT_MAX ((uint64_t)64 << 20)
+#define SEGMENT_MIN     ((uint64_t)1 << 20)
+#define SEGMENT_DEFAULT ((uint64_t)64 << 20)
 
 /* One line for what must end the service. */
 static int fatal(struct local_store *s, const char *doing, int rc)
@@ -257,11 +257,14 @@ static int dir_open(struct local_store *s)
 }
 
 /* Not so large that a few are all there is. */
-static uint64_t segment_size(uint64_t max_bytes)
+static uint64_t segment_size(const struct local_options *options)
 {
-    uint64_t size = max_bytes / 16 / 4096 * 4096;
+    uint64_t wanted = options->segment_bytes > 0 ? options->segment_bytes : SEGMENT_DEFAULT;
+    uint64_t most = options->max_bytes / 16;
 
-    return size < SEGMENT_MIN ? SEGMENT_MIN : size > SEGMENT_MAX ? SEGMENT_MAX : size;
+    if (most < SEGMENT_MIN)
+        most = SEGMENT_MIN;
+    return (wanted < most ? wanted : most) / 4096 * 4096;
 }
 
 static int open_log(struct local_store *s)
@@ -298,8 +301,7 @@ int store_local_open(const struct local_options *options, struct store **store)
     s->base.ops = &local_ops;
     s->options = *options;
     s->dir_fd = -1;
-    if (s->options.segment_bytes == 0)
-        s->options.segment_bytes = segment_size(options->max_bytes);
+    s->options.segment_bytes = segment_size(options);
     s->dir = options->dir ? strdup(options->dir) : NULL;
     if (s->dir || !options->dir)
         rc = dir_open(s);

@@ -10,26 +10,62 @@
 #include "core/bytes.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/store/shrink.h"
 
 #define PROGRESS_BYTES ((uint64_t)1 << 30) /* of the log between two lines that tell how far */
 
-uint64_t local_row_bytes(const struct index_row *row)
+int64_t local_batch_left(struct local_store *s, const struct index_row *batch,
+                         struct index_row *mark)
 {
-    uint64_t len = row->len;
+    struct index_key key = {INDEX_MARKS, batch->key.queue, batch->key.batch, 0};
+    struct batch_view view;
+    int rc = -EBADMSG;
 
-    if (row->key.table == INDEX_BATCHES && row->len == RECORD_BATCH_BYTES)
-        len += get_le32(row->data + 8);
-    return CHANGE_HEAD + len;
+    if (batch->len == RECORD_BATCH_BYTES)
+        rc =
+            record_batch_decode(&view, batch->data, RECORD_BATCH_BYTES + get_le32(batch->data + 8));
+    if (rc < 0)
+        return rc;
+    rc = index_get(s->index, key, mark);
+    if (rc == -ENOENT)
+        mark->len = 0;
+    else if (rc < 0)
+        return rc;
+    return (int64_t)(rc == 0 ? shrink_left(&view, mark->data, mark->len) : view.len);
 }
 
-/* The row, where there is one, lives no more. */
+typedef void account(struct live *live, uint64_t position, uint64_t bytes);
+
+/* The batch, where there is one, is counted as it is: what is done of it does not live. */
+static int count_batch(struct local_store *s, struct index_key key, account *count)
+{
+    struct index_row batch, mark;
+    int64_t left;
+    int rc;
+
+    key.table = INDEX_BATCHES;
+    rc = index_get(s->index, key, &batch);
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    left = local_batch_left(s, &batch, &mark);
+    if (left >= 0)
+        count(&s->live, batch.position, CHANGE_HEAD + RECORD_BATCH_BYTES + (uint64_t)left);
+    return left < 0 ? (int)left : 0;
+}
+
+/* The row, where there is one, and the batch that is judged by it, live no more. */
 static int forget(struct local_store *s, struct index_key key)
 {
     struct index_row row;
-    int rc = index_get(s->index, key, &row);
+    int rc;
 
+    if (key.table == INDEX_BATCHES)
+        return count_batch(s, key, live_sub);
+    rc = index_get(s->index, key, &row);
     if (rc == 0)
-        live_sub(&s->live, row.position, local_row_bytes(&row));
+        live_sub(&s->live, row.position, CHANGE_HEAD + row.len);
+    if (key.table == INDEX_MARKS && (rc == 0 || rc == -ENOENT))
+        rc = count_batch(s, key, live_sub);
     return rc == -ENOENT ? 0 : rc;
 }
 
@@ -39,7 +75,11 @@ static int remove_row(struct local_store *s, struct index_key key)
 
     if (rc == 0)
         rc = index_remove(s->index, key);
-    return rc == -ENOENT ? 0 : rc;
+    if (rc == -ENOENT)
+        rc = 0;
+    if (rc == 0 && key.table == INDEX_MARKS)
+        rc = count_batch(s, key, live_add);
+    return rc;
 }
 
 /* A queue takes all of its rows with it. */
@@ -77,8 +117,10 @@ int local_apply(struct local_store *s, const struct change *change, uint64_t rec
     rc = forget(s, change->key);
     if (rc == 0)
         rc = index_put(s->index, change->key, position, change->data, local_indexed(change));
-    if (rc == 0)
+    if (rc == 0 && change->key.table != INDEX_BATCHES)
         live_add(&s->live, position, CHANGE_HEAD + change->len + change->tail_len);
+    if (rc == 0 && (change->key.table == INDEX_BATCHES || change->key.table == INDEX_MARKS))
+        rc = count_batch(s, change->key, live_add);
     return rc;
 }
 

@@ -72,8 +72,10 @@ static inline struct local_store *local_of(struct store *store)
 
 /* ---- local_replay.c ---- */
 
-/* Bytes of the log that the row stands for. */
-uint64_t local_row_bytes(const struct index_row *row);
+/* Bytes of the batch's items without what its mark says is done, or negative errno. The mark is
+ * lent; its length is 0 where there is none. */
+int64_t local_batch_left(struct local_store *s, const struct index_row *batch,
+                         struct index_row *mark);
 /* How many bytes of it the index has: of a batch the head alone. */
 size_t local_indexed(const struct change *change);
 /* A change of the record at `record`, into the index and the accounts. */

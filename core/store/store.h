@@ -4,7 +4,8 @@
  *
  *   queues     number -> struct queue_record: name, own settings, next batch, counters
  *   batches    (queue, batch) -> a batch, whole, as written
- *   marks      (queue, batch) -> opaque bytes: which of its items are not plainly ready
+ *   marks      (queue, batch) -> which of its items are not plainly ready (core/stored_mark.h); of
+ *              those that are done the store may let go of the bytes: they are empty items then
  *   sequences  (queue, producer) -> the last item number stored, for exactly-once puts
  *
  * and one row of its own: opaque bytes that say which store this is.
@@ -120,7 +121,7 @@ struct local_options {
     const char *dir; /* exists; made by the caller; NULL: in memory, and gone with the process */
     uint64_t max_bytes;
     uint64_t min_free_bytes;
-    uint64_t segment_bytes; /* of the log; 0: as fits max_bytes */
+    uint64_t segment_bytes; /* of the log, at most: few must fit into max_bytes; 0: 64 MiB */
 };
 
 /* -EBUSY where another process has it open (the caller's lock file is what tells which); -EINVAL: a

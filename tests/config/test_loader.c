@@ -45,6 +45,7 @@ Test(loader, nothing_given_is_the_defaults, .timeout = 5)
         cr_assert_null(config.store_path);
         cr_assert_eq(config.max_bytes, INT64_C(16) << 30);
         cr_assert_eq(config.min_free, INT64_C(512) << 20);
+        cr_assert_eq(config.segment, INT64_C(64) << 20);
         cr_assert_eq(config.n_nats_servers, 1);
         cr_assert_str_eq(config.nats_servers[0], "nats://127.0.0.1:4222");
         cr_assert_eq(config.nats_replicas, 3);
@@ -79,6 +80,7 @@ Test(loader, every_key_of_the_manual_is_taken, .timeout = 5)
                   "  path: /var/lib/queued\n"
                   "  max_bytes: 1GiB\n"
                   "  min_free: 0\n"
+                  "  segment: 8MiB\n"
                   "  nats: {servers: ['nats://a:1', \"tls://b:2\"], replicas: 1, prefix: p, "
                   "credentials: /g}\n"
                   "mount: {path: /mnt/q, allow_other: true, foreground: true, buffer_total: 1MiB}\n"
@@ -105,6 +107,7 @@ Test(loader, every_key_of_the_manual_is_taken, .timeout = 5)
     cr_assert_str_eq(config.store_path, "/var/lib/queued");
     cr_assert_eq(config.max_bytes, 1 << 30);
     cr_assert_eq(config.min_free, 0);
+    cr_assert_eq(config.segment, 8 << 20);
     cr_assert_eq(config.n_nats_servers, 2);
     cr_assert_str_eq(config.nats_servers[1], "tls://b:2");
     cr_assert_eq(config.nats_replicas, 1);

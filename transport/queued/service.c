@@ -56,6 +56,7 @@ static int open_store(const char *dir, const struct config *config, struct store
         .dir = dir,
         .max_bytes = (uint64_t)config->max_bytes,
         .min_free_bytes = (uint64_t)config->min_free,
+        .segment_bytes = (uint64_t)config->segment,
     };
     int result = config->engine == CONFIG_ENGINE_MEMORY
                      ? store_memory_open((uint64_t)config->max_bytes, store)

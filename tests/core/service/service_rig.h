@@ -284,12 +284,16 @@ static void rig_start(struct rig *rig)
 
 static inline void rig_init(struct rig *rig)
 {
+    /* In memory; so small that the store cleans up while a test runs. */
+    const struct local_options small_segments = {.max_bytes = UINT64_C(1) << 30,
+                                                 .segment_bytes = 64 << 10};
+
     memset(rig, 0, sizeof(*rig));
     rig->clock = (struct clock){rig_mono, rig_wall};
     rig->now_us = 1000 * SECOND;
     rig->wall_us = 1700000000 * SECOND;
     rig->faulty.base.ops = &faulty_ops;
-    cr_assert_eq(store_memory_open(UINT64_C(1) << 30, &rig->faulty.real), 0);
+    cr_assert_eq(store_local_open(&small_segments, &rig->faulty.real), 0);
     rig_start(rig);
 }
 

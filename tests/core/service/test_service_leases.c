@@ -256,3 +256,59 @@ Test(service_leases, what_is_held_of_a_batch_that_cannot_be_read_any_more_is_lat
     cr_assert_eq(rig_settle_one(&rig, queue, drop), -EIO);
     others_get("", 0);
 }
+
+#define MANY     1000
+#define LINE_LEN 60
+
+/* Line `n` of a large batch. */
+static void line_of(unsigned n, char line[LINE_LEN + 1])
+{
+    snprintf(line, LINE_LEN + 1, "%-*u\n", LINE_LEN - 1, n);
+}
+
+static void put_and_take(uint64_t other, unsigned n)
+{
+    static char text[4001];
+    struct call get;
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 2] = '\n';
+    cr_assert_eq(rig_put(&rig, other, 3, n, text), 0);
+    stream_expect(&rig, &get, other, 1, text);
+    rig_settle(&rig, &get, SETTLE_ACK);
+}
+
+static void claim_one(uint64_t from, unsigned n)
+{
+    char line[LINE_LEN + 1];
+    struct call get;
+
+    line_of(n, line);
+    call_get(&get, GET_CLAIM, from, 1, 1);
+    get_expect(&rig, &get, line);
+    rig_settle(&rig, &get, SETTLE_ACK);
+}
+
+/* The store lets go of the bytes that are done while others of the batch are still asked for. */
+Test(service_leases, what_is_left_of_a_batch_is_right_when_the_store_has_shrunk_it)
+{
+    static char text[MANY * LINE_LEN + 1];
+    uint64_t large = rig_make(&rig, "large", NULL), other = rig_make(&rig, "other", NULL);
+    struct call get;
+
+    for (unsigned i = 0; i < MANY; i++)
+        line_of(i, text + (size_t)i * LINE_LEN);
+    cr_assert_eq(rig_put(&rig, large, 2, 1, text), 0);
+    call_get(&get, GET_CLAIM, large, 1, MANY - 200);
+    cr_assert_eq(call_run(&rig, &get), 0);
+    rig_settle(&rig, &get, SETTLE_ACK);
+    claim_one(large, MANY - 200);
+    for (unsigned n = 1; n <= 100; n++)
+        put_and_take(other, n);
+    for (unsigned n = MANY - 199; n < MANY - 100; n++)
+        claim_one(large, n);
+    rig_restart(&rig, 0);
+    for (unsigned n = MANY - 100; n < MANY; n++)
+        claim_one(large, n);
+    cr_assert_eq(rig_state(&rig, large).depth, 0);
+}
