@@ -21,7 +21,8 @@ static void setup(void)
 
 static void close_store(void)
 {
-    store->ops->close(store);
+    if (store)
+        store->ops->close(store);
     store = NULL;
 }
 
@@ -166,7 +167,7 @@ Test(store_segments, they_are_of_the_size_that_is_set)
     cr_assert_eq(mkdir(dir, 0700), 0);
     options.max_bytes = 2048 * MIB;
     options.segment_bytes = 2 * MIB;
-    cr_assert_eq(store_local_open(&options, &store), 0);
+    reopen();
     for (uint64_t batch = 1; batch <= 40; batch++) {
         begin(store);
         cr_assert_eq(put_len(store, 1, batch, MIB), 0);
