@@ -126,7 +126,7 @@ static int move_batch(struct local_store *s, const struct index_row *row)
     rc = commit_log_read(s->log, position, bytes, RECORD_BATCH_BYTES + len);
     if (rc < 0)
         return unreadable(rc);
-    if ((uint64_t)left > len - len / SHRINKS)
+    if ((uint64_t)left + len / SHRINKS >= len)
         return changes_put(&s->changes, key, bytes, RECORD_BATCH_BYTES + len, NULL, 0);
     return put_shrunk(s, key, bytes, RECORD_BATCH_BYTES + len, &mark);
 }
