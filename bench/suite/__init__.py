@@ -40,4 +40,5 @@ The names of the metrics are the same in all rounds and, where sides are to be c
 `name: value` that it prints), `bench.seconds(script)`.
 """
 
-MODULES = ["bulk", "calls", "latency", "work", "backlog", "memory", "growth", "peers", "seed"]
+MODULES = ["bulk", "calls", "latency", "work", "backlog", "memory", "start", "growth", "cleaning",
+           "peers", "seed"]

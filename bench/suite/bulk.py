@@ -17,6 +17,14 @@ def put(bench, mount, items):
     return bench.seconds("cat %s > %s/in; touch %s/flush" % (items, mount.queue, mount.queue))
 
 
+def put_singly(bench, mount, items):
+    """The same, each item a batch and a row of the store: many bring most of them into a commit."""
+    mount.set(batch_size=1, max_in_flight=64)
+    taken = put(bench, mount, items)
+    mount.set(batch_size=100, max_in_flight=8)
+    return taken
+
+
 def get(bench, mount):
     """Seconds until the queue is empty."""
     return bench.seconds("cat %s/out > /dev/null" % mount.queue)

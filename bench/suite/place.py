@@ -164,13 +164,13 @@ class Bench:
             daemon.stop()
 
     @staticmethod
-    def wait_for(daemon, ready, seconds):
+    def wait_for(daemon, ready, seconds, poll_s=0.01):
         end = time.monotonic() + seconds
         while not ready():
             reason = daemon.failed()
             if reason or time.monotonic() > end:
                 raise RuntimeError(reason or "%s does not answer" % daemon.process.args[0])
-            time.sleep(0.01)
+            time.sleep(poll_s)
 
     @contextmanager
     def mounted(self, argv, path, data=None):
