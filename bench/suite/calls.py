@@ -108,14 +108,15 @@ def row_beside_null(name, title, sides, seconds, at_most, pick="best", rounds=SH
                     reach=""):
     return Row(name, title, sides, unit="ns", baseline="do-nothing", rounds=rounds, seconds=seconds,
                more_is_better=False,
-               goals=[Goal("queuefs", at_most=at_most, of="do-nothing", pick=pick, reach=reach)])
+               goals=[Goal("queuefs", at_most=at_most, of="do-nothing", pick=pick, reach=reach)],
+               note="Both have as many session threads as there are processors.")
 
 
 ROWS = [
     row_beside_null("line-readers", "Line readers of `out`, one item a read, by size of the buffer",
                     readers, 60, 1.5, "median", 7),
     row_beside_null("echo", "`echo >> in` in a shell loop", echo, 10, 1.2,
-                    reach="`echo >> in`, as many session threads as processors"),
+                    reach="`echo >> in`"),
     row_beside_null("open-write-close", "open, write, close in C", open_write_close, 10, 1.25,
                     reach="open, write, close"),
     row_beside_null("kept-open", "A kept-open file, one item a write", kept_open, 15, 1.15,

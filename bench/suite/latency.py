@@ -95,7 +95,7 @@ ROWS = [
     Row("one-put-dsync", "One 100-byte put, a write under O_DSYNC, to acknowledged", one_put_dsync,
         unit="us", baseline=BLOCKS, rounds=7, seconds=6, more_is_better=False,
         goals=[Goal("queuefs", at_most=1.4, of=BLOCKS, metric="p50",
-                    reach="the same, O_DSYNC write, p50")],
+                    reach="one put, a write under O_DSYNC, p50")],
         note="Beside one pwrite under O_DSYNC into a plain file that has its blocks."),
 ]
 

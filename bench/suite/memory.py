@@ -80,5 +80,6 @@ ROWS = [
                     reach="10 million items waiting: memory beyond the maps, " + when)
                for side, when in (("service", "having taken them"),
                                   ("killed and started again", "started again"))],
-        note="Once. 100,000 items more lie in front, each a row of its own in the store. *All but the index* has the pages of the program's own files, too."),
+        note="Once. 100,000 items more lie in front, each a row of its own in the store. *All but "
+             "the index* has the pages of the program's own files, too."),
 ]

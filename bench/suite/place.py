@@ -78,6 +78,12 @@ class Mount:
     def pid(self):
         return self.daemon.pid
 
+    def queue_of(self, name):
+        """The same mount, with another queue."""
+        other = Mount(self.path, self.daemon, self.data)
+        other.queue = "%s/%s" % (self.path, name)
+        return other
+
     def stat(self, name):
         """A number of the queue's stats."""
         with open(self.queue + "/stats") as stats:

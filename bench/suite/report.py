@@ -87,7 +87,7 @@ def verdict(goal, ratio):
 
 def against(row, goal):
     if not goal.of:
-        return row.unit
+        return goal.unit or row.unit
     times = "%s x " % number(goal.scale) if goal.scale != 1 else ""
     of_metric = " " + str(goal.of_metric) if goal.of_metric else ""
     return "of %s%s%s" % (times, goal.of, of_metric)
@@ -115,7 +115,7 @@ NOTHING = {"sides": {}}
 
 
 def where_measured(row, goal, results, beside):
-    """The result and the goal as it is there: another build's figures are in a file of their own."""
+    """The result, and the goal as it is there: another build's samples are in their own file."""
     if goal.of != OTHER_BUILD:
         return results["rows"].get(row.name, NOTHING), goal
     other = dataclasses.replace(goal, of="%s, %s" % (goal.side, OTHER_BUILD))
@@ -139,8 +139,8 @@ def reach_line(row, goal, results, beside):
 
 
 def reach_lines(rows, results, beside):
-    """A line for each goal of the table at the head; those of one subject stand together. `beside`:
-    the samples of the last comparison with another build."""
+    """A line for each goal of the table at the head, in the order of the rows. `beside`: the
+    samples of the last comparison with another build."""
     return [reach_line(row, goal, results, beside)
             for row in rows for goal in row.goals if goal.reach]
 

@@ -23,8 +23,9 @@ class Goal:
     `metric` is a key of the samples, "" for a plain number; None: each metric that both have.
     `of_metric` is that of the other side, where it is another one. `pick` says which of the samples
     count: "median", or "best" for the least noisy ones. `scale` multiplies the other side's value.
-    `reach` is what the goal is called in the table at the head of the report, of what the whole is
-    to reach; the others stand in the table of goals.
+    `unit` is that of a value without another side, where it is not the row's. `reach` is what the
+    goal is called in the table at the head of the report, of what the whole is to reach; the others
+    stand in the table of goals.
     """
 
     side: str
@@ -35,7 +36,7 @@ class Goal:
     of_metric: Optional[object] = None
     pick: str = "median"
     scale: float = 1.0
-    note: str = ""
+    unit: str = ""
     reach: str = ""
 
 
