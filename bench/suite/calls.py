@@ -109,7 +109,7 @@ def row_beside_null(name, title, sides, seconds, at_most, pick="best", rounds=SH
     return Row(name, title, sides, unit="ns", baseline="do-nothing", rounds=rounds, seconds=seconds,
                more_is_better=False,
                goals=[Goal("queuefs", at_most=at_most, of="do-nothing", pick=pick, reach=reach)],
-               note="Both have as many session threads as there are processors.")
+               note="Both have as many session threads as there are processors, at least two.")
 
 
 ROWS = [

@@ -134,7 +134,7 @@ def beside_cleaning(bench):
 
 ROWS = [
     Row("cleaning", "One put, write and fdatasync, while the store checkpoints and cleans all the "
-        "time", beside_cleaning, unit="us", baseline="alone", rounds=5, seconds=60,
+        "time", beside_cleaning, unit="us", baseline="alone", rounds=5, seconds=30,
         more_is_better=False,
         goals=[Goal("beside the load", at_most=10_000, metric="p99.9",
                     reach="99.9 % of puts under checkpoints and cleaning")],

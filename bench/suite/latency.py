@@ -81,7 +81,7 @@ BLOCKS = "preallocated file"
 
 ROWS = [
     Row("wake", "Put to wake-up of a waiting `next` in the same mount, durable", wake, unit="us",
-        baseline=WAKE_BASE, rounds=7, seconds=20, more_is_better=False,
+        baseline=WAKE_BASE, rounds=7, seconds=15, more_is_better=False,
         goals=[Goal("next@forever", at_most=1.5, of=WAKE_BASE, metric="p50",
                     reach="put to wake-up of `next`, p50")],
         note="The baseline appends to a plain file; the one below it writes into blocks that are "
@@ -93,7 +93,7 @@ ROWS = [
         note="Beside one pwrite and fdatasync into a plain file that has its blocks. *Plain file* "
              "appends."),
     Row("one-put-dsync", "One 100-byte put, a write under O_DSYNC, to acknowledged", one_put_dsync,
-        unit="us", baseline=BLOCKS, rounds=7, seconds=6, more_is_better=False,
+        unit="us", baseline=BLOCKS, rounds=7, seconds=4, more_is_better=False,
         goals=[Goal("queuefs", at_most=1.4, of=BLOCKS, metric="p50",
                     reach="one put, a write under O_DSYNC, p50")],
         note="Beside one pwrite under O_DSYNC into a plain file that has its blocks."),

@@ -59,7 +59,7 @@ def start(bench):
 
 ROWS = [
     Row("start", "Start after kill -9, 10 million items waiting", start, unit="ms", rounds=7,
-        seconds=20, more_is_better=False,
+        seconds=15, more_is_better=False,
         goals=[Goal("start", at_most=500, metric="get",
                     reach="10 million items waiting: start after kill -9, to the first get")],
         note="From the start of the program, which is killed when 50,000 items more have just been "
