@@ -209,6 +209,7 @@ ROWS = [
              "Puts have 1,000 to 20,000 items, each followed by 20 of one item, in turn with as "
              "many pwrites and fdatasyncs to a plain file, which say how steady the disk was. What "
              "lives is counted as 100 bytes an item that waits, and looked at after each of them; "
-             "the spares are segments kept for later. Of a batch of 1,000 the first item is claimed "
-             "and stays, is given back at the end, and is alone in the queue after a kill -9."),
+             "the spares are segments kept for later. Of a batch of 1,000 the first item is "
+             "claimed and stays, is given back at the end, and is alone in the queue after a "
+             "kill -9."),
 ]
