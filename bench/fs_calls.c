@@ -6,6 +6,9 @@
  *     fs_calls open FILE N                open, write one line, close, N times
  *     fs_calls read FILE SIZE N           keep FILE open, N reads of SIZE bytes
  *     fs_calls put FILE N                 one line a write, each with fdatasync
+ *     fs_calls put-dsync FILE N           the same with O_DSYNC, one call instead of two
+ *     fs_calls over FILE N                one line a pwrite, each with fdatasync, into a plain file
+ *     fs_calls over-dsync FILE N          that has its blocks: no size, no block changes
  *     fs_calls claim QUEUE N THREADS      claim, read, remove; N jobs in all
  *     fs_calls wake QUEUE NAME N          how long after a write a reader of QUEUE/NAME has it
  *
@@ -186,24 +189,90 @@ static int do_read(char **args, int n_args)
     return 0;
 }
 
-static int do_put(char **args, int n_args)
+/* Each of n items put by `call`, timed. */
+static int time_each(int fd, size_t n, void (*call)(int fd, size_t i))
 {
-    size_t n = number(args[1]);
     int64_t *times_ns = new_times(n);
-    int fd = open_or_end(args[0], O_WRONLY | O_APPEND);
 
     for (size_t i = 0; i < n; i++) {
         int64_t begin_ns = now_ns();
 
-        write_line(fd);
-        if (fdatasync(fd) < 0)
-            err(1, "fdatasync");
+        call(fd, i);
         times_ns[i] = now_ns() - begin_ns;
     }
     close(fd);
     print_quantiles(times_ns, n);
     free(times_ns);
     return 0;
+}
+
+static void sync_data(int fd)
+{
+    if (fdatasync(fd) < 0)
+        err(1, "fdatasync");
+}
+
+static void append(int fd, size_t i)
+{
+    write_line(fd);
+}
+
+static void append_and_sync(int fd, size_t i)
+{
+    write_line(fd);
+    sync_data(fd);
+}
+
+static void overwrite(int fd, size_t i)
+{
+    if (pwrite(fd, line, sizeof(line), (off_t)(i * sizeof(line))) != sizeof(line))
+        err(1, "pwrite");
+}
+
+static void overwrite_and_sync(int fd, size_t i)
+{
+    overwrite(fd, i);
+    sync_data(fd);
+}
+
+static int do_put(char **args, int n_args)
+{
+    return time_each(open_or_end(args[0], O_WRONLY | O_APPEND), number(args[1]), append_and_sync);
+}
+
+static int do_put_dsync(char **args, int n_args)
+{
+    return time_each(open_or_end(args[0], O_WRONLY | O_APPEND | O_DSYNC), number(args[1]), append);
+}
+
+/* The file is made, or kept, with room for n lines in blocks that are written and on disk. */
+static void write_blocks(const char *path, size_t n)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        err(1, "%s", path);
+    for (size_t i = 0; i < n; i++)
+        overwrite(fd, i);
+    if (fsync(fd) < 0)
+        err(1, "%s", path);
+    close(fd);
+}
+
+static int do_over(char **args, int n_args)
+{
+    size_t n = number(args[1]);
+
+    write_blocks(args[0], n);
+    return time_each(open_or_end(args[0], O_WRONLY), n, overwrite_and_sync);
+}
+
+static int do_over_dsync(char **args, int n_args)
+{
+    size_t n = number(args[1]);
+
+    write_blocks(args[0], n);
+    return time_each(open_or_end(args[0], O_WRONLY | O_DSYNC), n, overwrite);
 }
 
 /* As cat does: until the end of the file. The length of what came. A disk that stalls for a second
@@ -329,8 +398,15 @@ int main(int argc, char **argv)
         int n_least, n_most;
         int (*run)(char **args, int n_args);
     } commands[] = {
-        {"write", 2, 3, do_write}, {"open", 2, 2, do_open},   {"read", 3, 3, do_read},
-        {"put", 2, 2, do_put},     {"claim", 3, 3, do_claim}, {"wake", 3, 3, do_wake},
+        {"write", 2, 3, do_write},
+        {"open", 2, 2, do_open},
+        {"read", 3, 3, do_read},
+        {"put", 2, 2, do_put},
+        {"put-dsync", 2, 2, do_put_dsync},
+        {"over", 2, 2, do_over},
+        {"over-dsync", 2, 2, do_over_dsync},
+        {"claim", 3, 3, do_claim},
+        {"wake", 3, 3, do_wake},
     };
 
     memset(line, 'x', sizeof(line) - 1);
@@ -339,5 +415,5 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0 && argc - 2 >= commands[i].n_least &&
             argc - 2 <= commands[i].n_most)
             return commands[i].run(argv + 2, argc - 2);
-    errx(2, "usage: fs_calls write|open|read|put|claim|wake ARGUMENTS (see fs_calls.c)");
+    errx(2, "usage: fs_calls COMMAND ARGUMENTS (see fs_calls.c)");
 }

@@ -31,6 +31,9 @@ which they shall run, and stops all of it again. A side is a callable; it gives 
     {"p50": 31.0, "p99": 80.2}          several, each a line of its own in the report
     {16: 2.1e6, 64: 2.0e6}              values over x: pictures take the keys as x
 
+A goal with a name for `reach` stands in the table at the head of the report, any other one in the
+table of goals.
+
 The names of the metrics are the same in all rounds and, where sides are to be compared, in both.
 
 `bench` (place.py) is the place where a row runs: `bench.quick`, `bench.count(full, quick)`,
@@ -40,4 +43,5 @@ The names of the metrics are the same in all rounds and, where sides are to be c
 `name: value` that it prints), `bench.seconds(script)`.
 """
 
-MODULES = ["bulk", "calls", "latency", "work", "backlog", "memory", "growth", "peers", "seed"]
+MODULES = ["bulk", "calls", "latency", "work", "backlog", "memory", "start", "growth", "cleaning",
+           "peers", "seed"]

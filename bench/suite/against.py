@@ -5,9 +5,9 @@ import statistics
 from contextlib import contextmanager
 
 from suite import report, runner
-from suite.row import PROCESSOR
+from suite.row import OTHER_BUILD, PROCESSOR
 
-NEW, OLD = "this build", "the other"
+NEW, OLD = "this build", OTHER_BUILD
 
 
 def paired(row):
@@ -84,11 +84,19 @@ def table(row, result):
     return [line for line in lines if line is not None]
 
 
+def reached(row, results):
+    """What the row is asked for beside another build."""
+    lines = [report.reach_line(row, goal, results, results)
+             for goal in row.goals if goal.of == OTHER_BUILD]
+    return [""] + lines if lines else []
+
+
 def run(new, old, rows, results):
     """Measures, keeps the samples in `results` and prints a table a row. Whether all ended well."""
     pair = Pair(new, old)
     paired_rows = [PairedRow(row) for row in rows]
     runner.run_rows(pair, paired_rows, results)
-    for row in paired_rows:
-        print("\n".join(table(row, results.data["rows"][row.name])))
-    return not any(results.data["rows"][row.name]["error"] for row in paired_rows)
+    for row, paired_row in zip(rows, paired_rows):
+        lines = table(paired_row, results.data["rows"][row.name])
+        print("\n".join(lines + reached(row, results.data)))
+    return not any(results.data["rows"][row.name]["error"] for row in rows)

@@ -78,6 +78,10 @@ REDIS_BEST_PIPELINED = "Redis, 100 a command, pipelined, everysec"
 REDIS_DURABLE = "Redis, 100 a command, always (durable)"
 REDIS_DURABLE_PIPELINED = "Redis, 100 a command, pipelined, always (durable)"
 REDIS_GET = "Redis, LPOP 100, everysec"
+REDIS_ONE = "Redis, always (durable)"
+CLAIMS = "queuefs, claim + read + rm (durable)"
+BEANSTALKD_WORK = "beanstalkd -f0, reserve + delete (durable)"
+REDIS_WORK = "Redis, LMOVE + LREM, always (durable)"
 
 
 @contextmanager
@@ -162,7 +166,7 @@ def one_put(bench):
         yield {
             "queuefs (durable)": lambda: put_each(mount),
             "beanstalkd -f0 (durable)": lambda: all_of["beanstalkd -f0"].percentiles(n_items),
-            "Redis, always (durable)": lambda: all_of["redis always"].percentiles(n_items),
+            REDIS_ONE: lambda: all_of["redis always"].percentiles(n_items),
             "RabbitMQ, confirm (durable)": lambda: all_of["rabbitmq"].percentiles(n_items),
             "JetStream, sync": lambda: all_of["nats"].percentiles(n_items),
         }
@@ -184,10 +188,9 @@ def work(bench):
 
     with peers(bench, "redis always", "beanstalkd -f0", "nats") as all_of, bench.queuefs() as mount:
         yield {
-            "queuefs, claim + read + rm (durable)": lambda: claims(mount),
-            "beanstalkd -f0, reserve + delete (durable)": lambda: all_of["beanstalkd -f0"].works(
-                n_jobs),
-            "Redis, LMOVE + LREM, always (durable)": lambda: all_of["redis always"].works(n_jobs),
+            CLAIMS: lambda: claims(mount),
+            BEANSTALKD_WORK: lambda: all_of["beanstalkd -f0"].works(n_jobs),
+            REDIS_WORK: lambda: all_of["redis always"].works(n_jobs),
             "JetStream, fetch + ack": lambda: all_of["nats"].works(n_jobs),
         }
 
@@ -209,9 +212,15 @@ ROWS = [
              "acknowledged."),
     Row("peers-one-put", "One put to acknowledged, beside other queues", one_put, unit="us",
         baseline="queuefs (durable)", seconds=15, more_is_better=False,
+        goals=[Goal("queuefs (durable)", at_most=1, of=REDIS_ONE, metric="p50",
+                    reach="one put, write and fdatasync, p50")],
         note=SYNC_NOTE + "queuefs: a write and an fdatasync for each item."),
     Row("peers-work", "Work beside other queues, by 1 and 8 workers", work, unit="items/s",
-        baseline="queuefs, claim + read + rm (durable)", seconds=45,
+        baseline=CLAIMS, seconds=45,
+        goals=[Goal(CLAIMS, at_least=1, of=BEANSTALKD_WORK, metric="1 workers",
+                    reach="work (claim, read, rm), 1 worker"),
+               Goal(CLAIMS, at_least=1.3, of=REDIS_WORK, metric="8 workers",
+                    reach="work (claim, read, rm), 8 workers")],
         note=SYNC_NOTE + "The answers to beanstalkd's delete and Redis's LREM are waited for at "
              "each item; for queuefs' rm and JetStream's ack there is a flush after the last, "
              "which counts."),
@@ -222,7 +231,7 @@ PICTURES = [
             [Line("peers-one-put", side, label) for side, label in (
                 ("queuefs (durable)", "queuefs"),
                 ("beanstalkd -f0 (durable)", "beanstalkd -f0"),
-                ("Redis, always (durable)", "Redis, always"),
+                (REDIS_ONE, "Redis, always"),
                 ("RabbitMQ, confirm (durable)", "RabbitMQ, confirm"),
                 ("JetStream, sync", "JetStream (no sync)"))], log_x=False),
 ]

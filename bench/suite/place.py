@@ -17,10 +17,29 @@ ITEM_BYTES = 100
 class Daemon:
     """A process that was started, and where it logs."""
 
-    def __init__(self, process, log):
-        self.process = process
-        self.pid = process.pid
+    def __init__(self, argv, log, env=None):
+        self.argv = argv
         self.log = log
+        self.env = {**os.environ, **env} if env else None
+        self.process = self.run()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def run(self):
+        with open(self.log, "ab") as out:
+            return subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                    env=self.env)
+
+    def kill(self):
+        """As a power cut, but for the disk: nothing is ended in order."""
+        self.process.kill()
+        self.process.wait()
+
+    def start_again(self):
+        """After kill(): the same command."""
+        self.process = self.run()
 
     def processor_s(self):
         """Processor time that it has used, in user mode and in the kernel."""
@@ -43,8 +62,7 @@ class Daemon:
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
 
 
 class Mount:
@@ -54,8 +72,17 @@ class Mount:
         self.path = path
         self.queue = path + "/jobs"
         self.daemon = daemon
-        self.pid = daemon.pid
         self.data = data  # queuefs, embedded: where its data is
+
+    @property
+    def pid(self):
+        return self.daemon.pid
+
+    def queue_of(self, name):
+        """The same mount, with another queue."""
+        other = Mount(self.path, self.daemon, self.data)
+        other.queue = "%s/%s" % (self.path, name)
+        return other
 
     def stat(self, name):
         """A number of the queue's stats."""
@@ -135,11 +162,7 @@ class Bench:
     @contextmanager
     def start(self, argv, ready, seconds=30, env=None):
         """Run a daemon; ready() tells when it answers. `with bench.start(...) as daemon:`"""
-        log = self.path("log")
-        with open(log, "wb") as out:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                       env={**os.environ, **env} if env else None)
-        daemon = Daemon(process, log)
+        daemon = Daemon(argv, self.path("log"), env)
         try:
             self.wait_for(daemon, ready, seconds)
             yield daemon
@@ -147,13 +170,13 @@ class Bench:
             daemon.stop()
 
     @staticmethod
-    def wait_for(daemon, ready, seconds):
+    def wait_for(daemon, ready, seconds, poll_s=0.01):
         end = time.monotonic() + seconds
         while not ready():
             reason = daemon.failed()
             if reason or time.monotonic() > end:
                 raise RuntimeError(reason or "%s does not answer" % daemon.process.args[0])
-            time.sleep(0.01)
+            time.sleep(poll_s)
 
     @contextmanager
     def mounted(self, argv, path, data=None):

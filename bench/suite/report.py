@@ -1,8 +1,9 @@
 """RESULTS.md from the samples: what was measured where, a line a goal, a table for each row."""
 
+import dataclasses
 import statistics
 
-from suite.row import PROCESSOR, is_processor
+from suite.row import OTHER_BUILD, PROCESSOR, is_processor
 
 HEAD = """# Results
 
@@ -18,6 +19,9 @@ round by round. Items have 100 bytes unless something else is said. *n* is the n
 median of the rounds' own ratios, or the best of one side against the best of the other where a
 goal is of best runs.
 """
+
+REACH_HEAD = ["## To reach", "", "| what | asked | seen | |", "| --- | --- | --- | --- |"]
+GOALS_HEAD = ["## Goals", "", "| what | side | is | goal | |", "| --- | --- | --- | --- | --- |"]
 
 
 def number(value):
@@ -83,15 +87,16 @@ def verdict(goal, ratio):
 
 def against(row, goal):
     if not goal.of:
-        return row.unit
+        return goal.unit or row.unit
     times = "%s x " % number(goal.scale) if goal.scale != 1 else ""
     of_metric = " " + str(goal.of_metric) if goal.of_metric else ""
     return "of %s%s%s" % (times, goal.of, of_metric)
 
 
 def goal_lines(row, result):
+    """The goals that the table at the head does not have."""
     lines = []
-    for goal in row.goals:
+    for goal in [goal for goal in row.goals if not goal.reach]:
         metrics = goal_metrics(result, goal)
         if not metrics:
             lines.append("| %s | %s | | %s | not measured |" % (
@@ -103,6 +108,41 @@ def goal_lines(row, result):
                 row.title, " ".join((goal.side, metric)).strip(), number(ratio),
                 against(row, goal), wanted, met))
     return lines
+
+
+# The samples of no run.
+NOTHING = {"sides": {}}
+
+
+def where_measured(row, goal, results, beside):
+    """The result, and the goal as it is there: another build's samples are in their own file."""
+    if goal.of != OTHER_BUILD:
+        return results["rows"].get(row.name, NOTHING), goal
+    other = dataclasses.replace(goal, of="%s, %s" % (goal.side, OTHER_BUILD))
+    return beside["rows"].get(row.name, NOTHING), other
+
+
+def reach_line(row, goal, results, beside):
+    result, measured = where_measured(row, goal, results, beside)
+    metrics = goal_metrics(result, measured)
+    wanted = "%s %s" % (verdict(goal, 1.0)[0], against(row, goal))
+    if not metrics:
+        how = "bench/run --against DIR" if goal.of == OTHER_BUILD else "bench/run"
+        return "| %s | %s | | not measured: `%s %s` |" % (goal.reach, wanted, how, row.name)
+    ratio = ratio_of(row, measured, result, metrics[0])
+    met = verdict(goal, ratio)[1]
+    if result.get("error"):
+        met += ", cut short"
+    if goal.of == OTHER_BUILD:
+        met += " (%s, %s)" % (beside["about"]["machine"]["queuefs"], result["date"])
+    return "| %s | %s | %s | %s |" % (goal.reach, wanted, number(ratio), met)
+
+
+def reach_lines(rows, results, beside):
+    """A line for each goal of the table at the head, in the order of the rows. `beside`: the
+    samples of the last comparison with another build."""
+    return [reach_line(row, goal, results, beside)
+            for row in rows for goal in row.goals if goal.reach]
 
 
 def row_lines(row, result):
@@ -152,19 +192,19 @@ def first_line(text):
     return text.strip().splitlines()[0].replace("`", "'")
 
 
-def report(rows, results, pictures, remarks):
-    """The text. `rows`: those that there are; only what has results is told of. `remarks` stand
-    below the goals: what no figure says."""
+def report(rows, results, beside, pictures, remarks):
+    """The text. `rows`: those that there are; only what has results is told of, but for what is to
+    be reached. `beside`: as in reach_lines(). `remarks` stand below the goals: what no figure
+    says."""
     about = results["about"]
     known = [(row, results["rows"][row.name]) for row in rows if row.name in results["rows"]]
     machine = "\n".join("| %s | %s |" % pair for pair in about.get("machine", {}).items())
     lines = [HEAD.format(command=about.get("command", "bench/run"), date=about.get("date", ""),
                          machine=machine)]
+    lines += REACH_HEAD + reach_lines(rows, results, beside)
     goals = [line for row, result in known for line in goal_lines(row, result)]
     if goals:
-        lines += ["## Goals", "", "| what | side | is | goal | |",
-                  "| --- | --- | --- | --- | --- |"]
-        lines += goals
+        lines += [""] + GOALS_HEAD + goals
     if remarks:
         lines += ["", remarks.strip()]
     if pictures:

@@ -1,4 +1,4 @@
-"""The things that modules with rows export."""
+"""The things that modules with rows export, or make them of."""
 
 from dataclasses import dataclass, field
 from typing import Callable, Optional
@@ -6,6 +6,10 @@ from typing import Callable, Optional
 
 # Behind the name of a metric: the processor time of the side's daemons for an item, in us.
 PROCESSOR = " processor"
+
+
+# Goal.of: the same side, of the build that `bench/run --against` measures beside this one.
+OTHER_BUILD = "the other build"
 
 
 def is_processor(metric):
@@ -19,6 +23,9 @@ class Goal:
     `metric` is a key of the samples, "" for a plain number; None: each metric that both have.
     `of_metric` is that of the other side, where it is another one. `pick` says which of the samples
     count: "median", or "best" for the least noisy ones. `scale` multiplies the other side's value.
+    `unit` is that of a value without another side, where it is not the row's. `reach` is what the
+    goal is called in the table at the head of the report, of what the whole is to reach; the others
+    stand in the table of goals.
     """
 
     side: str
@@ -29,7 +36,8 @@ class Goal:
     of_metric: Optional[object] = None
     pick: str = "median"
     scale: float = 1.0
-    note: str = ""
+    unit: str = ""
+    reach: str = ""
 
 
 @dataclass
@@ -44,6 +52,23 @@ class Row:
     more_is_better: bool = True
     goals: list = field(default_factory=list)
     note: str = ""  # a paragraph below the row's table
+
+
+class Shared:
+    """One measurement with several results, each of which is a side: what runs first in a round
+    measures, the others take what it left."""
+
+    def __init__(self, measure):
+        self.measure = measure
+        self.left = {}
+
+    def take(self, name):
+        if name not in self.left:
+            self.left = self.measure()
+        return self.left.pop(name)
+
+    def sides(self, names):
+        return {name: lambda name=name: self.take(name) for name in names}
 
 
 @dataclass

@@ -8,7 +8,7 @@ measurement has a mount of its own, so that its latencies are its own.
 from contextlib import ExitStack, contextmanager
 
 from suite.place import accepts, free_port
-from suite.row import Goal, Line, Picture, Row
+from suite.row import Goal, Line, Picture, Row, Shared
 
 SMALL, MEDIUM, LARGE = 100, 10 << 10, 128 << 10
 CLASSES = {"100 B": SMALL, "10 KiB": MEDIUM, "128 KiB": LARGE}
@@ -49,23 +49,6 @@ def get(bench, address, name, n_items, item_bytes):
     with bench.queuefs(service=address) as mount:
         batching(bench, "batch", mount.queue + "/in", n_items, item_bytes)
         return batching(bench, "get", "%s/%s" % (mount.queue, name), n_items, item_bytes)["rate"]
-
-
-class Shared:
-    """One measurement with several results, each of which is a side: what runs first in a round
-    measures, the others take what it left."""
-
-    def __init__(self, measure):
-        self.measure = measure
-        self.left = {}
-
-    def take(self, name):
-        if name not in self.left:
-            self.left = self.measure()
-        return self.left.pop(name)
-
-    def sides(self, names):
-        return {name: lambda name=name: self.take(name) for name in names}
 
 
 def turned(table):
