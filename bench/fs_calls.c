@@ -9,6 +9,7 @@
  *     fs_calls put-dsync FILE N           the same with O_DSYNC, one call instead of two
  *     fs_calls over FILE N                one line a pwrite, each with fdatasync, into a plain file
  *     fs_calls over-dsync FILE N          that has its blocks: no size, no block changes
+ *     fs_calls over-rested FILE N         as over, each after the pause that wake has
  *     fs_calls claim QUEUE N THREADS      claim, read, remove; N jobs in all
  *     fs_calls wake QUEUE NAME N          how long after a write a reader of QUEUE/NAME has it
  *
@@ -189,14 +190,18 @@ static int do_read(char **args, int n_args)
     return 0;
 }
 
-/* Each of n items put by `call`, timed. */
-static int time_each(int fd, size_t n, void (*call)(int fd, size_t i))
+/* Each of n items put by `call`, timed; before each there is a pause. */
+static int time_each(int fd, size_t n, long pause_ns, void (*call)(int fd, size_t i))
 {
+    const struct timespec pause = {.tv_nsec = pause_ns};
     int64_t *times_ns = new_times(n);
 
     for (size_t i = 0; i < n; i++) {
-        int64_t begin_ns = now_ns();
+        int64_t begin_ns;
 
+        if (pause_ns > 0)
+            nanosleep(&pause, NULL);
+        begin_ns = now_ns();
         call(fd, i);
         times_ns[i] = now_ns() - begin_ns;
     }
@@ -237,12 +242,14 @@ static void overwrite_and_sync(int fd, size_t i)
 
 static int do_put(char **args, int n_args)
 {
-    return time_each(open_or_end(args[0], O_WRONLY | O_APPEND), number(args[1]), append_and_sync);
+    return time_each(open_or_end(args[0], O_WRONLY | O_APPEND), number(args[1]), 0,
+                     append_and_sync);
 }
 
 static int do_put_dsync(char **args, int n_args)
 {
-    return time_each(open_or_end(args[0], O_WRONLY | O_APPEND | O_DSYNC), number(args[1]), append);
+    return time_each(open_or_end(args[0], O_WRONLY | O_APPEND | O_DSYNC), number(args[1]), 0,
+                     append);
 }
 
 /* The file is made, or kept, with room for n lines in blocks that are written and on disk. */
@@ -264,7 +271,15 @@ static int do_over(char **args, int n_args)
     size_t n = number(args[1]);
 
     write_blocks(args[0], n);
-    return time_each(open_or_end(args[0], O_WRONLY), n, overwrite_and_sync);
+    return time_each(open_or_end(args[0], O_WRONLY), n, 0, overwrite_and_sync);
+}
+
+static int do_over_rested(char **args, int n_args)
+{
+    size_t n = number(args[1]);
+
+    write_blocks(args[0], n);
+    return time_each(open_or_end(args[0], O_WRONLY), n, PAUSE_NS, overwrite_and_sync);
 }
 
 static int do_over_dsync(char **args, int n_args)
@@ -272,7 +287,7 @@ static int do_over_dsync(char **args, int n_args)
     size_t n = number(args[1]);
 
     write_blocks(args[0], n);
-    return time_each(open_or_end(args[0], O_WRONLY | O_DSYNC), n, overwrite);
+    return time_each(open_or_end(args[0], O_WRONLY | O_DSYNC), n, 0, overwrite);
 }
 
 /* As cat does: until the end of the file. The length of what came. A disk that stalls for a second
@@ -404,6 +419,7 @@ int main(int argc, char **argv)
         {"put", 2, 2, do_put},
         {"put-dsync", 2, 2, do_put_dsync},
         {"over", 2, 2, do_over},
+        {"over-rested", 2, 2, do_over_rested},
         {"over-dsync", 2, 2, do_over_dsync},
         {"claim", 3, 3, do_claim},
         {"wake", 3, 3, do_wake},

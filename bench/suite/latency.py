@@ -39,6 +39,8 @@ def wake(bench):
                 bench, null, fs_calls(bench, "put", plain_file(bench), n), n),
             WAKE_BASE + ", preallocated file": lambda: disk_and_kernel(
                 bench, null, fs_calls(bench, "over", blocks, n), n),
+            WAKE_BASE + ", rested": lambda: disk_and_kernel(
+                bench, null, fs_calls(bench, "over-rested", blocks, n), n),
             "next@forever": lambda: waiting(mount, "next@forever"),
         }
 
@@ -84,8 +86,9 @@ ROWS = [
         baseline=WAKE_BASE, rounds=7, seconds=15, more_is_better=False,
         goals=[Goal("next@forever", at_most=1.5, of=WAKE_BASE, metric="p50",
                     reach="put to wake-up of `next`, p50")],
-        note="The baseline appends to a plain file; the one below it writes into blocks that are "
-             "there."),
+        note="The baseline appends to a plain file; those below it write into blocks that are there, "
+             "the second one with the pause between two that the wake-ups have: the disk and the "
+             "processors have gone to sleep by then."),
     Row("one-put", "One 100-byte put, write and fdatasync, to acknowledged", one_put, unit="us",
         baseline=BLOCKS, rounds=7, seconds=10, more_is_better=False,
         goals=[Goal("queuefs", at_most=1.6, of=BLOCKS, metric="p50",
