@@ -326,6 +326,7 @@ void service_round(struct service *s)
     else
         finish_round(s);
     answers_run(&s->answers);
+    s->options.store->ops->catch_up(s->options.store);
     if (!s->failed)
         run_looks(s);
 }

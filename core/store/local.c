@@ -16,19 +16,10 @@
 #include "core/log.h"
 #include "core/store/local_state.h"
 
-#define CHECKPOINT_ROWS 50000 /* changed at most between two checkpoints */
-#define RESERVE         3     /* segments that puts leave to what takes, acknowledges and cleans */
+#define RESERVE 3 /* segments that puts leave to what takes, acknowledges and cleans */
 
 #define SEGMENT_MIN     ((uint64_t)1 << 20)
 #define SEGMENT_DEFAULT ((uint64_t)64 << 20)
-
-/* One line for what must end the service. */
-static int fatal(struct local_store *s, const char *doing, int rc)
-{
-    log_error("%s: %s: %s", s->dir ? s->dir : "memory", doing, strerror(-rc));
-    s->sound = false;
-    return -EIO;
-}
 
 /* ---- transactions ---- */
 
@@ -39,6 +30,9 @@ static int local_begin(struct store *store)
 
     assert(s->transaction != LOCAL_OPEN);
     s->transaction = LOCAL_NONE;
+    rc = local_apply_last(s);
+    if (rc < 0)
+        return rc;
     changes_reset(&s->changes);
     s->puts = s->marks = false;
     rc = local_queue_last_number(store, &s->last_queue);
@@ -49,7 +43,7 @@ static int local_begin(struct store *store)
     if (rc == -ENOMEM)
         return rc;
     if (rc < 0)
-        return fatal(s, "begin", rc);
+        return local_fatal(s, "begin", rc);
     s->transaction = LOCAL_OPEN;
     return 0;
 }
@@ -58,8 +52,9 @@ static void local_abort(struct store *store)
 {
     struct local_store *s = local_of(store);
 
-    if (s->transaction != LOCAL_NONE)
-        local_cleaned(s, false);
+    if (s->transaction == LOCAL_NONE)
+        return;
+    local_cleaned(s, false);
     s->transaction = LOCAL_NONE;
     changes_reset(&s->changes);
 }
@@ -102,31 +97,10 @@ static int append(struct local_store *s, uint64_t *position)
     return rc < 0 ? rc : commit_log_append(s->log, parts, n_parts, !s->puts, position);
 }
 
-/* Enough has come since the last one, or it would give a segment back. */
-static bool checkpoint_due(const struct local_store *s)
-{
-    const struct live_segment *first = s->live.all;
-
-    return commit_log_end(s->log) - s->checkpoint >= s->options.segment_bytes ||
-           index_changes(s->index) >= CHECKPOINT_ROWS ||
-           (s->live.n > 1 && first->bytes == 0 && first->end > s->checkpoint);
-}
-
-static int apply_all(struct local_store *s, uint64_t position)
-{
-    int rc = live_follow(&s->live, s->log);
-
-    for (size_t i = 0; i < s->changes.n && rc == 0; i++)
-        rc = local_apply(s, &s->changes.all[i], position);
-    if (rc == 0 && checkpoint_due(s))
-        rc = local_checkpoint(s);
-    return rc == 0 ? local_drop(s) : rc;
-}
-
 static int local_commit(struct store *store)
 {
     struct local_store *s = local_of(store);
-    uint64_t position;
+    uint64_t position = 0;
     int rc = s->transaction == LOCAL_OPEN ? 0 : s->error;
 
     assert(s->transaction != LOCAL_NONE);
@@ -137,14 +111,15 @@ static int local_commit(struct store *store)
     if (rc == -ENOSPC || rc == -ENOMEM)
         return rc; /* nothing has changed */
     if (rc < 0)
-        return fatal(s, "commit", rc);
-    if (s->changes.n > 0)
-        rc = apply_all(s, position);
-    if (rc == -EBADMSG) /* the log has it all */
-        rc = local_reindex(s);
+        return local_fatal(s, "commit", rc);
+    s->unapplied = position;
     s->n_committed = s->changes.n;
-    changes_reset(&s->changes);
-    return rc < 0 ? fatal(s, "index", rc) : 0;
+    return 0;
+}
+
+static void local_catch_up(struct store *store)
+{
+    local_apply_last(local_of(store)); /* what goes wrong is told by the next begin */
 }
 
 /* ---- space ---- */
@@ -179,6 +154,7 @@ static int local_space(struct store *store, struct store_space *space)
     struct local_store *s = local_of(store);
     struct commit_log_space log;
 
+    local_apply_last(s);
     commit_log_space(s->log, &log);
     space->used_bytes = s->live.bytes + index_bytes(s->index);
     space->limit_bytes = s->options.max_bytes;
@@ -195,6 +171,7 @@ static void local_close(struct store *store)
     struct local_store *s = local_of(store);
 
     local_abort(store);
+    local_apply_last(s);
     if (s->sound && s->checkpoint != commit_log_end(s->log) && local_checkpoint(s) == 0)
         local_drop(s);
     index_close(s->index);
@@ -212,6 +189,7 @@ static void local_close(struct store *store)
 static const struct store_ops local_ops = {
     .begin = local_begin,
     .commit = local_commit,
+    .catch_up = local_catch_up,
     .abort = local_abort,
     .queue_put = local_queue_put,
     .queue_remove = local_queue_remove,

@@ -33,8 +33,10 @@ static int fail(struct local_store *s, int rc)
 /* Reads of the index, which is made anew where a row of it is damaged. */
 static int row_get(struct local_store *s, struct index_key key, struct index_row *row)
 {
-    int rc = index_get(s->index, key, row);
+    int rc = local_apply_last(s);
 
+    if (rc == 0)
+        rc = index_get(s->index, key, row);
     if (rc == -EBADMSG)
         rc = local_reindex(s);
     else
@@ -45,8 +47,10 @@ static int row_get(struct local_store *s, struct index_key key, struct index_row
 static int row_next(struct local_store *s, struct index_key key, bool after, bool same_queue,
                     struct index_row *row)
 {
-    int rc = index_next(s->index, key, after, same_queue, row);
+    int rc = local_apply_last(s);
 
+    if (rc == 0)
+        rc = index_next(s->index, key, after, same_queue, row);
     if (rc == -EBADMSG)
         rc = local_reindex(s);
     else

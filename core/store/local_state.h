@@ -1,11 +1,11 @@
 /*
  * The inside of the local engine: local_replay.c (changes applied, at a commit and at a start),
- * cleaner.c (room in the log), local_rows.c (the tables) and local.c (open, transactions). Each
- * knows only those before it.
+ * cleaner.c (room in the log), local_commit.c (what follows a commit), local_rows.c (the tables)
+ * and local.c (open, transactions). Each knows only those before it.
  *
- * A transaction gathers its changes; commit appends them to the log as one record, and only then
- * applies them to the index. So reads see what is committed, and a transaction that fails has
- * changed nothing.
+ * A transaction gathers its changes; commit appends them to the log as one record. They are applied
+ * to the index when the store is told to catch up, which nobody waits for, or with the next call on
+ * it. So reads see what is committed, and a transaction that fails has changed nothing.
  */
 #ifndef QUEUEFS_CORE_STORE_LOCAL_STATE_H
 #define QUEUEFS_CORE_STORE_LOCAL_STATE_H
@@ -56,6 +56,8 @@ struct local_store {
     enum local_transaction transaction;
     int error; /* why it failed */
     struct changes changes;
+    uint64_t unapplied;  /* position of the record that they are, if the index lacks them; else 0 */
+    int failed;          /* to apply them: of no use any more */
     bool puts, marks;    /* a batch is among them, a mark */
     uint64_t last_queue; /* as of the open transaction */
     size_t n_committed;  /* changes of the one before */
@@ -97,6 +99,13 @@ int local_clean(struct local_store *s);
 void local_cleaned(struct local_store *s, bool committed);
 /* Segments at the beginning in which nothing lives are given back. */
 int local_drop(struct local_store *s);
+
+/* ---- local_commit.c ---- */
+
+/* One line for what must end the service. -EIO. */
+int local_fatal(struct local_store *s, const char *doing, int rc);
+/* The changes of the last commit, where that was not done yet. 0 or -EIO. */
+int local_apply_last(struct local_store *s);
 
 /* ---- local_rows.c: store_ops ---- */
 

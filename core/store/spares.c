@@ -22,7 +22,8 @@
  * into blocks that were written before; an eighth of the limit at most, but two segments. */
 #define KEPT_BYTES    ((uint64_t)256 << 20)
 #define KEPT_SEGMENTS 2
-#define MANY          4 /* times what is kept: they go at once */
+#define MANY          4             /* times what is kept: they go at once */
+#define LATELY_US     INT64_C(5000) /* old at most is what the disk has said of its room */
 
 struct spares {
     struct spares_options options; /* log_bytes: kept below */
@@ -43,6 +44,8 @@ struct spares {
     int64_t rest_us;               /* until then the disk is left to others */
     uint64_t made_bytes;           /* of what is being made */
     unsigned giving;               /* threads that give blocks back */
+    int64_t seen_us;               /* when the disk was asked last how much more could be made, */
+    uint64_t seen_made, seen_room; /* with so much made, and what it said */
     bool making, stopping;
     bool urgent; /* what is asked for may take what min_free leaves */
     int made;    /* how the last making went */
@@ -62,16 +65,34 @@ static uint64_t disk_room(const struct spares *s, bool urgent)
     return free_bytes < keep ? 0 : free_bytes - keep;
 }
 
+static uint64_t made_locked(const struct spares *s)
+{
+    return s->log_bytes + s->n * s->segment_bytes + s->odd_bytes + s->made_bytes;
+}
+
 /* So many bytes of further segments may be made, once `given_back` of spares are. */
 static uint64_t growable_locked(const struct spares *s, bool urgent, uint64_t given_back)
 {
-    uint64_t made =
-        s->log_bytes + s->n * s->segment_bytes + s->odd_bytes + s->made_bytes - given_back;
+    uint64_t made = made_locked(s) - given_back;
     uint64_t room = made < s->limit_bytes ? s->limit_bytes - made : 0;
     uint64_t disk = disk_room(s, urgent);
 
     disk = disk < UINT64_MAX - given_back ? disk + given_back : disk;
     return room < disk ? room : disk;
+}
+
+/* The same once the odd ones are given back, for who asks with each commit: the disk is not asked
+ * as often. */
+static uint64_t growable_lately_locked(struct spares *s)
+{
+    int64_t now_us = clock_system.mono_us(&clock_system);
+
+    if (s->seen_made == made_locked(s) && now_us - s->seen_us < LATELY_US)
+        return s->seen_room;
+    s->seen_us = now_us;
+    s->seen_made = made_locked(s);
+    s->seen_room = growable_locked(s, false, s->odd_bytes);
+    return s->seen_room;
 }
 
 /* Who has lowered the limit below what there is can still take and acknowledge, which are writes.
@@ -491,7 +512,7 @@ void spares_space(struct spares *s, uint64_t *log_bytes, uint64_t *n_free, uint6
     pthread_mutex_lock(&s->lock);
     *log_bytes = s->log_bytes;
     *segment_bytes = s->segment_bytes;
-    *n_free = s->n + growable_locked(s, false, s->odd_bytes) / s->segment_bytes;
+    *n_free = s->n + growable_lately_locked(s) / s->segment_bytes;
     pthread_mutex_unlock(&s->lock);
 }
 

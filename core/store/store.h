@@ -14,7 +14,7 @@
  * commit returns 0 when they are on disk (fdatasync done), all of them, or changes nothing.
  * Reads may come at any time and see what is committed, not the changes of an open transaction.
  * What a read lends lives until the next call on the store; bytes to put are borrowed until the
- * transaction has ended.
+ * transaction has ended, by commit or abort.
  *
  * Every function returns 0 or a negative errno: -ENOENT no such row, -ENOSPC full (the limit, or
  * min_free), -EIO disk, -EBADMSG a damaged row, or one that lies at another's place. That costs the
@@ -62,6 +62,8 @@ struct store_ops {
     int (*begin)(struct store *store);
     int (*commit)(struct store *store);
     void (*abort)(struct store *store);
+    /* What a commit has left for when nobody waits for it; else the next call does it. */
+    void (*catch_up)(struct store *store);
 
     /* Queues. put makes or replaces; remove takes the queue's other rows with it. next: the record
      * with the lowest number >= from; with -EBADMSG its number alone is set. last_number: the

@@ -87,6 +87,11 @@ static int faulty_commit(struct store *store)
     return faulty->real->ops->commit(faulty->real);
 }
 
+static void faulty_catch_up(struct store *store)
+{
+    REAL(store)->ops->catch_up(REAL(store));
+}
+
 static void faulty_abort(struct store *store)
 {
     REAL(store)->ops->abort(REAL(store));
@@ -229,6 +234,7 @@ static void faulty_close(struct store *store)
 static const struct store_ops faulty_ops = {
     .begin = faulty_begin,
     .commit = faulty_commit,
+    .catch_up = faulty_catch_up,
     .abort = faulty_abort,
     .queue_put = faulty_queue_put,
     .queue_remove = faulty_queue_remove,
