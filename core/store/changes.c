@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "core/crc32c.h"
+
+#define LONG_TAIL 8192 /* bytes: its checksum is joined sooner than taken */
 
 void changes_fini(struct changes *changes)
 {
@@ -81,10 +84,19 @@ static int add(struct changes *changes, enum change_verb verb, struct index_key 
     return 0;
 }
 
-int changes_put(struct changes *changes, struct index_key key, const void *data, size_t len,
-                const void *tail, size_t tail_len)
+int changes_put(struct changes *changes, struct index_key key, const void *data, size_t len)
 {
-    return add(changes, CHANGE_PUT, key, data, len, tail, tail_len);
+    return add(changes, CHANGE_PUT, key, data, len, NULL, 0);
+}
+
+int changes_put_batch(struct changes *changes, struct index_key key, const void *head, size_t len,
+                      const struct batch_view *view)
+{
+    int rc = add(changes, CHANGE_PUT, key, head, len, view->data, view->len);
+
+    if (rc == 0)
+        changes->all[changes->n - 1].tail_crc = view->crc;
+    return rc;
 }
 
 int changes_remove(struct changes *changes, struct index_key key)
@@ -92,7 +104,22 @@ int changes_remove(struct changes *changes, struct index_key key)
     return add(changes, CHANGE_REMOVE, key, NULL, 0, NULL, 0);
 }
 
-int changes_parts(struct changes *changes, struct iovec **parts, size_t *n_parts)
+/* The checksum of what is before a tail and of the tail, which is not read for it where it is long.
+ */
+static uint32_t with_tail(uint32_t before, const struct change *change)
+{
+    if (change->tail_len < LONG_TAIL)
+        return crc32c_more(before, change->tail, change->tail_len);
+    return crc32c_shift(before, change->tail_len) ^ change->tail_crc;
+}
+
+static void add_part(struct changes *changes, size_t *n, const void *bytes, size_t len)
+{
+    changes->parts[*n] = (struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = len};
+    *n += 1;
+}
+
+int changes_parts(struct changes *changes, struct iovec **parts, size_t *n_parts, uint32_t *crc)
 {
     uint8_t *from = changes->bytes, *at = changes->bytes;
     size_t n = 1;
@@ -101,6 +128,7 @@ int changes_parts(struct changes *changes, struct iovec **parts, size_t *n_parts
 
     if (rc < 0)
         return rc;
+    *crc = CRC32C_NOTHING;
     for (size_t i = 0; i < changes->n; i++) {
         struct change *change = &changes->all[i];
         size_t whole = change->len + change->tail_len;
@@ -108,15 +136,17 @@ int changes_parts(struct changes *changes, struct iovec **parts, size_t *n_parts
         change->data = at + CHANGE_HEAD;
         at += CHANGE_HEAD + change->len;
         if (change->tail_len > 0) {
-            changes->parts[n++] = (struct iovec){.iov_base = from, .iov_len = (size_t)(at - from)};
-            changes->parts[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)change->tail,
-                                                 .iov_len = change->tail_len};
+            add_part(changes, &n, from, (size_t)(at - from));
+            *crc = crc32c_more(*crc, from, (size_t)(at - from));
+            add_part(changes, &n, change->tail, change->tail_len);
+            *crc = with_tail(*crc, change);
             from = at;
         }
         at += padded(whole) - whole;
     }
     if (at > from)
-        changes->parts[n++] = (struct iovec){.iov_base = from, .iov_len = (size_t)(at - from)};
+        add_part(changes, &n, from, (size_t)(at - from));
+    *crc = crc32c_more(*crc, from, (size_t)(at - from));
     *parts = changes->parts;
     *n_parts = n;
     return 0;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "core/batch.h"
 #include "core/store/index.h"
 
 #define CHANGE_HEAD 32 /* bytes before a change's data, which are padded to a multiple of 8 */
@@ -22,6 +23,7 @@ struct change {
     uint64_t at;                /* where its data begins, in the record's body */
     const uint8_t *data, *tail; /* the bytes of a put; the tail follows data */
     size_t len, tail_len;
+    uint32_t tail_crc;
 };
 
 struct changes {
@@ -37,13 +39,17 @@ struct changes {
 void changes_fini(struct changes *changes);
 void changes_reset(struct changes *changes);
 
-/* 0 or -ENOMEM. The data is copied; the tail is borrowed until the changes are reset. */
-int changes_put(struct changes *changes, struct index_key key, const void *data, size_t len,
-                const void *tail, size_t tail_len);
+/* 0 or -ENOMEM. The data is copied. */
+int changes_put(struct changes *changes, struct index_key key, const void *data, size_t len);
+/* The same with a batch behind the head, whose bytes are borrowed until changes_parts() were used,
+ * and whose checksum is taken as it stands. */
+int changes_put_batch(struct changes *changes, struct index_key key, const void *head, size_t len,
+                      const struct batch_view *view);
 int changes_remove(struct changes *changes, struct index_key key);
 
-/* The body's bytes, behind parts[0], which is left for the log's head. 0 or -ENOMEM. */
-int changes_parts(struct changes *changes, struct iovec **parts, size_t *n_parts);
+/* The body's bytes, behind parts[0], which is left for the log's head, and their CRC-32C. 0 or
+ * -ENOMEM. */
+int changes_parts(struct changes *changes, struct iovec **parts, size_t *n_parts, uint32_t *crc);
 
 /* What the head of a change says, whose data is not read; `room`: bytes of the body from it on.
  * -EBADMSG: this is no change. */

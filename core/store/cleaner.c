@@ -106,10 +106,10 @@ static int put_shrunk(struct local_store *s, struct index_key key, uint8_t *byte
     if (rc == 0)
         rc = shrink_batch(&view, bytes + RECORD_BATCH_BYTES, mark->data, mark->len);
     if (rc < 0) /* as it is: whoever reads it will say so */
-        return changes_put(&s->changes, key, bytes, len, NULL, 0);
+        return changes_put(&s->changes, key, bytes, len);
     record_batch_encode(&view, bytes);
-    rc = changes_put(&s->changes, key, bytes, RECORD_BATCH_BYTES + view.len, NULL, 0);
-    return rc < 0 ? rc : changes_put(&s->changes, mark->key, mark->data, mark->len, NULL, 0);
+    rc = changes_put(&s->changes, key, bytes, RECORD_BATCH_BYTES + view.len);
+    return rc < 0 ? rc : changes_put(&s->changes, mark->key, mark->data, mark->len);
 }
 
 static int move_batch(struct local_store *s, const struct index_row *row)
@@ -127,7 +127,7 @@ static int move_batch(struct local_store *s, const struct index_row *row)
     if (rc < 0)
         return unreadable(rc);
     if ((uint64_t)left + len / SHRINKS >= len)
-        return changes_put(&s->changes, key, bytes, RECORD_BATCH_BYTES + len, NULL, 0);
+        return changes_put(&s->changes, key, bytes, RECORD_BATCH_BYTES + len);
     return put_shrunk(s, key, bytes, RECORD_BATCH_BYTES + len, &mark);
 }
 
@@ -136,7 +136,7 @@ static int move_row(struct local_store *s, const struct index_row *row)
 {
     if (row->key.table == INDEX_BATCHES)
         return move_batch(s, row);
-    return changes_put(&s->changes, row->key, row->data, row->len, NULL, 0);
+    return changes_put(&s->changes, row->key, row->data, row->len);
 }
 
 /* The change at hand is written again where it lives. Its bytes as they were, or negative errno. */

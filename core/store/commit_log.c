@@ -242,18 +242,16 @@ bool commit_log_fits(struct commit_log *log, uint64_t len)
     return (last && segment_end(last) - log->end >= size) || spares_can_take(log->spares, size);
 }
 
-int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_parts, bool urgent,
-                      uint64_t *position)
+int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_parts, uint32_t crc,
+                      bool urgent, uint64_t *position)
 {
-    struct head head = {.kind = RECORD_DATA, .body_crc = CRC32C_NOTHING};
+    struct head head = {.kind = RECORD_DATA, .body_crc = crc};
     struct segment *last = TAILQ_LAST(&log->all, segment_list);
     uint8_t bytes[COMMIT_LOG_HEAD];
     int rc = log->failed;
 
-    for (size_t i = 1; i < n_parts; i++) {
+    for (size_t i = 1; i < n_parts; i++)
         head.len += parts[i].iov_len;
-        head.body_crc = crc32c_more(head.body_crc, parts[i].iov_base, parts[i].iov_len);
-    }
     if (rc == 0 && last)
         rc = need(log, last);
     if (rc == 0 && is_cut(log))

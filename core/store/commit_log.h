@@ -61,12 +61,13 @@ int commit_log_replay(struct commit_log *log, uint64_t from,
 
 /*
  * One record, durable when it returns, at *position; its body begins at *position +
- * COMMIT_LOG_HEAD. parts[0] is left for its head, the body follows; they are used up. -ENOSPC: no
+ * COMMIT_LOG_HEAD. parts[0] is left for its head, the body follows, with its CRC-32C; they are used
+ * up. -ENOSPC: no
  * segment can be made; nothing has changed and it may be tried again. What is urgent may take the
  * last of the disk, too, below min_free.
  */
-int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_parts, bool urgent,
-                      uint64_t *position);
+int commit_log_append(struct commit_log *log, struct iovec *parts, size_t n_parts, uint32_t crc,
+                      bool urgent, uint64_t *position);
 
 /* Whether there is room for a record with a body of so many bytes that is urgent. */
 bool commit_log_fits(struct commit_log *log, uint64_t len);

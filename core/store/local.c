@@ -88,13 +88,14 @@ static int append(struct local_store *s, uint64_t *position)
 {
     struct iovec *parts;
     size_t n_parts;
-    int rc = changes_parts(&s->changes, &parts, &n_parts);
+    uint32_t crc;
+    int rc = changes_parts(&s->changes, &parts, &n_parts, &crc);
 
     if (rc == 0)
         rc = reserve(s);
     if (rc == 0)
         rc = room_check(s);
-    return rc < 0 ? rc : commit_log_append(s->log, parts, n_parts, !s->puts, position);
+    return rc < 0 ? rc : commit_log_append(s->log, parts, n_parts, crc, !s->puts, position);
 }
 
 static int local_commit(struct store *store)

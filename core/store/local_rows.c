@@ -64,7 +64,7 @@ static int row_put(struct local_store *s, struct index_key key, const void *data
 
     if (rc < 0)
         return rc;
-    rc = changes_put(&s->changes, key, data, len, NULL, 0);
+    rc = changes_put(&s->changes, key, data, len);
     return rc < 0 ? fail(s, rc) : 0;
 }
 
@@ -144,8 +144,8 @@ int local_batch_put(struct store *store, uint64_t queue, uint64_t batch,
     if (rc < 0)
         return rc;
     record_batch_encode(view, head);
-    rc = changes_put(&s->changes, key_of(INDEX_BATCHES, queue, batch), head, sizeof(head),
-                     view->data, view->len);
+    rc = changes_put_batch(&s->changes, key_of(INDEX_BATCHES, queue, batch), head, sizeof(head),
+                           view);
     s->puts = true;
     return rc < 0 ? fail(s, rc) : 0;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/crc32c.h"
 #include "core/store/commit_log.h"
 #include "core/store/segment.h"
 
@@ -93,7 +94,7 @@ static int append(uint8_t from, size_t len, uint64_t *position)
                              [2] = {.iov_base = bytes + len / 3, .iov_len = len - len / 3}};
 
     bytes_of(from, len, bytes);
-    return commit_log_append(commits, parts, 3, false, position);
+    return commit_log_append(commits, parts, 3, crc32c(bytes, len), false, position);
 }
 
 static uint64_t must_append(uint8_t from, size_t len)
