@@ -12,8 +12,10 @@
 
 #define BATCH_BYTES ((size_t)1 << 20) /* of a batch, but for one larger item */
 #define COMMIT_BYTES                                                                               \
-    ((size_t)8 << 20) /* of the batches of a commit, as soon as there are so many */
-#define PIECES 16     /* batches of a commit, at most */
+    ((size_t)2 << 20) /* of the batches of a commit, as soon as there are so many */
+#define MIB       ((size_t)1 << 20)
+#define STILL_MAX 20 /* transactions that clean nothing, until there is nothing */
+#define PIECES    16 /* batches of a commit, at most */
 
 struct piece {
     uint8_t *bytes; /* owned */
@@ -26,11 +28,14 @@ struct import {
     struct queue *queue;
     int64_t wall_us;
     enum framing framing;
+    bool is_new, grows; /* max_item_size, with the largest item */
     size_t max_item_size;
-    uint64_t room;               /* items, by maxsize */
-    struct piece pieces[PIECES]; /* the batches of the open transaction, and the one being filled */
-    size_t n_pieces;             /* in the transaction */
+    uint64_t room; /* items, by maxsize */
+    struct piece
+        pieces[PIECES + 1]; /* the batches of the open transaction, and the one being filled */
+    size_t n_pieces;        /* in the transaction */
     size_t staged_bytes;
+    uint64_t to_clean;       /* bytes, and 1; 0: not known yet */
     bool open, begun, ended; /* a transaction; the import, in the store */
     uint32_t n_items;        /* of the one being filled */
     uint32_t lengths[BATCH_ITEMS_MAX];
@@ -69,20 +74,24 @@ static int begin(struct import *import)
     return import->store->ops->import_begin(import->store, record->number, record->next_batch);
 }
 
+/* The batch that is being filled is kept. */
 static int commit(struct import *import)
 {
+    struct piece filled = import->pieces[import->n_pieces];
     int rc = import->store->ops->commit(import->store);
 
     import->open = false;
     import->staged_bytes = 0;
-    import->n_pieces = 0;
-    for (size_t i = 0; i < PIECES; i++) {
+    for (size_t i = 0; i < import->n_pieces; i++) {
         import->pieces[i].len = 0;
         if (import->pieces[i].cap <= 2 * BATCH_BYTES)
             continue;
         free(import->pieces[i].bytes);
         import->pieces[i] = (struct piece){.bytes = NULL};
     }
+    import->pieces[import->n_pieces] = import->pieces[0];
+    import->pieces[0] = filled;
+    import->n_pieces = 0;
     return rc;
 }
 
@@ -107,7 +116,45 @@ static int check_space(struct import *import)
     struct store_space space;
     int rc = import->store->ops->space(import->store, &space);
 
+    if (rc == 0 && import->to_clean == 0)
+        import->to_clean = 1 + space.used_bytes;
     return rc == 0 && space.full ? -ENOSPC : rc;
+}
+
+/*
+ * What was removed of a full store, by an import that was taken back or by a purge, is room only
+ * once the log was cleaned, of which each transaction does a piece. That is written as much as the
+ * store had at the beginning, and no more: what lives can be moved round for ever.
+ */
+static int clean(struct import *import)
+{
+    struct store *store = import->store;
+    int rc = -ENOSPC;
+
+    for (int still = 0; rc == -ENOSPC && still < STILL_MAX && import->to_clean > 1;) {
+        uint64_t before = store->ops->position(store), moved;
+
+        rc = store->ops->begin(store);
+        if (rc == 0)
+            rc = store->ops->commit(store);
+        if (rc == 0)
+            rc = check_space(import);
+        moved = store->ops->position(store) - before;
+        still = moved == 0 ? still + 1 : 0;
+        import->to_clean -= moved < import->to_clean - 1 ? moved : import->to_clean - 1;
+    }
+    return rc;
+}
+
+static int make_room(struct import *import)
+{
+    int rc = check_space(import);
+
+    if (rc == -ENOSPC && import->open) {
+        rc = commit(import);
+        rc = rc == 0 ? check_space(import) : rc;
+    }
+    return rc == -ENOSPC ? clean(import) : rc;
 }
 
 static int stage(struct import *import, const struct piece *piece, size_t n_bytes)
@@ -140,9 +187,9 @@ static int stage(struct import *import, const struct piece *piece, size_t n_byte
 /* The batch that is being filled is full, or the last one. */
 static int finish_batch(struct import *import)
 {
+    int rc = import->queue->record.next_batch > BATCH_NUMBER_MAX ? -ENOSPC : make_room(import);
     struct piece *piece = &import->pieces[import->n_pieces];
     size_t n_bytes = piece->len;
-    int rc = import->queue->record.next_batch > BATCH_NUMBER_MAX ? -ENOSPC : check_space(import);
 
     if (import->framing != FRAMING_FILE)
         n_bytes -= import->n_items;
@@ -170,6 +217,7 @@ static int find_queue(struct import *import, const struct import_options *option
 
     if (rc != -ENOENT)
         return rc;
+    import->is_new = true;
     rc = import->store->ops->queue_last_number(import->store, &last);
     *record = (struct queue_record){
         .number = last + 1,
@@ -191,6 +239,7 @@ static int settle_settings(struct import *import, const struct import_options *o
     record->settings = to.own;
     import->framing = (enum framing)to.own.framing;
     import->max_item_size = (size_t)to.own.max_item_size;
+    import->grows = import->is_new && options->grows;
     return queue_settings_check(&to.own, NULL);
 }
 
@@ -238,13 +287,30 @@ const struct queue_settings *import_settings(const struct import *import)
     return &import->queue->record.settings;
 }
 
+/* In steps of a MiB. */
+static bool grow(struct import *import, size_t len)
+{
+    size_t size = (len + MIB - 1) / MIB * MIB;
+
+    if (!import->grows || size > (size_t)setting_find("max_item_size")->max)
+        return false;
+    import->max_item_size = size;
+    import->queue->record.settings.max_item_size = (int64_t)size;
+    return true;
+}
+
+size_t import_max_item_size(const struct import *import)
+{
+    return import->grows ? (size_t)setting_find("max_item_size")->max : import->max_item_size;
+}
+
 int import_item(struct import *import, const void *bytes, size_t len)
 {
     size_t frame = import->framing == FRAMING_FILE ? 4 : 1;
     struct piece *piece = &import->pieces[import->n_pieces];
     int rc = 0;
 
-    if (len > import->max_item_size)
+    if (len > import->max_item_size && !grow(import, len))
         return IMPORT_TOO_LARGE;
     if (import->room == 0)
         return IMPORT_FULL;
@@ -296,7 +362,7 @@ void import_free(struct import *import)
     if (import->begun && !import->ended)
         import->store->ops->import_undo(import->store);
     queue_free(import->queue);
-    for (size_t i = 0; i < PIECES; i++)
+    for (size_t i = 0; i <= PIECES; i++)
         free(import->pieces[i].bytes);
     free(import);
 }

@@ -6,6 +6,8 @@
 #ifndef QUEUEFS_CORE_QUEUE_IMPORT_H
 #define QUEUEFS_CORE_QUEUE_IMPORT_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/store/store.h"
@@ -15,6 +17,7 @@ struct import_options {
     const char *name;
     const struct queue_settings *settings; /* of a queue that is made */
     uint64_t fields; /* of these, that one which is there gets too (setting_bit()) */
+    bool grows;      /* max_item_size of a queue that is made, with the largest item */
     int64_t wall_us; /* the items' time of put */
 };
 
@@ -30,6 +33,8 @@ struct import;
 int import_new(const struct import_options *options, struct import **import);
 /* What holds for the queue. */
 const struct queue_settings *import_settings(const struct import *import);
+/* What no item may be larger than. */
+size_t import_max_item_size(const struct import *import);
 /* 0, an outcome, -ENOSPC, -ENOMEM, or of the store. After anything but 0 it can only be freed. The
  * bytes hold no separator of the queue's framing. */
 int import_item(struct import *import, const void *bytes, size_t len);
