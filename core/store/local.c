@@ -16,7 +16,8 @@
 #include "core/log.h"
 #include "core/store/local_state.h"
 
-#define RESERVE 3 /* segments that puts leave to what takes, acknowledges and cleans */
+#define UNDO_ROWS 1000 /* removed with a commit */
+#define RESERVE   3    /* segments that puts leave to what takes, acknowledges and cleans */
 
 #define SEGMENT_MIN     ((uint64_t)1 << 20)
 #define SEGMENT_DEFAULT ((uint64_t)64 << 20)
@@ -187,6 +188,55 @@ static void local_close(struct store *store)
     free(s);
 }
 
+/* ---- an import that is taken back ---- */
+
+/* The first of its batches go; -ENOENT: they were the last. */
+static int undo_piece(struct store *store, uint64_t queue, uint64_t from)
+{
+    int rc = local_begin(store), next = 0;
+
+    for (size_t i = 0; i < UNDO_ROWS && rc == 0 && next == 0; i++) {
+        struct batch_view view;
+
+        next = local_batch_next(store, queue, from, &from, &view);
+        next = next == -EBADMSG ? 0 : next;
+        if (next == 0)
+            rc = local_batch_remove(store, queue, from++);
+    }
+    if (rc == 0 && next == -ENOENT)
+        rc = local_import_end(store);
+    if (rc == 0 && next < 0 && next != -ENOENT)
+        rc = next;
+    if (rc < 0) {
+        local_abort(store);
+        return rc;
+    }
+    rc = local_commit(store);
+    return rc == 0 ? next : rc;
+}
+
+static int local_import_undo(struct store *store)
+{
+    uint64_t queue, batch;
+    int rc = local_import_get(store, &queue, &batch);
+
+    while (rc == 0)
+        rc = undo_piece(store, queue, batch);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int undo_at_start(struct local_store *s)
+{
+    uint64_t queue, batch;
+    int rc = local_import_get(&s->base, &queue, &batch);
+
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    log_info("%s: an import that was cut off is taken back: nothing of it is in a queue",
+             s->dir ? s->dir : "memory");
+    return local_import_undo(&s->base);
+}
+
 static const struct store_ops local_ops = {
     .begin = local_begin,
     .commit = local_commit,
@@ -209,6 +259,9 @@ static const struct store_ops local_ops = {
     .sequence_next = local_sequence_next,
     .identity_put = local_identity_put,
     .identity_get = local_identity_get,
+    .import_begin = local_import_begin,
+    .import_end = local_import_end,
+    .import_undo = local_import_undo,
     .position = local_position,
     .space = local_space,
     .close = local_close,
@@ -288,11 +341,13 @@ int store_local_open(const struct local_options *options, struct store **store)
         rc = open_both(s);
     if (rc == 0 && !s->dir)
         rc = local_checkpoint(s);
+    s->sound = rc == 0;
+    if (rc == 0)
+        rc = undo_at_start(s);
     if (rc < 0) {
         local_close(&s->base);
         return rc;
     }
-    s->sound = true;
     *store = &s->base;
     return 0;
 }

@@ -235,7 +235,7 @@ static int index_path(const struct local_store *s, char path[PATH_MAX])
 int local_reindex(struct local_store *s)
 {
     char path[PATH_MAX];
-    int rc = s->dir ? index_path(s, path) : -EIO;
+    int rc = s->dir && !s->reading ? index_path(s, path) : -EIO;
 
     if (rc < 0)
         return rc;

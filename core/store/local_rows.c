@@ -265,6 +265,8 @@ static int batch_data(struct store *store, uint64_t queue, uint64_t batch, uint8
     rc = batch_head(&row, view);
     if (rc == 0)
         rc = to ? batch_copy(s, &row, to, len, view) : batch_lend(s, &row, view);
+    if (rc == -EBADMSG && s->reading && !commit_log_is_there(s->log, row.position))
+        return -EAGAIN;
     if (rc == -EBADMSG)
         say_damaged(s, &row);
     return rc;
@@ -373,5 +375,34 @@ int local_identity_get(struct store *store, const void **data, size_t *len)
         return rc;
     *data = row.data;
     *len = row.len;
+    return 0;
+}
+
+/* ---- an import ---- */
+
+int local_import_begin(struct store *store, uint64_t queue, uint64_t batch)
+{
+    uint8_t row[16];
+
+    put_le64(put_le64(row, queue), batch);
+    return row_put(local_of(store), key_of(INDEX_META, LOCAL_META_IMPORT, 0), row, sizeof(row));
+}
+
+int local_import_end(struct store *store)
+{
+    return row_remove(local_of(store), key_of(INDEX_META, LOCAL_META_IMPORT, 0));
+}
+
+int local_import_get(struct store *store, uint64_t *queue, uint64_t *batch)
+{
+    struct index_row row;
+    int rc = row_get(local_of(store), key_of(INDEX_META, LOCAL_META_IMPORT, 0), &row);
+
+    if (rc == 0 && row.len != 16)
+        rc = -EBADMSG;
+    if (rc < 0)
+        return rc;
+    *queue = get_le64(row.data);
+    *batch = get_le64(row.data + 8);
     return 0;
 }

@@ -1,7 +1,8 @@
 /*
  * The inside of the local engine: local_replay.c (changes applied, at a commit and at a start),
- * cleaner.c (room in the log), local_commit.c (what follows a commit), local_rows.c (the tables)
- * and local.c (open, transactions). Each knows only those before it.
+ * cleaner.c (room in the log), local_commit.c (what follows a commit), local_rows.c (the tables),
+ * local.c (open, transactions) and reader.c (a store that is only read). Each knows only those
+ * before it.
  *
  * A transaction gathers its changes; commit appends them to the log as one record. They are applied
  * to the index when the store is told to catch up, which nobody waits for, or with the next call on
@@ -25,6 +26,7 @@ enum local_meta {
     LOCAL_META_LIVE = 2,     /* see live.h */
     LOCAL_META_LAST_QUEUE = 3,
     LOCAL_META_IDENTITY = 4,
+    LOCAL_META_IMPORT = 5, /* under way: queue and first batch */
 };
 
 enum local_transaction { LOCAL_NONE, LOCAL_OPEN, LOCAL_FAILED };
@@ -52,6 +54,7 @@ struct local_store {
     uint64_t n_damaged;  /* records of the log that are not whole */
     uint64_t n_cut;      /* 1: its end is missing, as the index has told; one of these */
     uint64_t n_said;     /* lines about damaged batches */
+    bool reading;        /* by reader.c: nothing of it is changed on disk */
 
     enum local_transaction transaction;
     int error; /* why it failed */
@@ -132,5 +135,9 @@ int local_sequence_next(struct store *store, uint64_t queue, const struct produc
                         struct sequence_record *record);
 int local_identity_put(struct store *store, const void *data, size_t len);
 int local_identity_get(struct store *store, const void **data, size_t *len);
+int local_import_begin(struct store *store, uint64_t queue, uint64_t batch);
+int local_import_end(struct store *store);
+/* Of the one under way. -ENOENT: there is none. */
+int local_import_get(struct store *store, uint64_t *queue, uint64_t *batch);
 
 #endif

@@ -8,7 +8,7 @@
  *              those that are done the store may let go of the bytes: they are empty items then
  *   sequences  (queue, producer) -> the last item number stored, for exactly-once puts
  *
- * and one row of its own: opaque bytes that say which store this is.
+ * and rows of its own: opaque bytes that say which store this is, and what an import has under way.
  *
  * All calls come from one thread, the service's. Changes are made between begin and commit only;
  * commit returns 0 when they are on disk (fdatasync done), all of them, or changes nothing.
@@ -105,6 +105,13 @@ struct store_ops {
     /* Which store this is. get: -ENOENT where nothing was ever put. */
     int (*identity_put)(struct store *store, const void *data, size_t len);
     int (*identity_get)(struct store *store, const void **data, size_t *len);
+
+    /* An import: batches of the queue from that number on are taken back by the next open, until the
+     * import has ended. begin and end are changes; undo takes them back now, in transactions of its
+     * own, as many as it takes: 0 also where none is under way. */
+    int (*import_begin)(struct store *store, uint64_t queue, uint64_t batch);
+    int (*import_end)(struct store *store);
+    int (*import_undo)(struct store *store);
 
     /* How far it has come: rises with each commit that changes something, survives the process, and
      * goes with the bytes: a copy has the position that it was made at. Opening changes nothing. */

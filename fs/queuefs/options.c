@@ -121,6 +121,8 @@ static int read_option(struct options *options, struct words *words, int option,
         return 0;
     case STORE_OPT_VERIFY:
     case STORE_OPT_BACKUP:
+    case STORE_OPT_EXPORT:
+    case STORE_OPT_IMPORT:
     case STORE_OPT_JSON:
         return store_command_option(&words->store, option, optarg, command);
     case OPT_CHECK:
@@ -230,6 +232,19 @@ static int judge(const struct options *options, const struct words *words, struc
     return 0;
 }
 
+/* --export and --import: of the store that the service inside would use. */
+static int read_place(struct options *options, const struct words *words, struct command *command)
+{
+    if (words->n_services > 0)
+        return command_refuse(command, "--export and --import are of the store of the service "
+                                       "inside, and --service names another");
+    if (copy(&options->data, words->data) < 0)
+        return command_no_memory(command);
+    options->store.items.place = (struct items_place){
+        .program = "queuefs", .data = options->data, .config = &options->config};
+    return command_load(command, &options->config, words->config);
+}
+
 static int read_all(struct options *options, struct words *words, int argc, char **argv,
                     struct command *command)
 {
@@ -240,6 +255,8 @@ static int read_all(struct options *options, struct words *words, int argc, char
         return command_no_memory(command);
     result = read_words(options, words, argc, argv, command);
     options->store = words->store;
+    if (result == 0 && store_command_needs_place(&words->store))
+        return read_place(options, words, command);
     if (result == 0 && words->store.kind != STORE_COMMAND_NONE)
         return 0;
     if (result == 0)

@@ -184,8 +184,8 @@ static const char *next_line(char **text)
     return line ? line : "";
 }
 
-/* Who has it, from the lock file: "PID\nMOUNTPOINT\nADDRESS\n". */
-static void log_in_use(const struct datadir *datadir)
+/* What whoever cannot have it may do in its place. */
+static void log_in_use(const struct datadir *datadir, const char *import)
 {
     char buffer[PATH_MAX + 512], *text = buffer;
     ssize_t n = pread(datadir->lock_fd, buffer, sizeof(buffer) - 1, 0);
@@ -195,18 +195,30 @@ static void log_in_use(const struct datadir *datadir)
     pid = next_line(&text);
     mountpoint = next_line(&text);
     address = next_line(&text);
-    if (*mountpoint)
+    if (!*mountpoint && !*address)
+        log_error("%s is in use by process %s, an import: wait until it has ended", datadir->path,
+                  pid);
+    else if (*mountpoint && import)
+        log_error(
+            "%s is in use by process %s, mounted on %s; `cat ITEMS >> %s/%s/in' does the same "
+            "there",
+            datadir->path, pid, mountpoint, mountpoint, import);
+    else if (import)
+        log_error("%s is in use by process %s, a queue service; `queuefs -s %s MOUNTPOINT', then "
+                  "`cat ITEMS >> MOUNTPOINT/%s/in' does the same there",
+                  datadir->path, pid, address, import);
+    else if (*mountpoint)
         log_error("%s is in use by process %s, mounted on %s; to share its queues: "
                   "queuefs -s ipc://%s/queuefs.sock MOUNTPOINT",
                   datadir->path, pid, mountpoint, datadir->path);
     else
         log_error("%s is in use by process %s, a queue service; to use its queues: "
                   "queuefs -s %s MOUNTPOINT",
-                  datadir->path, pid, *address ? address : "ADDRESS");
+                  datadir->path, pid, address);
 }
 
 /* flock(2) has no timeout: try until it is over. */
-static int take_lock(struct datadir *datadir)
+static int take_lock(struct datadir *datadir, const char *import)
 {
     const struct timespec pause = {.tv_nsec = LOCK_TRY_US * 1000};
     int64_t until_us = clock_system.mono_us(&clock_system) + DATADIR_WAIT_US;
@@ -217,7 +229,7 @@ static int take_lock(struct datadir *datadir)
             return -errno;
         }
         if (clock_system.mono_us(&clock_system) >= until_us) {
-            log_in_use(datadir);
+            log_in_use(datadir, import);
             return -EBUSY;
         }
         nanosleep(&pause, NULL);
@@ -225,7 +237,9 @@ static int take_lock(struct datadir *datadir)
     return 0;
 }
 
-static int lock(struct datadir *datadir, const char *mountpoint, const char *address)
+/* From the lock file others read who has it: "PID\nMOUNTPOINT\nADDRESS\n". */
+static int lock(struct datadir *datadir, const char *mountpoint, const char *address,
+                const char *import)
 {
     char *path = join(datadir->path, "lock", "");
     int result;
@@ -237,7 +251,7 @@ static int lock(struct datadir *datadir, const char *mountpoint, const char *add
     if (result < 0)
         log_error("cannot open %s: %s", path, strerror(-result));
     else
-        result = take_lock(datadir);
+        result = take_lock(datadir, import);
     free(path);
     if (result < 0)
         return result;
@@ -250,8 +264,8 @@ static int lock(struct datadir *datadir, const char *mountpoint, const char *add
     return 0;
 }
 
-int datadir_open(struct datadir *datadir, const char *path, const char *mountpoint,
-                 const char *address)
+static int open_for(struct datadir *datadir, const char *path, const char *mountpoint,
+                    const char *address, const char *import)
 {
     int result = check_place(path, mountpoint); /* before it is made; and again without symlinks */
     char *copy;
@@ -276,7 +290,20 @@ int datadir_open(struct datadir *datadir, const char *path, const char *mountpoi
         result = check_filesystem(datadir->path);
     if (result == 0)
         result = check_owners(datadir->path);
-    return result < 0 ? result : lock(datadir, mountpoint, address);
+    return result < 0 ? result : lock(datadir, mountpoint, address, import);
+}
+
+int datadir_open(struct datadir *datadir, const char *path, const char *mountpoint,
+                 const char *address)
+{
+    if (!mountpoint && !address)
+        address = "ADDRESS";
+    return open_for(datadir, path, mountpoint, address, NULL);
+}
+
+int datadir_open_import(struct datadir *datadir, const char *path, const char *queue)
+{
+    return open_for(datadir, path, NULL, NULL, queue);
 }
 
 void datadir_close(struct datadir *datadir)

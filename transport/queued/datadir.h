@@ -30,6 +30,8 @@ char *datadir_choose(const char *given, const char *stored, const char *program)
  */
 int datadir_open(struct datadir *datadir, const char *path, const char *mountpoint,
                  const char *address);
+/* The same, to import into the queue. */
+int datadir_open_import(struct datadir *datadir, const char *path, const char *queue);
 void datadir_close(struct datadir *datadir);
 
 /* Whether `path` is `dir` or below it; both absolute and without symlinks. Pure. */

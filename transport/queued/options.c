@@ -68,6 +68,8 @@ static int read_option(struct words *words, int option, char **argv, struct comm
                                    config_listen_address_check(optarg));
     case STORE_OPT_VERIFY:
     case STORE_OPT_BACKUP:
+    case STORE_OPT_EXPORT:
+    case STORE_OPT_IMPORT:
     case STORE_OPT_JSON:
         return store_command_option(&words->store, option, optarg, command);
     case OPT_CHECK:
@@ -137,6 +139,15 @@ static int lay_over(struct queued_options *options, const struct words *words,
     return result;
 }
 
+/* --export and --import: of the store that the service would use. */
+static int read_place(struct queued_options *options, const struct words *words,
+                      struct command *command)
+{
+    options->store.items.place =
+        (struct items_place){.program = "queued", .data = words->data, .config = &options->config};
+    return command_load(command, &options->config, words->config);
+}
+
 static int judge(const struct queued_options *options, struct command *command)
 {
     if (options->config.engine == CONFIG_ENGINE_NATS)
@@ -176,6 +187,8 @@ int queued_options_read(struct queued_options *options, int argc, char **argv, i
     options->store = words.store;
     if (result == 0 && words.store.kind == STORE_COMMAND_NONE)
         result = read_settings(options, &words, &command);
+    else if (result == 0 && store_command_needs_place(&words.store))
+        result = read_place(options, &words, &command);
     *status = command.status;
     return result;
 }

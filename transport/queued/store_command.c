@@ -13,41 +13,7 @@
 #include "core/store/backup.h"
 #include "core/store/verify.h"
 #include "transport/queued/command.h"
-
-#define SHOW_US INT64_C(500000) /* between two lines of how far it is */
-
-struct shown {
-    int64_t due_us; /* TIME_FOREVER: nobody looks */
-    bool any;
-};
-
-static struct shown shown_begin(void)
-{
-    return (struct shown){.due_us = isatty(STDERR_FILENO)
-                                        ? clock_system.mono_us(&clock_system) + SHOW_US
-                                        : TIME_FOREVER};
-}
-
-static void show(void *arg, uint64_t done, uint64_t all)
-{
-    struct shown *shown = arg;
-    int64_t now_us;
-
-    if (shown->due_us == TIME_FOREVER || all == 0)
-        return;
-    now_us = clock_system.mono_us(&clock_system);
-    if (now_us < shown->due_us)
-        return;
-    fprintf(stderr, "\r%3u %% of %" PRIu64 " MiB", (unsigned)(done * 100 / all), all >> 20);
-    shown->due_us = now_us + SHOW_US;
-    shown->any = true;
-}
-
-static void shown_end(const struct shown *shown)
-{
-    if (shown->any)
-        fputs("\r                              \r", stderr);
-}
+#include "transport/queued/shown.h"
 
 /* ---- --verify ---- */
 
@@ -178,23 +144,44 @@ static int backup(const struct store_command *command)
     return fflush(stdout) == 0 ? 0 : STATUS_FAILED;
 }
 
+static enum store_command_kind kind_of(int option)
+{
+    switch (option) {
+    case STORE_OPT_VERIFY:
+        return STORE_COMMAND_VERIFY;
+    case STORE_OPT_BACKUP:
+        return STORE_COMMAND_BACKUP;
+    case STORE_OPT_EXPORT:
+        return STORE_COMMAND_EXPORT;
+    default:
+        return STORE_COMMAND_IMPORT;
+    }
+}
+
 int store_command_option(struct store_command *store, int option, const char *value,
                          struct command *command)
 {
+    enum store_command_kind kind = kind_of(option);
+
     if (option == STORE_OPT_JSON) {
         store->json = true;
         return 0;
     }
-    store->kind = option == STORE_OPT_VERIFY ? STORE_COMMAND_VERIFY : STORE_COMMAND_BACKUP;
-    return command_set_once(command, &store->dir, value, "stores");
+    if (store->kind != STORE_COMMAND_NONE && store->kind != kind)
+        return command_refuse(command,
+                              "one of --verify, --backup, --export and --import at a time");
+    store->kind = kind;
+    if (!store_command_needs_place(store))
+        return command_set_once(command, &store->dir, value, "stores");
+    if (!items_command_name_valid(value, kind == STORE_COMMAND_EXPORT))
+        return command_refuse(command, "%s is not the name of a queue", value);
+    return command_set_once(command, &store->items.queue, value, "queues");
 }
 
 int store_command_places(struct store_command *store, int n, char **places, struct command *command)
 {
     int n_wanted = store->kind == STORE_COMMAND_BACKUP ? 1 : 0;
 
-    if (store->kind == STORE_COMMAND_NONE)
-        return command_refuse(command, "--json is for --verify");
     if (store->json && store->kind != STORE_COMMAND_VERIFY)
         return command_refuse(command, "--json is for --verify");
     if (n > n_wanted)
@@ -206,7 +193,21 @@ int store_command_places(struct store_command *store, int n, char **places, stru
     return 0;
 }
 
+bool store_command_needs_place(const struct store_command *store)
+{
+    return store->kind == STORE_COMMAND_EXPORT || store->kind == STORE_COMMAND_IMPORT;
+}
+
 int store_command_run(const struct store_command *command)
 {
-    return command->kind == STORE_COMMAND_VERIFY ? verify(command) : backup(command);
+    switch (command->kind) {
+    case STORE_COMMAND_VERIFY:
+        return verify(command);
+    case STORE_COMMAND_BACKUP:
+        return backup(command);
+    case STORE_COMMAND_EXPORT:
+        return items_export(&command->items);
+    default:
+        return items_import(&command->items);
+    }
 }

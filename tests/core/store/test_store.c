@@ -448,6 +448,35 @@ STORE_TEST(which_store_it_is_comes_back)
     cr_assert_eq(memcmp(data, "another", 7), 0);
 }
 
+STORE_TEST(an_import_is_taken_back_until_it_has_ended)
+{
+    cr_assert_eq(store->ops->import_undo(store), 0);
+    begin(store);
+    put_text(store, 1, 1, "a\n");
+    put_text(store, 2, 1, "b\n");
+    commit(store);
+    begin(store);
+    cr_assert_eq(store->ops->import_begin(store, 1, 2), 0);
+    put_text(store, 1, 2, "c\n");
+    commit(store);
+    for (uint64_t batch = 3; batch < 3000; batch++) {
+        begin(store);
+        put_text(store, 1, batch, "d\n");
+        commit(store);
+    }
+    cr_assert_eq(store->ops->import_undo(store), 0);
+    expect_text(store, 1, 1, "a\n");
+    expect_text(store, 2, 1, "b\n");
+    expect_next(store, 1, 2, 0);
+    begin(store);
+    cr_assert_eq(store->ops->import_begin(store, 1, 2), 0);
+    put_text(store, 1, 2, "e\n");
+    cr_assert_eq(store->ops->import_end(store), 0);
+    commit(store);
+    cr_assert_eq(store->ops->import_undo(store), 0);
+    expect_text(store, 1, 2, "e\n");
+}
+
 STORE_TEST(the_position_rises_with_each_change)
 {
     uint64_t before = store->ops->position(store);
