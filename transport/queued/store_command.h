@@ -34,8 +34,8 @@ struct store_command {
     "                         what is damaged (status 1); --json: for programs\n"                  \
     "      --backup=DIR DEST  copy the store in DIR, in use or not, to DEST, or bring\n"           \
     "                         the copy up to date; to restore, start on it\n"                      \
-    "      --export=QUEUE     write the items of QUEUE or QUEUE/dead to stdout: lines, or\n"       \
-    "                         a tar where framing is file; takes nothing\n"                        \
+    "      --export=QUEUE     write the items of QUEUE or QUEUE/dead to stdout:\n"                 \
+    "                         lines, or a tar where framing is file; takes nothing\n"              \
     "      --import=QUEUE     put such items from stdin into QUEUE, all or none; the\n"            \
     "                         store is not in use\n"
 
