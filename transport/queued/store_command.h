@@ -34,10 +34,10 @@ struct store_command {
     "                         what is damaged (status 1); --json: for programs\n"                  \
     "      --backup=DIR DEST  copy the store in DIR, in use or not, to DEST, or bring\n"           \
     "                         the copy up to date; to restore, start on it\n"                      \
-    "      --export=QUEUE     write the items of QUEUE to stdout, or QUEUE/dead: lines, or\n"      \
-    "                         a tar where framing is file; the store is in use or not\n"           \
-    "      --import=QUEUE     put what --export has written, from stdin, into QUEUE, all\n"        \
-    "                         or nothing, while the store is not in use\n"
+    "      --export=QUEUE     write the items of QUEUE or QUEUE/dead to stdout:\n"                 \
+    "                         lines, or a tar where framing is file; takes nothing\n"              \
+    "      --import=QUEUE     put such items from stdin into QUEUE, all or none; the\n"            \
+    "                         store is not in use\n"
 
 enum {
     STORE_OPT_VERIFY = 512,
