@@ -276,6 +276,13 @@ int renameat(int fd, const char *name, int to_fd, const char *to)
     return (int)ended(due, syscall(SYS_renameat2, fd, name, to_fd, to, 0));
 }
 
+int renameat2(int fd, const char *name, int to_fd, const char *to, unsigned int flags)
+{
+    bool due = name_due(CALL_RENAME, fd, name);
+
+    return (int)ended(due, syscall(SYS_renameat2, fd, name, to_fd, to, flags));
+}
+
 int rename(const char *name, const char *to)
 {
     return renameat(AT_FDCWD, name, AT_FDCWD, to);
