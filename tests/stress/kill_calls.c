@@ -19,6 +19,7 @@
 
 #include "core/clock.h"
 #include "core/cond.h"
+#include "tests/stress/kill_power.h"
 
 #define FASTER 500 /* time */
 #define NS     UINT64_C(1000000000)
@@ -36,6 +37,12 @@ const char *const kill_call_names[] = {
 const char *const kill_file_names[] = {
     [FILE_SEGMENT] = "segment", [FILE_SPARE] = "spare", [FILE_INDEX] = "index",
     [FILE_COPY] = "copy",       [FILE_OTHER] = "other",
+};
+
+const char *const kill_how_names[] = {
+    [KILL_BEFORE] = "before",
+    [KILL_MIDST] = "in",
+    [KILL_POWER] = "power cut at",
 };
 
 static struct {
@@ -128,6 +135,8 @@ static enum kill_file file_of_fd(int fd)
 static void end(void)
 {
     watched.note->struck = true;
+    if (watched.point.how == KILL_POWER)
+        power_cut(watched.point.nth);
     syscall(SYS_kill, getpid(), SIGKILL);
     for (;;)
         pause();
@@ -148,7 +157,7 @@ static bool is_due(enum kill_call call, enum kill_file file)
     pthread_mutex_unlock(&counting);
     if (n != point->nth || now != point->phase || call != point->call || file != point->file)
         return false;
-    if (!point->midst)
+    if (point->how == KILL_BEFORE || (point->how == KILL_POWER && call != CALL_WRITE))
         end();
     return true;
 }
@@ -172,11 +181,32 @@ static bool name_due(enum kill_call call, int dir_fd, const char *name)
 
 /* ---- the calls ---- */
 
+static bool is_half(void)
+{
+    return watched.point.how == KILL_MIDST;
+}
+
+static bool write_due(int fd, off_t at, size_t len)
+{
+    enum kill_file file = watched.store ? file_of_fd(fd) : FILES;
+
+    if (file != FILES && watched.point.how == KILL_POWER)
+        power_note(fd, at, len);
+    return is_due(CALL_WRITE, file);
+}
+
+static int synced(int fd, bool due, long rc)
+{
+    if (rc == 0 && watched.store && watched.point.how == KILL_POWER && !watched.point.lies)
+        power_forget(fd);
+    return (int)ended(due, rc);
+}
+
 ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
 {
-    bool due = fd_due(CALL_WRITE, fd);
+    bool due = write_due(fd, at, len);
 
-    return ended(due, syscall(SYS_pwrite64, fd, data, due ? len / 2 : len, at));
+    return ended(due, syscall(SYS_pwrite64, fd, data, due && is_half() ? len / 2 : len, at));
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t len, off64_t at)
@@ -186,19 +216,25 @@ ssize_t pwrite64(int fd, const void *data, size_t len, off64_t at)
 
 ssize_t write(int fd, const void *data, size_t len)
 {
-    bool due = fd_due(CALL_WRITE, fd);
+    bool due = write_due(fd, lseek(fd, 0, SEEK_CUR), len);
 
-    return ended(due, syscall(SYS_write, fd, data, due ? len / 2 : len));
+    return ended(due, syscall(SYS_write, fd, data, due && is_half() ? len / 2 : len));
+}
+
+static size_t total(const struct iovec *parts, int n)
+{
+    size_t len = 0;
+
+    for (int i = 0; i < n; i++)
+        len += parts[i].iov_len;
+    return len;
 }
 
 /* The first half of all their bytes. */
 static void write_half(int fd, const struct iovec *parts, int n, off_t at)
 {
-    size_t left = 0;
+    size_t left = total(parts, n) / 2;
 
-    for (int i = 0; i < n; i++)
-        left += parts[i].iov_len;
-    left /= 2;
     for (int i = 0; i < n && left > 0; i++) {
         size_t len = parts[i].iov_len < left ? parts[i].iov_len : left;
 
@@ -210,11 +246,13 @@ static void write_half(int fd, const struct iovec *parts, int n, off_t at)
 
 ssize_t pwritev(int fd, const struct iovec *parts, int n, off_t at)
 {
-    if (fd_due(CALL_WRITE, fd)) {
+    bool due = write_due(fd, at, total(parts, n));
+
+    if (due && is_half()) {
         write_half(fd, parts, n, at);
         end();
     }
-    return syscall(SYS_pwritev, fd, parts, n, at, 0);
+    return ended(due, syscall(SYS_pwritev, fd, parts, n, at, 0));
 }
 
 ssize_t pwritev64(int fd, const struct iovec *parts, int n, off64_t at)
@@ -224,25 +262,28 @@ ssize_t pwritev64(int fd, const struct iovec *parts, int n, off64_t at)
 
 ssize_t writev(int fd, const struct iovec *parts, int n)
 {
-    if (fd_due(CALL_WRITE, fd)) {
-        write_half(fd, parts, n, lseek(fd, 0, SEEK_CUR));
+    off_t at = lseek(fd, 0, SEEK_CUR);
+    bool due = write_due(fd, at, total(parts, n));
+
+    if (due && is_half()) {
+        write_half(fd, parts, n, at);
         end();
     }
-    return syscall(SYS_writev, fd, parts, n);
+    return ended(due, syscall(SYS_writev, fd, parts, n));
 }
 
 int fdatasync(int fd)
 {
     bool due = fd_due(CALL_SYNC, fd);
 
-    return (int)ended(due, syscall(SYS_fdatasync, fd));
+    return synced(fd, due, syscall(SYS_fdatasync, fd));
 }
 
 int fsync(int fd)
 {
     bool due = fd_due(CALL_SYNC, fd);
 
-    return (int)ended(due, syscall(SYS_fsync, fd));
+    return synced(fd, due, syscall(SYS_fsync, fd));
 }
 
 int fallocate(int fd, int mode, off_t at, off_t len)

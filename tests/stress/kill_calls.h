@@ -38,8 +38,10 @@ enum kill_call {
 
 enum kill_file { FILE_SEGMENT, FILE_SPARE, FILE_INDEX, FILE_COPY, FILE_OTHER, FILES };
 
-extern const char *const kill_phase_names[PHASES], *const kill_call_names[CALLS],
-                                                       *const kill_file_names[FILES];
+enum kill_how { KILL_BEFORE, KILL_MIDST, KILL_POWER, KILL_HOWS };
+
+extern const char *const kill_phase_names[PHASES],
+    *const kill_call_names[CALLS], *const kill_file_names[FILES], *const kill_how_names[KILL_HOWS];
 
 /* The nth call of a kind. */
 struct kill_point {
@@ -47,7 +49,8 @@ struct kill_point {
     enum kill_call call;
     enum kill_file file;
     uint64_t nth; /* 0: none is */
-    bool midst;
+    enum kill_how how;
+    bool lies; /* syncs are made, and keep nothing from being lost */
 };
 
 /* Shared with who looks at it later. */

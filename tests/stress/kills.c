@@ -7,10 +7,10 @@
  *     kills [EVERY [SEED]]     ends it at one in EVERY calls, by chance, and some of each kind; 1:
  * at each
  *
- * Each run is a child that does the same again and is ended at the n-th call of a kind, before it
- * or in its midst (kill_calls.h); another one looks at what it leaves. Prints what was ended where;
- * status 1 if anything was wrong, if a step was never met, or if a store that says "committed" too
- * early is not found out.
+ * Each run is a child that does the same again and is ended at the n-th call of a kind: before it,
+ * in its midst, or as the power goes (kill_calls.h). Another one looks at what it leaves. Prints
+ * what was ended where; status 1 if anything was wrong, if a step was never met, or if a store that
+ * says "committed" too early is not found out.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -122,7 +122,7 @@ static void run_large(void)
     struct store *store = open_store(dir);
 
     go_on(store, 19, 0);
-    go_on(store, 60, 15);
+    go_on(store, 40, 10);
     close_store(store);
 }
 
@@ -309,9 +309,9 @@ static void prepare(const struct scene *scene)
 static void print_one(const struct scene *scene, const char *what, int status)
 {
     fprintf(stderr, "# %s, %s the %lluth call (%s: %s %s): %s, status %x: %s\n", scene->name,
-            point.midst ? "in" : "before", (unsigned long long)point.nth,
-            kill_phase_names[point.phase], kill_call_names[point.call], kill_file_names[point.file],
-            what, (unsigned)status, report->text);
+            kill_how_names[point.how], (unsigned long long)point.nth, kill_phase_names[point.phase],
+            kill_call_names[point.call], kill_file_names[point.file], what, (unsigned)status,
+            report->text);
 }
 
 /* 0; 1: something was wrong, which is said; -1: it came to its end. */
@@ -338,7 +338,7 @@ static int kill_one(const struct scene *scene, bool say)
 
 static unsigned n_wrong;
 
-/* Some of so many calls of a kind, each before it and in its midst. */
+/* Some of so many calls of a kind, before it, in its midst, and the power. */
 static unsigned kill_some(const struct scene *scene, uint32_t n_calls, unsigned every)
 {
     uint32_t n = n_calls / every + LEAST < n_calls ? n_calls / every + LEAST : n_calls;
@@ -348,10 +348,10 @@ static unsigned kill_some(const struct scene *scene, uint32_t n_calls, unsigned 
         uint32_t from = (uint64_t)n_calls * i / n, to = (uint64_t)n_calls * (i + 1) / n;
 
         point.nth = 1 + from + (uint64_t)random() % (to - from);
-        for (int midst = 0; midst < 2; midst++) {
+        for (int how = 0; how < KILL_HOWS; how++) {
             int rc;
 
-            point.midst = midst;
+            point.how = (enum kill_how)how;
             rc = kill_one(scene, true);
             n_wrong += rc > 0;
             done += rc >= 0;
@@ -443,18 +443,21 @@ static bool print_steps(void)
     return missing;
 }
 
-/* A loss is found where the store says "committed" before it is. */
+/* A loss is found where the store says "committed" before it is, and where the disk lies. */
 static bool finds_losses(void)
 {
-    bool found;
+    bool found, found_too;
 
     too_early = true;
     point = (struct kill_point){
-        .phase = PHASE_COMMIT, .call = CALL_WRITE, .file = FILE_SEGMENT, .nth = 10};
+        .phase = PHASE_COMMIT, .call = CALL_WRITE, .file = FILE_SEGMENT, .nth = 12};
     found = kill_one(&scenes[0], false) > 0;
     too_early = false;
+    point.how = KILL_POWER;
+    point.lies = true;
+    found_too = kill_one(&scenes[0], false) > 0;
     memset(struck, 0, sizeof(struck));
-    return found;
+    return found && found_too;
 }
 
 static void name_paths(void)
@@ -488,8 +491,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof(scenes) / sizeof(scenes[0]); i++)
         run_scene(&scenes[i], every);
     missing = print_steps();
-    printf("%u wrong; a store that speaks too early %s\n", n_wrong,
-           found ? "is found out" : "is NOT found out");
+    printf("%u wrong; a store that speaks too early, and a disk that lies, %s\n", n_wrong,
+           found ? "are found out" : "are NOT found out");
     shell("rm -rf %s", base);
     return n_wrong > 0 || missing || !found;
 }
