@@ -114,8 +114,8 @@ def fill_and_drain(t, kind, min_free):
         left.append(free_bytes(path))
         items.take_some_in_the_brim()
         items.drain()
-    print("# MiB that fitted: %s; left free: %s" % (
-        " ".join("%.1f" % (n / 2**20) for n in filled), " ".join("%.1f" % (n / 2**20) for n in left)))
+    for what, sizes in (("fitted", filled), ("were left free", left)):
+        print("# MiB that %s: %s" % (what, " ".join("%.1f" % (n / 2**20) for n in sizes)))
     equal(m.depth("jobs"), 0, "items that are left")
     assert sum(filled[-3:]) > 0.9 * sum(filled[:3]), "less and less fits"
     return filled, left
