@@ -105,7 +105,7 @@ class Items:
 
 def fill_and_drain(t, kind, min_free):
     path = disk(t, kind)
-    m = t.mount("store: {min_free: %s}\nservice: {timeout: 5s}\n" % min_free, data="disk/data")
+    m = t.mount("store: {min_free: %s}\n" % min_free, data="disk/data")
     m.mkdir("jobs", max_item_size="2MiB")
     items = Items(m)
     filled, left = [], []
