@@ -23,6 +23,11 @@
 
 #define NAME 32
 
+/* Beside `log` of DEST: where a copy is made that does not go on from the older one, and the older
+ * one for as long as the newer takes its place. */
+#define ASIDE "backup.log"
+#define OLD   "backup.old"
+
 /* What DEST/backup says. */
 struct stand {
     uint64_t log_id, last, end; /* last: position of the last record; 0: none */
@@ -33,7 +38,8 @@ struct stand {
 struct backup {
     const char *dir, *dest;
     char source[PATH_MAX];
-    int dest_fd, log_fd; /* DEST, and DEST/log */
+    int dest_fd, log_fd; /* DEST, and DEST/log, or what will be it */
+    bool aside;
     struct commit_log *log;
     bool begun;            /* DEST has had a copying */
     struct stand was, now; /* was.end 0: none has ended */
@@ -249,28 +255,136 @@ static uint64_t bytes_to_copy(const struct backup *b, uint64_t full_below)
     return bytes;
 }
 
-/* Segments of DEST below the first of the log, which nothing needs, those behind its last, which
- * are of a copying that was cut off, and pieces. */
-static int remove_old(struct backup *b, uint64_t first)
+/* The number of the segment that the file is, or with `.part` a piece of; `end` is how it goes on.
+ */
+static bool parse(const char *name, const char *end, uint64_t *first)
+{
+    char *rest;
+
+    *first = strtoull(name, &rest, 16);
+    return rest == name + 16 && strcmp(rest, end) == 0;
+}
+
+/* Pieces go; of the segments *low becomes the lowest, *high the highest. */
+static int look_through(struct backup *b, uint64_t *low, uint64_t *high)
 {
     int fd = openat(b->log_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
+    uint64_t at;
 
     if (!dir)
         return failed(b, "log", -errno);
+    *low = UINT64_MAX;
+    *high = 0;
     while ((entry = readdir(dir)) != NULL) {
-        char *end;
-        uint64_t at = strtoull(entry->d_name, &end, 16);
-
-        if (end == entry->d_name + 16 &&
-            (strcmp(end, ".log.part") == 0 ||
-             (strcmp(end, ".log") == 0 && (at < first || at > b->now.tail))))
+        if (parse(entry->d_name, ".log.part", &at))
             unlinkat(b->log_fd, entry->d_name, 0);
+        if (!parse(entry->d_name, ".log", &at))
+            continue;
+        *low = at < *low ? at : *low;
+        *high = at > *high ? at : *high;
     }
     closedir(dir);
+    return 0;
+}
+
+static int remove_segment(struct backup *b, uint64_t first)
+{
+    char name[NAME];
+
+    name_of(name, first);
+    if (unlinkat(b->log_fd, name, 0) < 0)
+        return failed(b, name, -errno);
     return fsync(b->log_fd) < 0 ? failed(b, "log", -errno) : 0;
 }
+
+/* Segments of DEST below the first of the log, which nothing needs, those behind its last, which
+ * are of a copying that was cut off, and pieces. One after the other, from the ends: with a gap in
+ * it, what is left would have again what was removed in the gap. */
+static int remove_old(struct backup *b, uint64_t first)
+{
+    uint64_t low, high;
+    int rc = look_through(b, &low, &high);
+
+    while (rc == 0 && (low < first || (high > b->now.tail && high > low))) {
+        rc = remove_segment(b, low < first ? low : high);
+        if (rc == 0)
+            rc = look_through(b, &low, &high);
+    }
+    return rc;
+}
+
+/* ---- aside ---- */
+
+/* A directory of DEST goes, with the files in it. */
+static void remove_directory(struct backup *b, const char *name)
+{
+    int fd = openat(b->dest_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+
+    while (dir && (entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] != '.')
+            unlinkat(fd, entry->d_name, 0);
+    }
+    if (dir)
+        closedir(dir);
+    unlinkat(b->dest_fd, name, AT_REMOVEDIR);
+}
+
+/* Of a copying that was cut off. */
+static int clear_aside(struct backup *b)
+{
+    if (faccessat(b->dest_fd, "log", F_OK, 0) < 0 &&
+        renameat(b->dest_fd, OLD, b->dest_fd, "log") < 0 && errno != ENOENT)
+        return failed(b, OLD, -errno);
+    remove_directory(b, ASIDE);
+    remove_directory(b, OLD);
+    return 0;
+}
+
+/* The older copy is one until all of the newer one is there. */
+static int begin_aside(struct backup *b)
+{
+    close(b->log_fd);
+    b->log_fd = -1;
+    b->aside = true;
+    remove_directory(b, ASIDE);
+    if (mkdirat(b->dest_fd, ASIDE, 0700) < 0)
+        return failed(b, ASIDE, -errno);
+    b->log_fd = openat(b->dest_fd, ASIDE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return b->log_fd < 0 ? failed(b, ASIDE, -errno) : 0;
+}
+
+/* Not every filesystem changes two names for each other. Where this one does not, the next copying
+ * finds the older one under its other name. */
+static int put_in_place(struct backup *b)
+{
+    int rc = renameat2(b->dest_fd, ASIDE, b->dest_fd, "log", RENAME_EXCHANGE);
+
+    if (rc < 0 && (errno == EINVAL || errno == ENOSYS)) {
+        rc = renameat(b->dest_fd, "log", b->dest_fd, OLD);
+        if (rc == 0)
+            rc = renameat(b->dest_fd, ASIDE, b->dest_fd, "log");
+    }
+    if (rc < 0 || fsync(b->dest_fd) < 0)
+        return failed(b, "log", -errno);
+    remove_directory(b, ASIDE);
+    remove_directory(b, OLD);
+    return 0;
+}
+
+/* Whether the log has all that came behind what is there, so that each segment more makes it a
+ * newer copy. */
+static bool continues(const struct backup *b, uint64_t first, uint64_t full_below)
+{
+    if (b->aside)
+        return first <= full_below;
+    return b->was.end == 0 || first <= full_below || first <= b->was.tail;
+}
+
+/* ---- a pass ---- */
 
 /* -EAGAIN: segments were released before they were copied; those copied are good. */
 static int pass(struct backup *b, uint64_t *full_below)
@@ -281,9 +395,13 @@ static int pass(struct backup *b, uint64_t *full_below)
 
     b->report->n_segments = 0;
     b->done = 0;
-    b->all = bytes_to_copy(b, *full_below);
     if (!commit_log_next_segment(b->log, 0, &first))
         return -ENOENT;
+    if (!continues(b, first.first, *full_below)) {
+        *full_below = 0;
+        rc = begin_aside(b);
+    }
+    b->all = bytes_to_copy(b, *full_below);
     while (rc == 0 && commit_log_next_segment(b->log, segment.end, &segment)) {
         b->report->n_segments++;
         if (end != 0 && segment.first != end && b->n_gaps++ < GAPS)
@@ -300,6 +418,8 @@ static int pass(struct backup *b, uint64_t *full_below)
         rc = -EAGAIN; /* what lived in it may lie behind the end that was copied */
     if (rc == 0)
         rc = remove_old(b, first.first);
+    if (rc == 0 && b->aside)
+        rc = put_in_place(b);
     return rc == 0 ? write_stand(b) : rc;
 }
 
@@ -350,8 +470,9 @@ static int judge_dest(struct backup *b)
     while ((entry = readdir(dir)) != NULL) {
         bool ours = strncmp(entry->d_name, "backup", 6) == 0 || strcmp(entry->d_name, "log") == 0;
 
+        /* The first copying may have been cut off before it said anything. */
         other |= entry->d_name[0] != '.' && strcmp(entry->d_name, "lost+found") != 0 &&
-                 !(ours && b->begun);
+                 !(ours && b->begun) && strcmp(entry->d_name, "backup.part") != 0;
     }
     closedir(dir);
     if (!other)
@@ -375,6 +496,8 @@ static int begin(struct backup *b)
         b->now.log_id = commit_log_id(b->log);
         rc = write_stand(b);
     }
+    if (rc == 0)
+        rc = clear_aside(b);
     if (rc == 0 && mkdirat(b->dest_fd, "log", 0700) < 0 && errno != EEXIST)
         rc = failed(b, "log", -errno);
     if (rc < 0)

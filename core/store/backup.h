@@ -2,7 +2,8 @@
  * A copy of a store of the local engine (store.h) that a service can be started on, made while
  * another one uses it. It is the log, up to its end as it is when the copying ends: all that was
  * acknowledged before it began is in it. Where an older copy is in DEST, only what came since is
- * copied, and what lives no more goes. A copying that is cut off leaves the older one.
+ * copied, and what lives no more goes. A copying that is cut off leaves the older one, or that with
+ * some more of what came since.
  *
  * `DEST/backup` says how far it goes: its log, the last record, the end. One thread.
  */

@@ -183,9 +183,8 @@ int index_next(struct store_index *index, struct index_key key, bool after, bool
     mdb_cursor_close(cursor);
     if (rc != 0)
         return error_of(rc);
-    if (same_queue && row->key.queue != key.queue)
-        return -ENOENT;
-    return row_decode(index, &found, &value, row);
+    rc = row_decode(index, &found, &value, row); /* another's may be ours with a damaged key */
+    return rc == 0 && same_queue && row->key.queue != key.queue ? -ENOENT : rc;
 }
 
 /* ---- changes ---- */
@@ -308,6 +307,17 @@ static int fd_of(const struct store_index *index)
     return fd;
 }
 
+/* Rows of INDEX_META are asked for one by one: one with a damaged key would only be missing. */
+static int meta_check(struct store_index *index)
+{
+    struct index_row row = {.key = {.table = INDEX_META}};
+    int rc = index_next(index, row.key, false, false, &row);
+
+    while (rc == 0)
+        rc = index_next(index, row.key, true, false, &row);
+    return rc == -ENOENT ? 0 : rc;
+}
+
 static int tables_open(struct store_index *index)
 {
     const struct index_key key = {.table = INDEX_META, .queue = 0};
@@ -318,6 +328,8 @@ static int tables_open(struct store_index *index)
     for (int i = 0; i < INDEX_TABLES && rc == 0; i++)
         rc =
             error_of(mdb_dbi_open(index->txn, index_table_names[i], MDB_CREATE, &index->tables[i]));
+    if (rc == 0)
+        rc = meta_check(index);
     if (rc < 0)
         return rc;
     rc = index_get(index, key, &row);

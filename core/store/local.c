@@ -267,6 +267,17 @@ static const struct store_ops local_ops = {
     .close = local_close,
 };
 
+/* A copy whose log is not in its place (backup.c) is no empty store. */
+static int check_copy(const struct local_store *s)
+{
+    if (faccessat(s->dir_fd, "backup", F_OK, 0) < 0 || faccessat(s->dir_fd, "log", F_OK, 0) == 0)
+        return 0;
+    log_error("%s is a copy that was cut off: run --backup to it again, or give it the log of the "
+              "older one (mv backup.old log) where that is there",
+              s->dir);
+    return -EINVAL;
+}
+
 /* The directory, locked. A store of an earlier kind is not read. */
 static int dir_open(struct local_store *s)
 {
@@ -283,6 +294,8 @@ static int dir_open(struct local_store *s)
                   s->dir);
         return -EINVAL;
     }
+    if (check_copy(s) < 0)
+        return -EINVAL;
     if (mkdirat(s->dir_fd, "log", 0700) < 0 && errno != EEXIST)
         return -errno;
     return fsync(s->dir_fd) < 0 ? -errno : 0;

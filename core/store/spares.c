@@ -12,7 +12,7 @@
 #define FIRST_BYTES   ((uint64_t)4 << 20) /* of the first segments */
 #define GROWTH        8                   /* segments, then they are twice as large */
 #define FEWEST        3                   /* commits of the largest kind in one segment */
-#define ROOM          4                /* segments of a larger size for which there must be room */
+#define ROOM          16 /* segments of a larger size for which there must be room: some stay empty */
 #define IDLE_US       INT64_C(1000000) /* without a segment taken or released: time to tidy */
 #define REST          4 /* times what a piece of tidying took, the disk is left to others */
 #define GIVE_BACK     ((uint64_t)4 << 20) /* bytes at a time: filesystems tell the disk of each */

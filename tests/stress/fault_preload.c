@@ -3,8 +3,9 @@
  * directory fails with an errno, and nothing of it is done.
  *
  *   FAULT=CALL:N:ERRNO[:COUNT]  CALL is pwrite, write, writev (pwritev too), name (renameat,
- * unlinkat), sync (fdatasync, fsync, msync) or truncate; ERRNO is EIO or ENOSPC, or KILL: SIGKILL
- * ends the process there; COUNT calls fail, one if not given, 0: every one from the N-th on
+ * unlinkat), sync (fdatasync, fsync, msync), truncate or allocate (fallocate); ERRNO is EIO or
+ * ENOSPC, or KILL: SIGKILL ends the process there, or SHORT: of a write half is done; COUNT calls
+ * fail, one if not given, 0: every one from the N-th on
  *   FAULT_DIR   the directory, as an absolute path without symbolic links
  *   FAULT_LOG   a file to which `CALL N` is appended for each call that was failed
  *
@@ -32,6 +33,7 @@ static struct {
     char call[16];
     unsigned long first, count;
     int error; /* 0: kill */
+    bool is_short;
     const char *dir, *log;
 } fault;
 
@@ -52,6 +54,7 @@ __attribute__((constructor)) static void fault_read(void)
     fault.error = strcmp(name, "ENOSPC") == 0 ? ENOSPC : EIO;
     if (strcmp(name, "KILL") == 0)
         fault.error = 0;
+    fault.is_short = strcmp(name, "SHORT") == 0;
     if (n < 3)
         fault.call[0] = '\0';
 }
@@ -118,9 +121,9 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
 {
     ssize_t (*next)(int, const void *, size_t, off_t);
 
-    if (fails("pwrite", fd))
-        return -1;
     real(&next, "pwrite");
+    if (fails("pwrite", fd))
+        return fault.is_short ? next(fd, data, len / 2, at) : -1;
     return next(fd, data, len, at);
 }
 
@@ -133,19 +136,29 @@ ssize_t write(int fd, const void *data, size_t len)
 {
     ssize_t (*next)(int, const void *, size_t);
 
-    if (fails("write", fd))
-        return -1;
     real(&next, "write");
+    if (fails("write", fd))
+        return fault.is_short ? next(fd, data, len / 2) : -1;
     return next(fd, data, len);
+}
+
+/* Half of the last part is left out. */
+static struct iovec *shortened(const struct iovec *parts, int n)
+{
+    static _Thread_local struct iovec some[IOV_MAX];
+
+    memcpy(some, parts, (size_t)n * sizeof(*parts));
+    some[n - 1].iov_len /= 2;
+    return some;
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int n)
 {
     ssize_t (*next)(int, const struct iovec *, int);
 
-    if (fails("writev", fd))
-        return -1;
     real(&next, "writev");
+    if (fails("writev", fd))
+        return fault.is_short ? next(fd, shortened(parts, n), n) : -1;
     return next(fd, parts, n);
 }
 
@@ -153,9 +166,9 @@ ssize_t pwritev(int fd, const struct iovec *parts, int n, off_t at)
 {
     ssize_t (*next)(int, const struct iovec *, int, off_t);
 
-    if (fails("writev", fd))
-        return -1;
     real(&next, "pwritev");
+    if (fails("writev", fd))
+        return fault.is_short ? next(fd, shortened(parts, n), n, at) : -1;
     return next(fd, parts, n, at);
 }
 
@@ -229,4 +242,19 @@ int ftruncate(int fd, off_t len)
 int ftruncate64(int fd, off64_t len)
 {
     return ftruncate(fd, len);
+}
+
+int fallocate(int fd, int mode, off_t at, off_t len)
+{
+    int (*next)(int, int, off_t, off_t);
+
+    if (fails("allocate", fd))
+        return -1;
+    real(&next, "fallocate");
+    return next(fd, mode, at, len);
+}
+
+int fallocate64(int fd, int mode, off64_t at, off64_t len)
+{
+    return fallocate(fd, mode, at, len);
 }

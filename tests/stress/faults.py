@@ -8,7 +8,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from harness import ROOT, sh  # noqa: E402
 
 # The kinds of calls that can be made to fail; fault_preload.c says which functions they are.
-CALLS = ("pwrite", "writev", "write", "name", "sync", "truncate")
+WRITES = ("pwrite", "writev", "write")
+CALLS = WRITES + ("name", "sync", "truncate", "allocate")
 WHY = {"EIO": "Input/output error", "ENOSPC": "No space left on device"}
 
 

@@ -5,7 +5,7 @@
  *
  *     flips [N [SEED]]     N bits of each kind: in the heads of segments and records, in the
  * changes of each table, anywhere, in the structure of the index; N pages that are lost, read as
- * zeros
+ * zeros; one bit in each field of a segment, of records and of changes
  *
  * The store has queues with items in all states. Each bit is turned in a copy, which a child opens
  * and takes everything from. Prints a table; status 1 if anything was wrong.
@@ -432,6 +432,7 @@ struct kind {
     struct image *image; /* store_image.h */
     size_t *at;          /* bytes */
     size_t n, cap;
+    bool each;          /* of its bytes is tried, not some */
     bool whole_pages;   /* lost */
     bool without_index; /* which is gone */
     unsigned tried, clean, lost_some, refused, crashed, hung, bad;
@@ -468,6 +469,41 @@ static void find_records(struct kind *heads, struct kind *tables)
         }
         at += (COMMIT_LOG_HEAD + len + 7) / 8 * 8;
     }
+}
+
+static void add_all(struct kind *kind, size_t at, const uint8_t *fields, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        add(kind, at + fields[i]);
+}
+
+/* Each field of a segment's head, of a record's (the first, the last, one between) and of a
+ * change's, with the first byte of its data, of each table. */
+static void find_fields(struct kind *kind)
+{
+    static const uint8_t segment[] = {0, 4, 8, 16, 24, 32}, record[] = {0, 4, 8, 16, 24, 32, 36},
+                         change_of[] = {0, 1, 2, 4, 8, 16, 24, 32};
+    const uint8_t *log = store_log->bytes;
+    size_t at = COMMIT_LOG_FIRST, last = 0;
+    bool met[INDEX_TABLES] = {false};
+
+    add_all(kind, 0, segment, sizeof(segment));
+    for (size_t n = 0; at + COMMIT_LOG_HEAD <= store_log->len && get_le32(log + at) != 0; n++) {
+        size_t len = (size_t)get_le64(log + at + 16), from = 0;
+        struct change change;
+
+        if (n == 0 || n == 20)
+            add_all(kind, at, record, sizeof(record));
+        while (changes_next(log + at + COMMIT_LOG_HEAD, len, &from, &change) == 0) {
+            if (change.verb == CHANGE_PUT && !met[change.key.table])
+                add_all(kind, (size_t)(change.data - log) - CHANGE_HEAD, change_of,
+                        sizeof(change_of));
+            met[change.key.table] |= change.verb == CHANGE_PUT;
+        }
+        last = at;
+        at += (COMMIT_LOG_HEAD + len + 7) / 8 * 8;
+    }
+    add_all(kind, last, record, sizeof(record));
 }
 
 /* The index: heads of pages, their tables of places, and the heads of their nodes. */
@@ -551,11 +587,18 @@ static void try_some(struct kind *kind, unsigned n)
              kind->whole_pages ? WHOLE : (int)(random() % 8));
 }
 
+/* One bit of each of its bytes. */
+static void try_each(struct kind *kind)
+{
+    for (size_t i = 0; i < kind->n; i++)
+        flip(kind, kind->at[i], (int)(random() % 8));
+}
+
 /* ---- all ---- */
 
 static int print(const struct kind *kind)
 {
-    printf("%-11s %6u %6u %9u %6lu %7u %7u %4u %5u\n", kind->name, kind->tried, kind->clean,
+    printf("%-12s %6u %6u %9u %6lu %7u %7u %4u %5u\n", kind->name, kind->tried, kind->clean,
            kind->lost_some, kind->lost, kind->refused, kind->crashed, kind->hung, kind->bad);
     return kind->crashed + kind->hung + kind->bad > 0;
 }
@@ -569,7 +612,6 @@ static void clean_up(void)
         fprintf(stderr, "%s is left\n", store_dir);
 }
 
-/* flips at BYTE BIT: one, to look at. */
 int main(int argc, char **argv)
 {
     unsigned n = argc > 1 ? (unsigned)atoi(argv[1]) : 10;
@@ -589,6 +631,8 @@ int main(int argc, char **argv)
         {.name = "structure"},
         {.name = "index"},
         {.name = "index pages", .whole_pages = true},
+        {.name = "fields", .each = true},
+        {.name = "fields alone", .each = true, .without_index = true},
     };
     const size_t n_kinds = sizeof(kinds) / sizeof(kinds[0]);
     const struct rlimit no_core = {0, 0};
@@ -604,7 +648,7 @@ int main(int argc, char **argv)
     if (images_read() < 0)
         wrong("no log, or no index: %s", strerror(errno));
     for (size_t i = 0; i < n_kinds; i++)
-        kinds[i].image = i < 10 ? store_log : store_index_file;
+        kinds[i].image = i < 10 || kinds[i].each ? store_log : store_index_file;
     for (size_t i = 0; i < 40; i++)
         add(&kinds[0], i);
     find_records(&kinds[1], &kinds[2]);
@@ -617,17 +661,22 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < 2 * PAGE; i += i % PAGE == 200 ? PAGE - 200 : 1)
         add(&kinds[10], i);
     find_structure(&kinds[11]);
+    find_fields(&kinds[14]);
+    find_fields(&kinds[15]);
     for (size_t i = 0; i < store_index_file->len; i++)
         add(&kinds[12], i);
     for (size_t i = 0; i < store_index_file->len / PAGE; i++)
         add(&kinds[13], i * PAGE);
 
     srandom(seed);
-    printf("seed %u, %zu bytes of log, %zu pages of index\n%-11s %6s %6s %9s %6s %7s %7s %4s %5s\n",
+    printf("seed %u, %zu bytes of log, %zu pages of index\n%-12s %6s %6s %9s %6s %7s %7s %4s %5s\n",
            seed, kinds[1].at[kinds[1].n - 1], store_index_file->len / PAGE, "bits of", "tried",
            "clean", "lost some", "items", "refused", "crashed", "hung", "wrong");
     for (size_t i = 0; i < n_kinds; i++) {
-        try_some(&kinds[i], n);
+        if (kinds[i].each)
+            try_each(&kinds[i]);
+        else
+            try_some(&kinds[i], n);
         rc |= print(&kinds[i]);
         free(kinds[i].at);
     }

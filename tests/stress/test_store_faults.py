@@ -21,7 +21,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
 
-from faults import CALLS, Disk, reasons  # noqa: E402
+from faults import CALLS, WRITES, Disk, reasons  # noqa: E402
 from harness import FULL, SLOW, Fd, equal, eventually, main, timeout  # noqa: E402
 
 ITEMS = 12
@@ -166,10 +166,10 @@ def one_fault(t, fault):
     return struck, lived
 
 
-def every_fault(t, error, count=""):
+def every_fault(t, error, count="", calls=CALLS):
     """Fail each call in turn, or some of them; gives how many did and how many were lived through."""
     n_struck = n_lived = 0
-    for call in CALLS:
+    for call in calls:
         n, step = 1, 1
         while True:
             try:
@@ -199,6 +199,13 @@ def test_each_call_finds_no_space_once(t):
     struck, lived = every_fault(t, "ENOSPC")
     assert struck > 10, "only %d calls were reached" % struck
     assert lived > 0, "no mount went on once there was space again"
+
+
+@timeout(600 if FULL else 240)
+def test_each_write_is_short_once(t):
+    struck, lived = every_fault(t, "SHORT", calls=WRITES)
+    assert struck > 5, "only %d calls were reached" % struck
+    assert lived > 0, "no mount wrote the rest"
 
 
 @timeout(120)

@@ -138,3 +138,75 @@ Test(backup, what_lies_behind_the_end_goes)
     cr_assert_eq(access(stray, F_OK), -1);
     expect_copy();
 }
+
+static const char *path_of(const char *name)
+{
+    static char path[128];
+
+    snprintf(path, sizeof(path), "%s/%s", to, name);
+    return path;
+}
+
+/* What came since the older copy has been released in part, so that the newer does not go on from
+ * it: until all of it is there the older one is untouched. */
+static uint64_t older_first, older_last;
+static bool was_aside;
+
+static void look_at_older(void *arg, uint64_t done, uint64_t all)
+{
+    static struct verify_report report;
+
+    was_aside |= access(path_of("backup.log"), F_OK) == 0;
+    cr_assert_eq(store_verify(to, NULL, NULL, &report), 0);
+    cr_assert_eq(report.n_damaged, 0, "%s", report.found[0]);
+    cr_assert_eq(report.n_batches, older_last + 1 - older_first);
+}
+
+Test(backup, the_older_copy_is_there_until_the_newer_one_is)
+{
+    struct backup_report report;
+
+    put(20);
+    cr_assert_eq(store_backup(from, to, NULL, NULL, &report), 0);
+    older_first = first;
+    older_last = last;
+    for (int i = 0; i < 6; i++) {
+        take((unsigned)(last + 1 - first));
+        put(12);
+    }
+    cr_assert_eq(store_backup(from, to, look_at_older, NULL, &report), 0);
+    cr_assert(was_aside);
+    cr_assert_eq(access(path_of("backup.log"), F_OK), -1);
+    expect_copy();
+}
+
+/* Where a filesystem does not exchange names there is a moment without a log. */
+Test(backup, a_copy_without_its_log_is_no_empty_store)
+{
+    struct local_options options = {.dir = to, .max_bytes = 256 * MIB};
+    struct backup_report report;
+    struct store *copy;
+    char log[128];
+
+    put(3);
+    cr_assert_eq(store_backup(from, to, NULL, NULL, &report), 0);
+    snprintf(log, sizeof(log), "%s", path_of("log"));
+    cr_assert_eq(rename(log, path_of("backup.old")), 0);
+    cr_assert_eq(store_local_open(&options, &copy), -EINVAL);
+    cr_assert_eq(store_backup(from, to, NULL, NULL, &report), 0);
+    cr_assert_eq(report.n_copied, 1);
+    expect_copy();
+}
+
+Test(backup, one_that_was_cut_off_before_it_said_anything_is_begun_again)
+{
+    struct backup_report report;
+    FILE *file;
+
+    put(3);
+    cr_assert_eq(mkdir(to, 0700), 0);
+    file = fopen(path_of("backup.part"), "w");
+    cr_assert(file && fclose(file) == 0);
+    cr_assert_eq(store_backup(from, to, NULL, NULL, &report), 0);
+    expect_copy();
+}

@@ -1,6 +1,7 @@
 /* What only a store on disk has to show: it is there again after a reopen, damage is noticed and
  * costs what it hit, limits hold, the log is used again, the index is a cache. */
 #include <dirent.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -397,6 +398,68 @@ FILE_TEST(a_damaged_index_is_made_anew)
     cr_assert_not_null(strstr(last_warned, "made anew"));
     expect_text(store, 1, 300, "text\n");
     free(whole);
+}
+
+/* The key of a row in the index, its first number another. */
+static void turn_key(uint64_t queue, uint64_t batch, uint8_t mask)
+{
+    const uint64_t key[2] = {htobe64(queue), htobe64(batch)};
+    size_t len, n = 0;
+    uint8_t *bytes = read_file("index/data.mdb", &len);
+
+    for (uint8_t *at = bytes; (at = memmem(at, len - (size_t)(at - bytes), key, 16)); at++) {
+        at[7] ^= mask;
+        n++;
+    }
+    cr_assert_gt(n, 0);
+    write_file("index/data.mdb", bytes, len, 0);
+    free(bytes);
+}
+
+/* The last mark of a queue looks like one of a queue that is not there. */
+FILE_TEST(a_row_under_another_queue_is_not_missed)
+{
+    begin(store);
+    put_queue(store, 4, "jobs");
+    put_text(store, 4, 2, "text\n");
+    put_mark(store, 4, 77, "mark");
+    commit(store);
+    close_store();
+    turn_key(4, 77, 1);
+    reopen();
+    expect_mark(store, 4, 0, 77, "mark");
+    expect_mark(store, 5, 0, 0, "");
+    cr_assert_eq(n_logged, 0, "%s", last_logged);
+}
+
+/* So with those that are asked for one by one: the highest number of a queue. */
+FILE_TEST(a_row_of_the_stores_own_is_not_missed)
+{
+    size_t len, n = 0;
+    uint64_t number;
+    uint8_t *bytes;
+
+    begin(store);
+    put_queue(store, 9, "gone");
+    commit(store);
+    begin(store);
+    cr_assert_eq(store->ops->queue_remove(store, 9), 0);
+    commit(store);
+    close_store();
+    bytes = read_file("index/data.mdb", &len);
+    for (size_t at = 0; at + 28 <= len; at++) { /* length of the key, key, position, sum, number */
+        if (memcmp(bytes + at, "\x08\0\0\0\0\0\0\0\0\x03", 10) == 0 && bytes[at + 22] == 9) {
+            bytes[at + 9] = 7;
+            n++;
+        }
+    }
+    cr_assert_gt(n, 0);
+    write_file("index/data.mdb", bytes, len, 0);
+    free(bytes);
+    reopen();
+    cr_assert_eq(store->ops->queue_last_number(store, &number), 0);
+    cr_assert_eq(number, 9);
+    cr_assert_eq(n_logged, 0, "%s", last_logged);
 }
 
 Test(store_local_file, what_is_cut_off_under_it_ends_it_with_a_line, .init = setup,
