@@ -86,11 +86,12 @@ static uint64_t growable_locked(const struct spares *s, bool urgent, uint64_t gi
 static uint64_t growable_lately_locked(struct spares *s)
 {
     int64_t now_us = clock_system.mono_us(&clock_system);
+    uint64_t made = made_locked(s) - s->odd_bytes;
 
-    if (s->seen_made == made_locked(s) && now_us - s->seen_us < LATELY_US)
+    if (s->seen_made == made && now_us - s->seen_us < LATELY_US)
         return s->seen_room;
     s->seen_us = now_us;
-    s->seen_made = made_locked(s);
+    s->seen_made = made;
     s->seen_room = growable_locked(s, false, s->odd_bytes);
     return s->seen_room;
 }
