@@ -18,14 +18,30 @@
 #define FREE_LOW       4 /* segments that can be had: below that, cleaning begins earlier */
 #define PIECE_BYTES    ((uint64_t)256 << 10) /* moved with one commit */
 #define PIECE_CHANGES  2000                  /* looked at for one commit */
-#define SHRINKS        4 /* a batch is written without what is done when that is such a part of it */
+#define SHRINKS        16 /* a batch is written without what is done when that is such a part of it */
 #define CHEAP          16                    /* the part of a segment that may live in it */
 #define CHEAP_CHANGES  32                    /* looked at for a commit without pressure, and */
 #define CHEAP_PACE     8                     /* for each change of the commit before */
 #define OTHERS_BYTES   ((uint64_t)512 << 10) /* what the commit may have besides */
 
+/* Some that is dead is not to be had: ends of segments, what is done of a batch that is hardly
+ * smaller without it. So where segments are few all of the log is moved once, and once more when
+ * enough has died since that began. */
+static bool round_is_due(struct local_store *s, uint64_t oldest, uint64_t dead, uint64_t enough)
+{
+    struct local_round *round = &s->round;
+
+    if (oldest < round->end)
+        return true;
+    if (dead <= enough || (round->end > 0 && s->live.died - round->died <= enough))
+        return false;
+    round->end = commit_log_end(s->log);
+    round->died = s->live.died;
+    return true;
+}
+
 /* More of the log is dead than should be. */
-static bool is_pressed(struct local_store *s)
+static bool is_pressed(struct local_store *s, uint64_t oldest)
 {
     struct commit_log_space space;
     uint64_t dead;
@@ -34,7 +50,7 @@ static bool is_pressed(struct local_store *s)
     dead = space.used_bytes > s->live.bytes ? space.used_bytes - s->live.bytes : 0;
     if (dead > s->live.bytes + SPARE_SEGMENTS * s->options.segment_bytes)
         return true;
-    return space.n_free < FREE_LOW && dead > 2 * space.segment_bytes;
+    return space.n_free < FREE_LOW && round_is_due(s, oldest, dead, 2 * space.segment_bytes);
 }
 
 static bool record_at(struct local_store *s, uint64_t position)
@@ -96,39 +112,41 @@ static int unreadable(int rc)
     return rc == -EIO || rc == -EBADMSG ? -EUCLEAN : rc;
 }
 
-/* A batch whose bytes are at hand, without what is done of it and with the mark that says so. */
-static int put_shrunk(struct local_store *s, struct index_key key, uint8_t *bytes, size_t len,
-                      const struct index_row *mark)
+/* The row of a batch, in its place, without what its mark says is done: its new length. Where it is
+ * damaged it stays as it is, and whoever reads it will say so. */
+static size_t shrink(uint8_t *row, size_t len, const struct index_row *mark)
 {
     struct batch_view view;
-    int rc = record_batch_decode(&view, bytes, len);
 
-    if (rc == 0)
-        rc = shrink_batch(&view, bytes + RECORD_BATCH_BYTES, mark->data, mark->len);
-    if (rc < 0) /* as it is: whoever reads it will say so */
-        return changes_put(&s->changes, key, bytes, len);
-    record_batch_encode(&view, bytes);
-    rc = changes_put(&s->changes, key, bytes, RECORD_BATCH_BYTES + view.len);
-    return rc < 0 ? rc : changes_put(&s->changes, mark->key, mark->data, mark->len);
+    if (record_batch_decode(&view, row, len) < 0 ||
+        shrink_batch(&view, row + RECORD_BATCH_BYTES, mark->data, mark->len) < 0)
+        return len;
+    record_batch_encode(&view, row);
+    return RECORD_BATCH_BYTES + view.len;
 }
 
+/* With its mark in the same record: what has shrunk, now or earlier, is never without one. */
 static int move_batch(struct local_store *s, const struct index_row *row)
 {
     struct index_key key = row->key;
     struct index_row mark;
     uint64_t position = row->position, len = get_le32(row->data + 8);
+    size_t size = RECORD_BATCH_BYTES + len;
     int64_t left = local_batch_left(s, row, &mark);
-    uint8_t *bytes = left < 0 ? NULL : room(s, RECORD_BATCH_BYTES + len);
+    uint8_t *bytes = left < 0 ? NULL : room(s, size);
     int rc;
 
     if (!bytes)
         return left < 0 ? (int)left : -ENOMEM;
-    rc = commit_log_read(s->log, position, bytes, RECORD_BATCH_BYTES + len);
+    rc = commit_log_read(s->log, position, bytes, size);
     if (rc < 0)
         return unreadable(rc);
-    if ((uint64_t)left + len / SHRINKS >= len)
-        return changes_put(&s->changes, key, bytes, RECORD_BATCH_BYTES + len);
-    return put_shrunk(s, key, bytes, RECORD_BATCH_BYTES + len, &mark);
+    if ((uint64_t)left + len / SHRINKS < len)
+        size = shrink(bytes, size, &mark);
+    rc = changes_put(&s->changes, key, bytes, size);
+    if (rc == 0 && mark.len > 0)
+        rc = changes_put(&s->changes, mark.key, mark.data, mark.len);
+    return rc;
 }
 
 /* The row, as the index has it, is written again: of a batch the index has the head alone. */
@@ -240,7 +258,7 @@ int local_clean(struct local_store *s)
     int rc;
 
     s->clean_before = s->clean;
-    pressed = segment && is_pressed(s);
+    pressed = segment && is_pressed(s, segment->first);
     if (!segment || (!pressed && !is_cheap(segment)))
         return 0;
     if (pressed || n > PIECE_CHANGES)

@@ -92,6 +92,7 @@ void live_sub(struct live *live, uint64_t position, uint64_t bytes)
     bytes = bytes < segment->bytes ? bytes : segment->bytes;
     segment->bytes -= bytes;
     live->bytes -= bytes;
+    live->died += bytes;
 }
 
 uint64_t live_at(const struct live *live, uint64_t position)

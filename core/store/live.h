@@ -18,6 +18,7 @@ struct live {
     struct live_segment *all; /* by position; owned */
     size_t n, cap;
     uint64_t bytes; /* of all */
+    uint64_t died;  /* since the start, what was moved apart */
 };
 
 void live_fini(struct live *live);

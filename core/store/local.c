@@ -39,6 +39,7 @@ static int local_begin(struct store *store)
     rc = local_queue_last_number(store, &s->last_queue);
     if (rc == 0)
         rc = local_clean(s);
+    s->n_moved = s->changes.n;
     if (rc == -EBADMSG)
         rc = local_reindex(s);
     if (rc == -ENOMEM)

@@ -30,8 +30,13 @@ static int apply_all(struct local_store *s, uint64_t position)
 {
     int rc = live_follow(&s->live, s->log);
 
-    for (size_t i = 0; i < s->changes.n && rc == 0; i++)
+    for (size_t i = 0; i < s->changes.n && rc == 0; i++) {
+        uint64_t died = s->live.died;
+
         rc = local_apply(s, &s->changes.all[i], position);
+        if (i < s->n_moved)
+            s->live.died = died;
+    }
     if (rc == 0 && checkpoint_due(s))
         rc = local_checkpoint(s);
     return rc == 0 ? local_drop(s) : rc;

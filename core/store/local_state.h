@@ -38,6 +38,12 @@ struct local_cleaning {
     uint64_t walked; /* a segment whose records were all walked along: its position + 1 */
 };
 
+/* The last time that all of the log was moved. */
+struct local_round {
+    uint64_t end;  /* of the log when that began: what lies before is moved; 0: never */
+    uint64_t died; /* live.died of then */
+};
+
 struct local_store {
     struct store base;
     struct local_options options;
@@ -66,7 +72,9 @@ struct local_store {
     size_t n_committed;  /* changes of the one before */
 
     struct local_cleaning clean, clean_before; /* before: of the open transaction */
-    uint8_t *clean_bytes;                      /* owned */
+    size_t n_moved;                            /* of the changes: what is moved comes first */
+    struct local_round round;
+    uint8_t *clean_bytes; /* owned */
     size_t clean_size;
 };
 

@@ -1,7 +1,8 @@
 /*
  * Batches of which part is done. The items that are not keep their numbers, so a batch shrinks by
  * leaving nothing of the done ones but their frames: empty items, that nobody is given as the mark
- * (core/stored_mark.h) says so. It is only ever written together with that mark. Pure functions.
+ * (core/stored_mark.h) says so. It is only ever written together with that mark, in one record.
+ * Pure functions.
  */
 #ifndef QUEUEFS_CORE_STORE_SHRINK_H
 #define QUEUEFS_CORE_STORE_SHRINK_H

@@ -1,5 +1,6 @@
 /* How much of the disk a store takes: what is done of batches goes, segments have their size. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <criterion/criterion.h>
@@ -70,6 +71,15 @@ static int n_files(const char *end, off_t *bytes)
     return n;
 }
 
+static void commit_something(unsigned n)
+{
+    while (n-- > 0) {
+        begin(store);
+        put_queue(store, 1, "q");
+        commit(store);
+    }
+}
+
 /* A mark of a batch of put_len(): all is done, but every 50th item, of 100 bytes as all are. */
 static void put_done(uint64_t batch, uint32_t n_items)
 {
@@ -128,11 +138,7 @@ Test(store_segments, batches_of_which_most_is_done_shrink)
         put_done(batch, LEN / 101);
         commit(store);
     }
-    for (int i = 0; i < 4000; i++) { /* something has to be committed */
-        begin(store);
-        put_queue(store, 1, "q");
-        commit(store);
-    }
+    commit_something(4000);
     n_files(".log", &bytes);
     cr_assert_leq(bytes, (off_t)(12 * MIB), "%lld", (long long)bytes);
     for (int i = 0; i < 3; i++) {
@@ -151,6 +157,102 @@ Test(store_segments, batches_of_which_most_is_done_shrink)
     commit(store);
     cr_assert_eq(store->ops->space(store, &space), 0);
     cr_assert_leq(space.used_bytes, MIB);
+}
+
+/* Batches come and go behind it, so that what lives is moved. */
+static void churn(unsigned n)
+{
+    static uint64_t batch = 1000;
+
+    while (n-- > 0) {
+        begin(store);
+        cr_assert_eq(put_len(store, 1, ++batch, MIB), 0);
+        commit(store);
+        begin(store);
+        cr_assert_eq(store->ops->batch_remove(store, 1, batch), 0);
+        commit(store);
+    }
+}
+
+static void turn_a_bit(uint64_t position)
+{
+    DIR *files = opendir(path_of("log"));
+    struct dirent *entry;
+
+    cr_assert_not_null(files);
+    while ((entry = readdir(files)) != NULL) {
+        uint64_t first = strtoull(entry->d_name, NULL, 16);
+        struct stat stat;
+        uint8_t byte;
+        int fd;
+
+        if (!strstr(entry->d_name, ".log") || first > position)
+            continue;
+        fd = openat(dirfd(files), entry->d_name, O_RDWR);
+        cr_assert(fd >= 0 && fstat(fd, &stat) == 0);
+        if (position < first + (uint64_t)stat.st_size) {
+            cr_assert_eq(pread(fd, &byte, 1, (off_t)(position - first)), 1);
+            byte ^= 1;
+            cr_assert_eq(pwrite(fd, &byte, 1, (off_t)(position - first)), 1);
+        }
+        close(fd);
+    }
+    closedir(files);
+}
+
+/* Without one its empty items would be given. */
+Test(store_segments, a_batch_that_has_shrunk_has_a_mark_whatever_is_damaged)
+{
+    enum { LEN = 101000 };
+    uint64_t newest, batch = 0;
+    const void *mark;
+    size_t len;
+
+    begin(store);
+    put_queue(store, 1, "q");
+    cr_assert_eq(put_len(store, 1, 1, LEN), 0);
+    commit(store);
+    begin(store);
+    put_done(1, LEN / 101);
+    commit(store);
+    churn(150); /* it shrinks, and is moved again and again */
+    newest = store->ops->position(store);
+    begin(store);
+    put_done(1, LEN / 101);
+    commit(store);
+    churn(2);
+    close_store();
+    turn_a_bit(newest + 60);
+    remove_tree(path_of("index"));
+    reopen();
+    cr_assert_eq(store->ops->mark_next(store, 1, 1, &batch, &mark, &len), 0);
+    cr_assert_eq(batch, 1);
+    cr_assert_eq(stored_mark_items(mark, len), LEN / 101);
+    expect_left(1, LEN);
+}
+
+/* All of it is as small as it can be: to move it round and round would gain nothing. */
+Test(store_segments, a_full_store_is_not_moved_for_nothing)
+{
+    struct store_space space = {.full = false};
+    uint64_t batch = 0, full_at;
+
+    while (!space.full) {
+        begin(store);
+        cr_assert_eq(put_len(store, 1, ++batch, MIB * 7 / 10), 0); /* ends of segments are lost */
+        commit(store);
+        cr_assert_eq(store->ops->space(store, &space), 0);
+    }
+    full_at = store->ops->position(store);
+    commit_something(3000);
+    cr_assert_leq(store->ops->position(store) - full_at, 2 * 64 * MIB);
+    begin(store);
+    for (uint64_t old = batch - 20; old <= batch; old++) /* what lies last goes: it is found */
+        cr_assert_eq(store->ops->batch_remove(store, 1, old), 0);
+    commit(store);
+    commit_something(500);
+    cr_assert_eq(store->ops->space(store, &space), 0);
+    cr_assert_not(space.full);
 }
 
 static bool no_larger(const char *end, off_t most)
