@@ -34,8 +34,9 @@ struct tracked_batch {
     enum framing framing;
     int64_t put_time_us;
     struct mark mark;
-    struct batch_index index;        /* built when first needed */
-    uint32_t index_crc;              /* of the bytes it is of: the store lets go of what is done */
+    struct batch_index index; /* built when first needed */
+    size_t index_len;         /* of the bytes it is of: the store lets go of what is done */
+    uint32_t index_crc;
     uint64_t done_items, done_bytes; /* that the record has been told of */
     int64_t timer_us;                /* when to look at it again, or earlier; TIME_FOREVER: never */
     bool damaged;                    /* set aside: kept in the store, and not given */

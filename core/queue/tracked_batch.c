@@ -442,10 +442,11 @@ int tracked_view(struct tracked_batch *t, bool with_index, struct batch_view *vi
 
     if (rc < 0)
         return rc;
-    if (!with_index || (t->index.offsets && t->index_crc == view->crc))
+    if (!with_index || (t->index.offsets && t->index_crc == view->crc && t->index_len == view->len))
         return 0;
     batch_index_fini(&t->index);
     t->index_crc = view->crc;
+    t->index_len = view->len;
     return batch_index_init(&t->index, view);
 }
 

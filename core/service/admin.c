@@ -124,10 +124,8 @@ static int remove_stored(struct service *s, uint64_t number)
         return rc;
     }
     rc = store->ops->commit(store);
-    if (rc < 0 && rc != -ENOSPC) {
-        s->failed = rc;
-        log_error("the store failed: %s; nothing is acknowledged any more", strerror(-rc));
-    }
+    if (rc < 0 && rc != -ENOSPC)
+        service_store_failed(s, rc);
     return rc;
 }
 

@@ -109,6 +109,12 @@ static int write_all(struct service *s)
     return rc;
 }
 
+void service_store_failed(struct service *s, int rc)
+{
+    s->failed = rc;
+    log_error("the store failed: %s; nothing is acknowledged any more", strerror(-rc));
+}
+
 /* 0, -ENOSPC or -ENOMEM: nothing was changed, it may be tried again. Else s->failed is set. */
 static int write_group(struct service *s)
 {
@@ -122,10 +128,8 @@ static int write_group(struct service *s)
         else
             rc = store->ops->commit(store);
     }
-    if (rc < 0 && rc != -ENOSPC && rc != -ENOMEM) {
-        s->failed = rc;
-        log_error("the store failed: %s; nothing is acknowledged any more", strerror(-rc));
-    }
+    if (rc < 0 && rc != -ENOSPC && rc != -ENOMEM)
+        service_store_failed(s, rc);
     return rc;
 }
 

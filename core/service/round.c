@@ -305,6 +305,19 @@ static void take_all(struct service *s, struct request *request)
     }
 }
 
+/* What the store has left for now that the answers are given. */
+static void catch_up(struct service *s)
+{
+    struct store *store = s->options.store;
+    int rc = s->failed ? 0 : store->ops->catch_up(store);
+
+    if (rc == 0)
+        return;
+    service_store_failed(s, rc);
+    fail(s);
+    answers_run(&s->answers);
+}
+
 void service_round(struct service *s)
 {
     /* Before the clock is read: a lease must not begin before it was asked for. */
@@ -326,7 +339,7 @@ void service_round(struct service *s)
     else
         finish_round(s);
     answers_run(&s->answers);
-    s->options.store->ops->catch_up(s->options.store);
+    catch_up(s);
     if (!s->failed)
         run_looks(s);
 }

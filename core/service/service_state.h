@@ -135,6 +135,8 @@ void service_give(struct service *s);
 /* How the store is off; asked once a round. */
 const struct store_space *service_space(struct service *s);
 
+/* It is of no use any more: nothing is done from now on, and one line says so. */
+void service_store_failed(struct service *s, int rc);
 /*
  * Write what has gathered, and what waited for it is finished. Where the store has no space, puts
  * are answered so and the rest is tried without them. 0, or the error that keeps the rest waiting:

@@ -18,15 +18,13 @@
 #define FREE_LOW       4 /* segments that can be had: below that, cleaning begins earlier */
 #define PIECE_BYTES    ((uint64_t)256 << 10) /* moved with one commit */
 #define PIECE_CHANGES  2000                  /* looked at for one commit */
-#define SHRINKS        16 /* a batch is written without what is done when that is such a part of it */
 #define CHEAP          16                    /* the part of a segment that may live in it */
 #define CHEAP_CHANGES  32                    /* looked at for a commit without pressure, and */
 #define CHEAP_PACE     8                     /* for each change of the commit before */
 #define OTHERS_BYTES   ((uint64_t)512 << 10) /* what the commit may have besides */
 
-/* Some that is dead is not to be had: ends of segments, what is done of a batch that is hardly
- * smaller without it. So where segments are few all of the log is moved once, and once more when
- * enough has died since that began. */
+/* Some that is dead is not to be had: the ends of segments. So where segments are few all of the
+ * log is moved once, and once more when enough has died since that began. */
 static bool round_is_due(struct local_store *s, uint64_t oldest, uint64_t dead, uint64_t enough)
 {
     struct local_round *round = &s->round;
@@ -133,15 +131,18 @@ static int move_batch(struct local_store *s, const struct index_row *row)
     uint64_t position = row->position, len = get_le32(row->data + 8);
     size_t size = RECORD_BATCH_BYTES + len;
     int64_t left = local_batch_left(s, row, &mark);
-    uint8_t *bytes = left < 0 ? NULL : room(s, size);
+    uint8_t *bytes;
     int rc;
 
+    if (left < 0 || len > BATCH_BYTES_MAX)
+        return left < 0 ? (int)left : -EUCLEAN;
+    bytes = room(s, size);
     if (!bytes)
-        return left < 0 ? (int)left : -ENOMEM;
+        return -ENOMEM;
     rc = commit_log_read(s->log, position, bytes, size);
     if (rc < 0)
         return unreadable(rc);
-    if ((uint64_t)left + len / SHRINKS < len)
+    if ((uint64_t)left < len)
         size = shrink(bytes, size, &mark);
     rc = changes_put(&s->changes, key, bytes, size);
     if (rc == 0 && mark.len > 0)
@@ -234,6 +235,8 @@ static int rescue(struct local_store *s, const struct live_segment *segment)
         struct index_key key = {.table = (enum index_table)table};
         bool after = false;
 
+        if (table == INDEX_META) /* before these are rows of the index's own */
+            key.queue = LOCAL_META_LAST_QUEUE;
         while ((rc = index_next(s->index, key, after, false, &row)) == 0) {
             bool here = row.position >= segment->first && row.position < segment->end;
 
@@ -245,6 +248,8 @@ static int rescue(struct local_store *s, const struct live_segment *segment)
         }
         rc = rc == -ENOENT ? 0 : rc;
     }
+    if (rc == 0 && s->changes.n == 0) /* there is none, whatever the accounts say */
+        live_sub(&s->live, segment->first, segment->bytes);
     return rc;
 }
 

@@ -25,7 +25,7 @@
  * transaction of LMDB's must end on the thread that has begun it, but for its lock. */
 #define NO_LOCK (MDB_NOTLS | MDB_NOLOCK)
 
-#define FORMAT   2
+#define FORMAT   3
 #define KEY_MAX  24
 #define ROW_HEAD 12 /* position, checksum of key and the rest of the value */
 

@@ -120,9 +120,9 @@ static int local_commit(struct store *store)
     return 0;
 }
 
-static void local_catch_up(struct store *store)
+static int local_catch_up(struct store *store)
 {
-    local_apply_last(local_of(store)); /* what goes wrong is told by the next begin */
+    return local_apply_last(local_of(store));
 }
 
 /* ---- space ---- */

@@ -18,20 +18,17 @@ int64_t local_batch_left(struct local_store *s, const struct index_row *batch,
                          struct index_row *mark)
 {
     struct index_key key = {INDEX_MARKS, batch->key.queue, batch->key.batch, 0};
+    uint64_t len = get_le32(batch->data + 8);
     struct batch_view view;
-    int rc = -EBADMSG;
+    int rc = index_get(s->index, key, mark);
 
-    if (batch->len == RECORD_BATCH_BYTES)
-        rc =
-            record_batch_decode(&view, batch->data, RECORD_BATCH_BYTES + get_le32(batch->data + 8));
-    if (rc < 0)
-        return rc;
-    rc = index_get(s->index, key, mark);
     if (rc == -ENOENT)
         mark->len = 0;
     else if (rc < 0)
         return rc;
-    return (int64_t)(rc == 0 ? shrink_left(&view, mark->data, mark->len) : view.len);
+    if (rc == -ENOENT || record_batch_decode(&view, batch->data, RECORD_BATCH_BYTES + len) < 0)
+        return (int64_t)len; /* of a later version: it costs the batch, no more */
+    return (int64_t)shrink_left(&view, mark->data, mark->len);
 }
 
 typedef void account(struct live *live, uint64_t position, uint64_t bytes);

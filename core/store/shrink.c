@@ -7,6 +7,9 @@
 #include "core/crc32c.h"
 #include "core/stored_mark.h"
 
+#define WORTH   16                /* such a part of it must be done, and more than its mark has */
+#define LARGEST ((size_t)8 << 20) /* bytes of a batch: more takes longer than a put may wait */
+
 static size_t frame_size(enum framing framing)
 {
     return framing == FRAMING_FILE ? 4 : 1;
@@ -32,12 +35,12 @@ static bool payload_left(const struct batch_view *batch, const uint8_t *mark, si
 
 uint64_t shrink_left(const struct batch_view *batch, const uint8_t *mark, size_t len)
 {
-    uint64_t left;
+    uint64_t left, least = batch->len / WORTH > len ? batch->len / WORTH : len;
 
-    if (!payload_left(batch, mark, len, &left))
+    if (batch->len > LARGEST || !payload_left(batch, mark, len, &left))
         return batch->len;
     left += (uint64_t)batch->n_items * frame_size(batch->framing);
-    return left < batch->len ? left : batch->len;
+    return left < batch->len && batch->len - left > least ? left : batch->len;
 }
 
 /* Where a batch is read, and where it is written: never further. */

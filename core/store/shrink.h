@@ -12,8 +12,8 @@
 
 #include "core/batch.h"
 
-/* Bytes of the batch that are left without what its mark says is done; all of them where the mark
- * is not one of this batch. The view may be without data. */
+/* Bytes of the batch that are left without what its mark says is done; all of them where that is
+ * not worth it, or the mark is not one of this batch. The view may be without data. */
 uint64_t shrink_left(const struct batch_view *batch, const uint8_t *mark, size_t len);
 
 /* The batch without them, in the place of `data`, which is the view's: its length and its checksum

@@ -62,8 +62,9 @@ struct store_ops {
     int (*begin)(struct store *store);
     int (*commit)(struct store *store);
     void (*abort)(struct store *store);
-    /* What a commit has left for when nobody waits for it; else the next call does it. */
-    void (*catch_up)(struct store *store);
+    /* What a commit has left for when nobody waits for it; else the next call does it. What is
+     * committed stays so, whatever this says: -EIO means stop and restart, as of commit. */
+    int (*catch_up)(struct store *store);
 
     /* Queues. put makes or replaces; remove takes the queue's other rows with it. next: the record
      * with the lowest number >= from; with -EBADMSG its number alone is set. last_number: the

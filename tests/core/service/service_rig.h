@@ -25,6 +25,7 @@ struct faulty_store {
     struct store *real;
     int commit_error; /* negative: of each commit */
     int put_error;    /* of each batch_put */
+    int catch_up_error;
     int read_error;   /* of batches */
     uint64_t damaged; /* this batch cannot be read */
     bool full, gone;
@@ -87,9 +88,11 @@ static int faulty_commit(struct store *store)
     return faulty->real->ops->commit(faulty->real);
 }
 
-static void faulty_catch_up(struct store *store)
+static int faulty_catch_up(struct store *store)
 {
-    REAL(store)->ops->catch_up(REAL(store));
+    if (faulty_of(store)->catch_up_error)
+        return faulty_of(store)->catch_up_error;
+    return REAL(store)->ops->catch_up(REAL(store));
 }
 
 static void faulty_abort(struct store *store)

@@ -162,3 +162,19 @@ Test(service_faults, make_and_set_that_find_no_space_change_nothing)
     rig.faulty.commit_error = 0;
     cr_assert_eq(make("r"), 0);
 }
+
+/* What was answered is stored; but a store that cannot go on is not kept for who only reads. */
+Test(service_faults, store_that_fails_behind_an_answer_ends_it)
+{
+    struct call get;
+
+    rig.faulty.catch_up_error = -EIO;
+    cr_assert_eq(rig_put(&rig, queue, 1, 1, "a\n"), 0);
+    cr_assert_eq(rig.fatal, -EIO);
+    call_get(&get, GET_STREAM, queue, 1, 1);
+    cr_assert_eq(call_run(&rig, &get), -EIO);
+    call_fini(&get);
+    rig.faulty.catch_up_error = 0;
+    rig_restart(&rig, 0);
+    drain_expect("a\n");
+}

@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 
 #include "core/bytes.h"
+#include "core/store/local_state.h"
 #include "core/stored_mark.h"
 #include "tests/core/store/store_fixture.h"
 
@@ -80,19 +81,23 @@ static void commit_something(unsigned n)
     }
 }
 
-/* A mark of a batch of put_len(): all is done, but every 50th item, of 100 bytes as all are. */
+/* Of 100 items of a batch so many are left, the first ones. */
+static uint32_t n_left_of_100 = 2;
+
+/* A mark that says so, of a batch of put_len(), whose items have 100 bytes. */
 static void put_done(uint64_t batch, uint32_t n_items)
 {
     uint32_t n_spans = 0, n;
     size_t len = STORED_MARK_HEAD;
-    uint8_t *mark = calloc(1, len + 2 * n_items * (size_t)STORED_SPAN_HEAD);
+    uint8_t *mark = calloc(1, len + (2 * n_items / 100 + 2) * (size_t)STORED_SPAN_HEAD);
 
     cr_assert_not_null(mark);
     mark[0] = STORED_MARK_VERSION;
     put_le32(mark + 4, n_items);
     for (uint32_t i = 0; i < n_items; i += n, n_spans++) {
-        n = i % 50 == 0 || n_items - i < 49 ? 1 : 49;
-        mark[len] = i % 50 == 0 ? ITEM_READY : ITEM_DONE;
+        n = i % 100 == 0 ? n_left_of_100 : 100 - n_left_of_100;
+        n = n < n_items - i ? n : n_items - i;
+        mark[len] = i % 100 == 0 ? ITEM_READY : ITEM_DONE;
         put_le32(mark + len + 1, n);
         put_le32(mark + len + 5, 100 * n);
         len += STORED_SPAN_HEAD;
@@ -102,7 +107,7 @@ static void put_done(uint64_t batch, uint32_t n_items)
     free(mark);
 }
 
-/* Every 50th item is what it was. */
+/* What is left is what it was. */
 static void expect_left(uint64_t batch, size_t len)
 {
     uint8_t *data = lines_new(len, (uint32_t)batch);
@@ -114,7 +119,7 @@ static void expect_left(uint64_t batch, size_t len)
     cr_assert_eq(batch_verify(&view), 0);
     cr_assert_eq(batch_index_init(&index, &view), 0);
     cr_assert_eq(batch_index_init(&whole_index, &whole), 0);
-    for (uint32_t i = 0; i < view.n_items; i += 50)
+    for (uint32_t i = 0; i < view.n_items; i += i % 100 == 0 ? 1 : 99)
         cr_assert_eq(memcmp(view.data + batch_offset(&index, &view, i),
                             data + batch_offset(&whole_index, &whole, i), 101),
                      0);
@@ -166,7 +171,7 @@ static void churn(unsigned n)
 
     while (n-- > 0) {
         begin(store);
-        cr_assert_eq(put_len(store, 1, ++batch, MIB), 0);
+        cr_assert_eq(put_len(store, 1, ++batch, MIB / 10), 0);
         commit(store);
         begin(store);
         cr_assert_eq(store->ops->batch_remove(store, 1, batch), 0);
@@ -174,11 +179,13 @@ static void churn(unsigned n)
     }
 }
 
-static void turn_a_bit(uint64_t position)
+/* Opened anew, with one bit of the log turned and without an index. */
+static void damage(uint64_t position)
 {
     DIR *files = opendir(path_of("log"));
     struct dirent *entry;
 
+    close_store();
     cr_assert_not_null(files);
     while ((entry = readdir(files)) != NULL) {
         uint64_t first = strtoull(entry->d_name, NULL, 16);
@@ -198,61 +205,143 @@ static void turn_a_bit(uint64_t position)
         close(fd);
     }
     closedir(files);
+    remove_tree(path_of("index"));
+    reopen();
+}
+
+static void small_segments(uint64_t max_bytes, uint64_t segment_bytes)
+{
+    close_store();
+    remove_tree(dir);
+    cr_assert_eq(mkdir(dir, 0700), 0);
+    options.max_bytes = max_bytes;
+    options.segment_bytes = segment_bytes;
+    reopen();
+    begin(store);
+    put_queue(store, 1, "q");
+    commit(store);
+}
+
+static uint64_t position_of(enum index_table table, uint64_t batch)
+{
+    const struct index_key key = {.table = table, .queue = 1, .batch = batch};
+    struct index_row row;
+
+    cr_assert_eq(index_get(local_of(store)->index, key, &row), 0);
+    return row.position;
 }
 
 /* Without one its empty items would be given. */
 Test(store_segments, a_batch_that_has_shrunk_has_a_mark_whatever_is_damaged)
 {
     enum { LEN = 101000 };
-    uint64_t newest, batch = 0;
+    struct batch_view view;
     const void *mark;
+    uint64_t batch;
     size_t len;
 
+    small_segments(256 * MIB, MIB);
     begin(store);
-    put_queue(store, 1, "q");
     cr_assert_eq(put_len(store, 1, 1, LEN), 0);
     commit(store);
     begin(store);
     put_done(1, LEN / 101);
     commit(store);
-    churn(150); /* it shrinks, and is moved again and again */
-    newest = store->ops->position(store);
+    churn(215); /* it shrinks, and is moved again */
+    begin(store);
+    for (batch = 2; batch < 10; batch++) /* others live as well */
+        cr_assert_eq(put_len(store, 1, batch, MIB / 10), 0);
+    commit(store);
     begin(store);
     put_done(1, LEN / 101);
     commit(store);
-    churn(2);
-    close_store();
-    turn_a_bit(newest + 60);
-    remove_tree(path_of("index"));
-    reopen();
-    cr_assert_eq(store->ops->mark_next(store, 1, 1, &batch, &mark, &len), 0);
-    cr_assert_eq(batch, 1);
-    cr_assert_eq(stored_mark_items(mark, len), LEN / 101);
+    churn(1000);
     expect_left(1, LEN);
+    damage(position_of(INDEX_MARKS, 1) + 30);
+    if (store->ops->batch_get(store, 1, 1, &view) == 0 && view.len < LEN)
+        cr_assert_eq(store->ops->mark_next(store, 1, 1, &batch, &mark, &len), 0);
 }
 
-/* All of it is as small as it can be: to move it round and round would gain nothing. */
-Test(store_segments, a_full_store_is_not_moved_for_nothing)
+/* It is given back for all that, and nothing is searched for ever. */
+Test(store_segments, a_log_whose_first_segment_is_damaged_does_not_grow)
+{
+    off_t bytes;
+
+    small_segments(256 * MIB, MIB);
+    for (uint64_t batch = 1; batch <= 5; batch++) {
+        begin(store);
+        cr_assert_eq(put_len(store, 1, batch, 1000), 0);
+        commit(store);
+    }
+    damage(4098);
+    churn(600);
+    cr_assert_leq(n_files(".log", &bytes), 12);
+}
+
+/* A row that a later program has written costs itself alone. */
+Test(store_segments, a_batch_of_an_unknown_kind_is_passed)
+{
+    struct batch_view odd = view_of("a\nb\n"), view;
+
+    odd.framing = 7;
+    begin(store);
+    put_queue(store, 1, "q");
+    put_text(store, 1, 1, "x\n");
+    cr_assert_eq(store->ops->batch_put(store, 1, 2, &odd), 0);
+    put_text(store, 1, 3, "y\n");
+    commit(store);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(store->ops->batch_get(store, 1, 1, &view), 0);
+        cr_assert_eq(store->ops->batch_get(store, 1, 2, &view), -EBADMSG);
+        cr_assert_eq(store->ops->batch_get(store, 1, 3, &view), 0);
+        reopen();
+    }
+}
+
+/* How far the log goes with so many small commits on a store that is full of such batches. */
+static uint64_t moved_when_full(size_t len, bool done)
 {
     struct store_space space = {.full = false};
     uint64_t batch = 0, full_at;
 
     while (!space.full) {
         begin(store);
-        cr_assert_eq(put_len(store, 1, ++batch, MIB * 7 / 10), 0); /* ends of segments are lost */
+        cr_assert_eq(put_len(store, 1, ++batch, len), 0);
         commit(store);
+        if (done) {
+            begin(store);
+            put_done(batch, (uint32_t)(len / 101));
+            commit(store);
+        }
         cr_assert_eq(store->ops->space(store, &space), 0);
     }
     full_at = store->ops->position(store);
     commit_something(3000);
-    cr_assert_leq(store->ops->position(store) - full_at, 2 * 64 * MIB);
+    return store->ops->position(store) - full_at;
+}
+
+/* All of it is as small as it can be, but for the ends of segments. */
+Test(store_segments, a_full_store_is_not_moved_for_nothing)
+{
+    struct store_space space;
+
+    small_segments(64 * MIB, 2 * MIB);
+    cr_assert_leq(moved_when_full(MIB * 7 / 10, false), 2 * 64 * MIB);
     begin(store);
-    for (uint64_t old = batch - 20; old <= batch; old++) /* what lies last goes: it is found */
-        cr_assert_eq(store->ops->batch_remove(store, 1, old), 0);
+    for (uint64_t batch = 30; batch < 40; batch++) /* what goes is found wherever it lies */
+        cr_assert_eq(store->ops->batch_remove(store, 1, batch), 0);
     commit(store);
     commit_something(500);
     cr_assert_eq(store->ops->space(store, &space), 0);
     cr_assert_not(space.full);
+}
+
+/* A batch of which little is done is not written again for that little. */
+Test(store_segments, what_is_not_to_be_had_is_not_looked_for)
+{
+    n_left_of_100 = 96;
+    small_segments(64 * MIB, MIB);
+    cr_assert_leq(moved_when_full(101000, true), 2 * 64 * MIB);
 }
 
 static bool no_larger(const char *end, off_t most)
