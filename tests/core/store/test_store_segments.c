@@ -237,7 +237,7 @@ Test(store_segments, a_batch_that_has_shrunk_has_a_mark_whatever_is_damaged)
     enum { LEN = 101000 };
     struct batch_view view;
     const void *mark;
-    uint64_t batch;
+    uint64_t batch, n_moves = 0;
     size_t len;
 
     small_segments(256 * MIB, MIB);
@@ -247,15 +247,24 @@ Test(store_segments, a_batch_that_has_shrunk_has_a_mark_whatever_is_damaged)
     begin(store);
     put_done(1, LEN / 101);
     commit(store);
-    churn(215); /* it shrinks, and is moved again */
-    begin(store);
-    for (batch = 2; batch < 10; batch++) /* others live as well */
+    churn(215);                                       /* it shrinks, and is moved again */
+    for (batch = 1000000; batch < 1000008; batch++) { /* others live behind it */
+        begin(store);
         cr_assert_eq(put_len(store, 1, batch, MIB / 10), 0);
-    commit(store);
+        commit(store);
+    }
     begin(store);
     put_done(1, LEN / 101);
     commit(store);
-    churn(1000);
+    for (int i = 0; i < 500; i++) {
+        uint64_t before = position_of(INDEX_BATCHES, 1), now;
+
+        churn(2);
+        now = position_of(INDEX_BATCHES, 1);
+        n_moves += now != before;
+        cr_assert(now == before || position_of(INDEX_MARKS, 1) > now);
+    }
+    cr_assert_gt(n_moves, 3);
     expect_left(1, LEN);
     damage(position_of(INDEX_MARKS, 1) + 30);
     if (store->ops->batch_get(store, 1, 1, &view) == 0 && view.len < LEN)
