@@ -349,7 +349,8 @@ static int open_store(struct job *job)
     const struct config *config = job->command->place.config;
     char *path = items_command_dir(&job->command->place);
     struct local_options options = {.max_bytes = (uint64_t)config->max_bytes,
-                                    .min_free_bytes = (uint64_t)config->min_free};
+                                    .min_free_bytes = (uint64_t)config->min_free,
+                                    .segment_bytes = (uint64_t)config->segment};
     int rc;
 
     job->said = true;
