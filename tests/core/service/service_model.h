@@ -5,6 +5,7 @@
 #ifndef QUEUEFS_TESTS_CORE_SERVICE_SERVICE_MODEL_H
 #define QUEUEFS_TESTS_CORE_SERVICE_SERVICE_MODEL_H
 
+#define RIG_SEGMENT_BYTES ((uint64_t)64 << 10)
 #include "tests/core/service/service_rig.h"
 
 #include "core/clock.h"

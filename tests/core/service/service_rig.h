@@ -19,6 +19,11 @@
 
 #define SECOND INT64_C(1000000)
 
+/* Of the store's log. A test that wants the store to clean up while it runs has smaller ones. */
+#ifndef RIG_SEGMENT_BYTES
+#define RIG_SEGMENT_BYTES 0
+#endif
+
 /* Everything goes to `real`, unless it is told to fail. */
 struct faulty_store {
     struct store base;
@@ -293,16 +298,15 @@ static void rig_start(struct rig *rig)
 
 static inline void rig_init(struct rig *rig)
 {
-    /* In memory; so small that the store cleans up while a test runs. */
-    const struct local_options small_segments = {.max_bytes = UINT64_C(1) << 30,
-                                                 .segment_bytes = 64 << 10};
+    const struct local_options in_memory = {.max_bytes = UINT64_C(1) << 30,
+                                            .segment_bytes = RIG_SEGMENT_BYTES};
 
     memset(rig, 0, sizeof(*rig));
     rig->clock = (struct clock){rig_mono, rig_wall};
     rig->now_us = 1000 * SECOND;
     rig->wall_us = 1700000000 * SECOND;
     rig->faulty.base.ops = &faulty_ops;
-    cr_assert_eq(store_local_open(&small_segments, &rig->faulty.real), 0);
+    cr_assert_eq(store_local_open(&in_memory, &rig->faulty.real), 0);
     rig_start(rig);
 }
 

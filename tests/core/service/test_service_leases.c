@@ -1,5 +1,6 @@
 /* What becomes of an item that is lent when the service dies, its disk fails or is full, and when
  * the mount that has it goes away. */
+#define RIG_SEGMENT_BYTES ((uint64_t)64 << 10)
 #include "tests/core/service/service_rig.h"
 
 #define MINUTE (60 * SECOND)

@@ -124,8 +124,8 @@ Test(shrink, damage_stays_damage, .timeout = 20)
     before = s;
     same = view;
     cr_assert_lt(shrink_batch(&view, s.bytes, s.mark, s.mark_len), 0);
-    cr_assert_eq(memcmp(&before, &s, sizeof(s)), 0);
-    cr_assert_eq(memcmp(&same, &view, sizeof(view)), 0);
+    cr_assert_eq(memcmp(before.bytes, s.bytes, sizeof(s.bytes)), 0);
+    cr_assert(view.len == same.len && view.crc == same.crc);
 }
 
 /* Whatever a mark's bytes are: either they are a mark of this batch, or it stays as it is. */
