@@ -305,7 +305,7 @@ static void take_all(struct service *s, struct request *request)
     }
 }
 
-/* What the store has left for now that the answers are given. */
+/* What the store has put off until the answers are given. */
 static void catch_up(struct service *s)
 {
     struct store *store = s->options.store;

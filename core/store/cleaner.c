@@ -158,13 +158,15 @@ static int move_row(struct local_store *s, const struct index_row *row)
     return changes_put(&s->changes, row->key, row->data, row->len);
 }
 
-/* The change at hand is written again where it lives. Its bytes as they were, or negative errno. */
+/* The change at hand is written again where it lives. What it took, of the bytes that were read and
+ * those that are written, or negative errno. */
 static int64_t move_change(struct local_store *s)
 {
     uint64_t position = s->clean.record + COMMIT_LOG_HEAD + s->clean.at;
     uint8_t head[CHANGE_HEAD];
     struct change change;
     struct index_row row;
+    uint64_t before = s->changes.len, took;
     int rc = commit_log_read(s->log, position, head, sizeof(head));
 
     if (rc == 0)
@@ -177,7 +179,10 @@ static int64_t move_change(struct local_store *s)
     if (rc <= 0)
         return rc;
     rc = move_row(s, &row);
-    return rc < 0 ? rc : (int64_t)(CHANGE_HEAD + change.len);
+    if (rc < 0)
+        return rc;
+    took = s->changes.len - before; /* a batch's mark as well */
+    return (int64_t)(took > CHANGE_HEAD + change.len ? took : CHANGE_HEAD + change.len);
 }
 
 /* Up to a piece of the segment of `clean`; then, or where it ends, the record is 0. */

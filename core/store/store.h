@@ -107,9 +107,9 @@ struct store_ops {
     int (*identity_put)(struct store *store, const void *data, size_t len);
     int (*identity_get)(struct store *store, const void **data, size_t *len);
 
-    /* An import: batches of the queue from that number on are taken back by the next open, until the
-     * import has ended. begin and end are changes; undo takes them back now, in transactions of its
-     * own, as many as it takes: 0 also where none is under way. */
+    /* An import: batches of the queue from that number on are taken back by the next open, until
+     * the import has ended. begin and end are changes; undo takes them back now, in transactions of
+     * its own, as many as it takes: 0 also where none is under way. */
     int (*import_begin)(struct store *store, uint64_t queue, uint64_t batch);
     int (*import_end)(struct store *store);
     int (*import_undo)(struct store *store);

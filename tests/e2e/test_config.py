@@ -47,6 +47,18 @@ WRONG = [
 ]
 
 
+def test_the_logs_files_are_of_the_size_that_is_set(t):
+    m = t.mount("store: {segment: 1MiB}\n")
+    m.mkdir("jobs")
+    with m.open_in("jobs") as file:
+        for _ in range(40):
+            file.write_all(b"x" * 99999 + b"\n")
+            file.sync()
+    log = os.path.join(m.data, "log")
+    equal({os.path.getsize(os.path.join(log, name)) for name in os.listdir(log)}, {1 << 20},
+          "sizes of the log's files")
+
+
 def test_each_wrong_setting_names_file_line_column_key_and_what_is_allowed(t):
     file, path = t.path("wrong.yaml"), t.path("q")
     os.mkdir(path)

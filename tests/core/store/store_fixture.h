@@ -2,12 +2,14 @@
 #ifndef QUEUEFS_TESTS_CORE_STORE_STORE_FIXTURE_H
 #define QUEUEFS_TESTS_CORE_STORE_STORE_FIXTURE_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <criterion/criterion.h>
@@ -201,6 +203,31 @@ static inline int remove_entry(const char *path, const struct stat *stat, int ty
 static inline void remove_tree(const char *path)
 {
     nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* How many files of the store's log have this end, and the bytes of all. */
+static inline int log_files(const char *dir, const char *end, off_t *bytes)
+{
+    char path[512];
+    struct dirent *entry;
+    DIR *files;
+    int n = 0;
+
+    snprintf(path, sizeof(path), "%s/log", dir);
+    files = opendir(path);
+    cr_assert_not_null(files);
+    *bytes = 0;
+    while ((entry = readdir(files)) != NULL) {
+        struct stat stat;
+
+        if (!strstr(entry->d_name, end))
+            continue;
+        cr_assert_eq(fstatat(dirfd(files), entry->d_name, &stat, 0), 0);
+        *bytes += stat.st_size;
+        n++;
+    }
+    closedir(files);
+    return n;
 }
 
 #endif

@@ -78,28 +78,6 @@ static const char *path_of(const char *name)
     return path;
 }
 
-/* How many there are with this end, and the bytes of all. */
-static int n_files(const char *end, off_t *bytes)
-{
-    DIR *files = opendir(path_of("log"));
-    struct dirent *entry;
-    int n = 0;
-
-    cr_assert_not_null(files);
-    *bytes = 0;
-    while ((entry = readdir(files)) != NULL) {
-        struct stat stat;
-
-        if (!strstr(entry->d_name, end))
-            continue;
-        cr_assert_eq(fstatat(dirfd(files), entry->d_name, &stat, 0), 0);
-        *bytes += stat.st_size;
-        n++;
-    }
-    closedir(files);
-    return n;
-}
-
 static const char first_segment[] = "log/0000000000000000.log";
 
 /* All of a file; the caller frees it. */
@@ -571,8 +549,8 @@ FILE_TEST(the_log_is_at_most_twice_what_lives_and_some_segments)
             cr_assert_eq(store->ops->batch_remove(store, 1, oldest), 0);
         commit(store);
     }
-    n_files(".log", &bytes);
-    n_files(".spare", &spare);
+    log_files(dir, ".log", &bytes);
+    log_files(dir, ".spare", &spare);
     cr_assert_leq(bytes, 2 * (off_t)(3 * MIB) + 6 * (off_t)(4 * MIB), "%lld", (long long)bytes);
     cr_assert_leq(spare, 2 * (off_t)(4 * MIB));
     expect_text(store, 1, 1, "left alone\n");
@@ -597,15 +575,15 @@ FILE_TEST(the_log_begins_small_and_its_segments_grow)
     reopen();
     put_one(++batch, "x\n");
     reopen();
-    n_files(".log", &bytes);
-    n_files(".spare", &spare);
+    log_files(dir, ".log", &bytes);
+    log_files(dir, ".spare", &spare);
     cr_assert_leq(bytes + spare, (off_t)(8 * MIB));
     while (batch < 80) {
         begin(store);
         cr_assert_eq(put_len(store, 1, ++batch, MIB), 0);
         commit(store);
     }
-    cr_assert_leq(n_files(".log", &bytes), 16);
+    cr_assert_leq(log_files(dir, ".log", &bytes), 16);
     reopen();
     expect_next(store, 1, 80, 80);
     expect_text(store, 1, 1, "x\n");
