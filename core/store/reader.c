@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,7 +26,6 @@ struct reader {
     const struct reader_options *options;
     char log_path[PATH_MAX];
     struct local_store *s; /* of this pass */
-    bool in_use;
     uint64_t done, all;
     struct damaged damaged;
 };
@@ -149,8 +147,6 @@ static int pass(struct reader *r, struct local_store **out)
     s->dir = strdup(r->options->dir);
     s->dir_fd = s->dir ? open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     rc = s->dir_fd >= 0 ? 0 : s->dir ? -errno : -ENOMEM;
-    if (rc == 0 && flock(s->dir_fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK)
-        r->in_use = true;
     if (rc == 0)
         rc = read_log(r);
     if (rc < 0)
@@ -164,7 +160,7 @@ static int pass(struct reader *r, struct local_store **out)
 
 static bool is_settled(const struct reader *r, const struct damaged *before)
 {
-    return !r->in_use || r->damaged.n == 0 ||
+    return r->damaged.n == 0 ||
            (before && before->n == r->damaged.n && before->sum == r->damaged.sum);
 }
 

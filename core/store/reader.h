@@ -2,7 +2,7 @@
  * A store of the local engine (store.h) that is only read, in use or not: all of its log is read,
  * and an index made of it in memory. It stands as it was then; of a store in use a batch may be
  * gone later: its bytes are -EAGAIN then, and it is to be opened anew. Only the reads of store_ops
- * are there, and close. A store that is not in use is locked meanwhile. One thread.
+ * are there, and close. It is not locked: a service may be started on it meanwhile. One thread.
  */
 #ifndef QUEUEFS_CORE_STORE_READER_H
 #define QUEUEFS_CORE_STORE_READER_H

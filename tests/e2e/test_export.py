@@ -68,6 +68,21 @@ def test_lines_come_back_as_they_went(t):
     equal(out(data, "jobs"), b"", "of an empty queue")
 
 
+def test_a_service_starts_while_somebody_is_slow_to_read_an_export(t):
+    lines = b"".join(b"%07d %s\n" % (n, b"x" * 90) for n in range(100000))
+    data = t.path("data")
+    into(data, "jobs", lines)
+    with subprocess.Popen([QUEUED, "-d", data, "--export", "jobs"],
+                          stdout=subprocess.PIPE) as export:
+        first = export.stdout.read(100)
+        m = t.mount(data=data)
+        m.put("jobs", b"another\n")
+        m.flush("jobs")
+        equal(first + export.stdout.read(), lines, "the export, as it stood")
+        equal(export.wait(), 0, "its status")
+    equal(m.get("jobs"), lines + b"another\n", "what a mount gets")
+
+
 def test_the_data_directory_is_found_as_the_program_finds_it(t):
     env = {"PATH": os.environ["PATH"], "XDG_DATA_HOME": t.path("xdg")}
     for program, name in ((QUEUED, "queued"), (QUEUEFS, "queuefs")):

@@ -346,11 +346,7 @@ static int import_items(struct job *job)
 
 static int open_store(struct job *job)
 {
-    const struct config *config = job->command->place.config;
     char *path = items_command_dir(&job->command->place);
-    struct local_options options = {.max_bytes = (uint64_t)config->max_bytes,
-                                    .min_free_bytes = (uint64_t)config->min_free,
-                                    .segment_bytes = (uint64_t)config->segment};
     int rc;
 
     job->said = true;
@@ -358,14 +354,8 @@ static int open_store(struct job *job)
         return -EINVAL;
     rc = datadir_open_import(&job->datadir, path, job->command->queue);
     free(path);
-    if (rc < 0)
-        return rc;
-    options.dir = job->datadir.path;
-    rc = store_local_open(&options, &job->store);
-    if (rc < 0)
-        log_error("cannot open the store in %s: %s", job->datadir.path,
-                  rc == -EBUSY ? "it is being read (--verify, --export): wait until that has ended"
-                               : strerror(-rc));
+    if (rc == 0)
+        rc = main_store_open(job->datadir.path, job->command->place.config, &job->store);
     job->said = rc < 0;
     return rc;
 }

@@ -50,7 +50,7 @@ static int ensure_queues(struct service *service, const struct config *config)
     return 0;
 }
 
-static int open_store(const char *dir, const struct config *config, struct store **store)
+int main_store_open(const char *dir, const struct config *config, struct store **store)
 {
     const struct local_options options = {
         .dir = dir,
@@ -63,7 +63,9 @@ static int open_store(const char *dir, const struct config *config, struct store
                      : store_local_open(&options, store);
 
     if (result < 0)
-        log_error("cannot open the store in %s: %s", dir, strerror(-result));
+        log_error("cannot open the store in %s: %s", dir,
+                  result == -EBUSY ? "it is being read (--verify): wait until that has ended"
+                                   : strerror(-result));
     return result;
 }
 
@@ -75,7 +77,7 @@ static int start_service(struct main_service *main, const struct main_service_op
         .fatal = options->fatal,
         .fatal_arg = options->fatal_arg,
     };
-    int result = open_store(main->datadir.path, options->config, &service.store);
+    int result = main_store_open(main->datadir.path, options->config, &service.store);
 
     if (result < 0)
         return result;

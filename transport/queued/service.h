@@ -39,6 +39,9 @@ struct main_service {
  */
 int main_service_check(const struct config *config);
 
+/* The store there, or in memory, as the settings have it. 0, or a negative errno, logged. */
+int main_store_open(const char *dir, const struct config *config, struct store **store);
+
 /* Owners of the file's queues that name none. */
 void main_service_fill_owners(struct config *config, uid_t uid, gid_t gid);
 
